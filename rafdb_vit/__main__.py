@@ -1,0 +1,36 @@
+"""`python -m rafdb_vit VERB`, which is also `rafdb-vit VERB` and `accelerate launch -m rafdb_vit VERB`."""
+
+import importlib
+import sys
+from functools import partial
+
+from rafdb_vit import __version__
+from rafdb_vit.cli import run_command
+from rafdb_vit.errors import UserError
+
+VERBS = {"train": "fine-tune a model, score it once on test, and save it"}
+
+
+def _usage() -> str:
+    verbs = "\n".join(f"  {verb:10} {what}" for verb, what in VERBS.items())
+    return f"usage: rafdb-vit VERB [flags]\n\nverbs:\n{verbs}\n\nrafdb-vit VERB --help lists a verb's flags."
+
+
+def _dispatch(words: list[str], argv: object = None) -> None:
+    if not words or words[0] in ("-h", "--help"):
+        print(_usage())
+    elif words[0] == "--version":
+        print(f"rafdb-vit {__version__}")
+    elif words[0] in VERBS:
+        importlib.import_module(f"rafdb_vit.commands.{words[0]}").main(words[1:])
+    else:
+        raise UserError(f"{words[0]}: no such verb; expected one of {', '.join(VERBS)}")
+
+
+def main() -> int:
+    """Runs the verb that the command line names; returns the exit status."""
+    return run_command(partial(_dispatch, sys.argv[1:]))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

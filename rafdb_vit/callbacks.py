@@ -1,0 +1,63 @@
+"""What happens at the Trainer's events: the transform learns the epoch, the person gets a line for each."""
+
+from typing import Any
+
+from transformers import ProgressCallback, TrainerCallback, TrainerControl, TrainerState, TrainingArguments
+
+from rafdb_vit.transforms import TrainTransform
+
+
+class TransformEpochCallback(TrainerCallback):
+    """Tells the training transform which epoch its draws are for."""
+
+    def __init__(self, transform: TrainTransform) -> None:
+        self.transform = transform
+
+    def on_epoch_begin(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
+    ) -> None:
+        """Sets the epoch; also right after resuming within one."""
+        self.transform.set_epoch(int(state.epoch or 0))
+
+
+class EpochLineCallback(ProgressCallback):
+    """Progress bars, and one line an evaluation in place of the dictionaries that the stock callback writes."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.train_loss: float | None = None
+        self.learning_rate: float | None = None
+
+    def on_log(
+        self,
+        args: TrainingArguments,
+        state: TrainerState,
+        control: TrainerControl,
+        logs: dict[str, float] | None = None,
+        **kwargs: Any,
+    ) -> None:
+        """Keeps what training logs for the next line, and writes the line when an evaluation logs its figures."""
+        logs = logs or {}
+        self.train_loss = logs.get("loss", self.train_loss)
+        self.learning_rate = logs.get("learning_rate", self.learning_rate)
+        if self.training_bar is not None and "eval_loss" in logs:
+            self.training_bar.write(self._line(args, state, logs))
+
+    def _line(self, args: TrainingArguments, state: TrainerState, logs: dict[str, float]) -> str:
+        epoch = f"{logs.get('epoch', 0):.4g}".rjust(len(f"{args.num_train_epochs:.4g}"))
+        train_loss = "" if self.train_loss is None else f"train loss {self.train_loss:.4f}  "
+        rate = "" if self.learning_rate is None else f"  rate {self.learning_rate:.1e}"
+        return (
+            f"epoch {epoch}/{args.num_train_epochs:.4g}  {train_loss}validation loss {logs['eval_loss']:.4f}  "
+            f"accuracy {logs.get('eval_accuracy', float('nan')):.4f}  "
+            f"macro-F1 {logs.get('eval_macro_f1', float('nan')):.4f}{rate}{self._mark(args, state, logs)}"
+        )
+
+    def _mark(self, args: TrainingArguments, state: TrainerState, logs: dict[str, float]) -> str:
+        """Marks an evaluation that beats the best before it: `state.best_metric` is updated only after this event."""
+        name = f"eval_{(args.metric_for_best_model or 'loss').removeprefix('eval_')}"
+        value, best = logs.get(name), state.best_metric
+        if value is None:
+            return ""
+        better = best is None or (value > best if args.greater_is_better else value < best)
+        return "  best so far" if better else ""

@@ -1,0 +1,149 @@
+"""Command lines: dataclasses into arguments, recipes in front of them, one line for each error, exit statuses."""
+
+import difflib
+import json
+import os
+import sys
+from argparse import ArgumentDefaultsHelpFormatter
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, NoReturn
+
+import yaml
+
+from rafdb_vit.errors import UserError
+
+RECIPES = Path(__file__).parent / "recipes"
+
+
+def _build_parser(dataclass_types: Sequence[type], *, prog: str, description: str) -> Any:
+    from transformers import HfArgumentParser
+
+    class OneLineParser(HfArgumentParser):
+        """Raises a `UserError` where argparse would print a page of usage and exit."""
+
+        def error(self, message: str) -> NoReturn:
+            raise UserError(f"{message} (--help lists the flags)")
+
+    class Formatter(ArgumentDefaultsHelpFormatter):
+        """Shows defaults, and percent signs in upstream's help as they are."""
+
+        def _expand_help(self, action: Any) -> str:
+            try:
+                return super()._expand_help(action) or ""
+            except (ValueError, TypeError, KeyError):
+                return action.help or ""
+
+    parser = OneLineParser(
+        dataclass_types, prog=prog, description=description, allow_abbrev=False, formatter_class=Formatter
+    )
+    parser.add_argument("--config", metavar="FILE.yaml", help="Settings to start from; flags given beside it win.")
+    return parser
+
+
+def _check_known(parser: Any, argv: Sequence[str]) -> None:
+    known = [option for action in parser._actions for option in action.option_strings]
+    for word in argv:
+        flag = word.split("=", 1)[0]
+        if flag.startswith("--") and flag not in known:
+            close = difflib.get_close_matches(flag, known, n=1)
+            raise UserError(f"{flag}: no such flag" + (f"; did you mean {close[0]}?" if close else "; see --help"))
+
+
+def config_arguments(path: str | Path, known: Sequence[str]) -> list[str]:
+    """Turns a YAML file of settings into command-line words.
+
+    Args:
+        path: A mapping of flag names to values: scalars, lists (several values) or mappings (as JSON).
+        known: Names that are flags, without the dashes.
+
+    Raises:
+        UserError: The file cannot be read, is no such mapping, or names a flag that does not exist.
+    """
+    try:
+        content = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
+    except OSError as error:
+        raise UserError(f"--config {path}: cannot be read ({error.strerror})") from error
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise UserError(f"--config {path}: not a YAML file ({error})") from error
+    if not isinstance(content, dict):
+        raise UserError(f"--config {path}: expected lines like 'learning_rate: 1e-4'")
+    words: list[str] = []
+    for name, value in content.items():
+        if name not in known or name == "config":
+            close = difflib.get_close_matches(str(name), known, n=1)
+            raise UserError(f"--config {path}: {name} is no flag" + (f"; did you mean {close[0]}?" if close else ""))
+        if value is None:
+            continue
+        words.append(f"--{name}")
+        if isinstance(value, dict):
+            words.append(json.dumps(value))
+        elif isinstance(value, list):
+            words += [str(item) for item in value]
+        else:
+            words.append(str(value))
+    return words
+
+
+def parse_arguments(
+    dataclass_types: Sequence[type],
+    argv: Sequence[str],
+    *,
+    prog: str,
+    description: str,
+    implied_recipes: dict[str, str] | None = None,
+) -> tuple[tuple[Any, ...], dict[str, Any]]:
+    """Parses a command line, with the settings of its `--config` placed before it.
+
+    Args:
+        dataclass_types: Their fields are the flags.
+        argv: The words of the command line.
+        prog: The command's name, for `--help`.
+        description: What it does, for `--help`.
+        implied_recipes: Flag name to the recipe that this flag stands for, placed before everything else.
+
+    Returns:
+        An instance of each dataclass, and the settings that were asked for, by flag name.
+
+    Raises:
+        UserError: A flag is unknown or its value not accepted; one line says which and why.
+    """
+    parser = _build_parser(dataclass_types, prog=prog, description=description)
+    known = [action.dest for action in parser._actions if action.dest != "help"]
+    _check_known(parser, argv)
+    namespace = parser.parse_args(list(argv))
+    words = list(argv)
+    if namespace.config is not None:
+        words = config_arguments(namespace.config, known) + words
+        namespace = parser.parse_args(words)
+    asked = _asked_settings(parser, words)
+    for flag, recipe in (implied_recipes or {}).items():
+        if getattr(namespace, flag):
+            words = config_arguments(RECIPES / recipe, known) + words
+    try:
+        *parsed, rest = parser.parse_args_into_dataclasses(words, look_for_args_file=False)
+    except (ValueError, TypeError, ImportError, OSError) as error:
+        raise UserError(" ".join(str(error).split())) from error
+    return tuple(parsed), asked
+
+
+def _asked_settings(parser: Any, words: Sequence[str]) -> dict[str, Any]:
+    """Returns the values of the flags that stand in `words`, without the defaults of the others."""
+    dests = {option: action.dest for action in parser._actions for option in action.option_strings}
+    given = {dests[word.split("=", 1)[0]] for word in words if word.split("=", 1)[0] in dests}
+    values = vars(parser.parse_args(list(words)))
+    return {name: values[name] for name in sorted(given) if name != "config"}
+
+
+def run_command(main: Callable[[Sequence[str] | None], Any]) -> int:
+    """Runs a command's `main` on the command line and returns its exit status.
+
+    0: done. 2: a person's mistake, one line on stderr. A bug raises through, with its traceback and status 1.
+    """
+    try:
+        main(None)
+    except UserError as error:
+        if os.environ.get("RANK", "0") == "0":
+            print(f"error: {error.line}", file=sys.stderr)
+        return 2
+    return 0

@@ -1,0 +1,1 @@
+"""The commands of `rafdb-vit`, one verb a module, each with a `main(argv=None)`."""

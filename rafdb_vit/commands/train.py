@@ -1,0 +1,276 @@
+"""`train`: data, model, training, then one scoring of validation and test by the model as it was saved."""
+
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from rafdb_vit.cli import parse_arguments
+from rafdb_vit.errors import UserError
+
+if TYPE_CHECKING:
+    from datasets import DatasetDict
+
+    from rafdb_vit.arguments import DataArguments, ExpressionTrainingArguments, ModelArguments
+    from rafdb_vit.results import EvaluationResult
+    from rafdb_vit.run_folder import RunFolder
+    from rafdb_vit.trainer import ExpressionTrainer
+
+DEMO_BANNER = """\
++----------------------------------------------------------------------------+
+|  DEMO: these faces are drawn. Figures reached on them say nothing about    |
+|  real faces; they show that the installation works, from data to figures.  |
++----------------------------------------------------------------------------+"""
+
+
+@dataclass(frozen=True)
+class TrainOutcome:
+    """What a training run left behind."""
+
+    folder: Path
+    validation: "EvaluationResult"
+    test: "EvaluationResult"
+
+
+@dataclass(frozen=True)
+class _Faces:
+    """The data of a run: its name, its counts as found, and the splits that are used."""
+
+    name: str
+    found: dict[str, dict[str, int]]
+    splits: "DatasetDict"
+
+
+def main(argv: Sequence[str] | None = None) -> TrainOutcome:
+    """Trains a model and scores it.
+
+    Args:
+        argv: The words of the command line; those of the process if None.
+
+    Raises:
+        UserError: Something that the person can mend; nothing was trained, or what was trained is on disk.
+    """
+    data, model, args, asked = _parse(sys.argv[1:] if argv is None else argv)
+
+    from transformers import set_seed
+
+    from rafdb_vit.console import quiet_libraries, say
+    from rafdb_vit.hardware import set_threads
+    from rafdb_vit.run_folder import RunFolder
+
+    quiet_libraries()
+    threads = set_threads()
+    folder = RunFolder(args.output_dir or "")
+    checkpoint = _find_checkpoint(folder, data, model, args)
+    if data.demo:
+        say(DEMO_BANNER)
+    faces = _load_faces(data, folder, resuming=checkpoint is not None)
+    set_seed(args.seed)
+    network, processor = _load_network(model, faces.splits["train"].features["label"].names)
+    trainer = _build_trainer(network, processor, faces, model, args)
+    _start_folder(folder, asked, args, resuming=checkpoint is not None)
+    _say_start(faces, model, trainer, folder, threads)
+    trainer.train(resume_from_checkpoint=checkpoint)
+    outcome = _finish(trainer, processor, faces, data, model, folder)
+    _say_end(outcome, faces)
+    if data.demo:
+        say(DEMO_BANNER)
+    return outcome
+
+
+def _parse(
+    argv: Sequence[str],
+) -> tuple["DataArguments", "ModelArguments", "ExpressionTrainingArguments", dict[str, Any]]:
+    from rafdb_vit.arguments import DataArguments, ExpressionTrainingArguments, ModelArguments
+
+    (data, model, args), asked = parse_arguments(
+        (DataArguments, ModelArguments, ExpressionTrainingArguments),
+        argv,
+        prog="train.py",
+        description="Fine-tune a Vision Transformer to read facial expressions.",
+        implied_recipes={"demo": "demo.yaml"},
+    )
+    if bool(data.data_dir) == data.demo:
+        raise UserError("--data_dir: expected the folder that holds RAF-DB, or --demo for drawn faces (one of the two)")
+    if args.output_dir is None:
+        source = model.from_scratch and f"scratch-{model.from_scratch}" or Path(model.model_name_or_path).name
+        name = "demo" if data.demo else f"{Path(data.data_dir).resolve().name}-{source}"
+        args.output_dir = str(Path("runs") / name)
+    return data, model, args, asked
+
+
+def _find_checkpoint(
+    folder: "RunFolder", data: "DataArguments", model: "ModelArguments", args: "ExpressionTrainingArguments"
+) -> str | None:
+    """Checks the run folder; returns the checkpoint to go on from, None to start from the beginning."""
+    from rafdb_vit.arguments import NEWEST_CHECKPOINT
+    from rafdb_vit.console import say
+
+    asked = args.resume_from_checkpoint
+    folder.check(demo=data.demo, overwrite=model.overwrite_output_dir, resume=asked)
+    if asked is None:
+        return None
+    if asked != NEWEST_CHECKPOINT:
+        if not (Path(asked) / "trainer_state.json").is_file():
+            raise UserError(
+                f"--resume_from_checkpoint {asked}: no checkpoint; expected a folder with trainer_state.json"
+            )
+        return asked
+    newest = folder.newest_checkpoint()
+    if newest is None:
+        say(f"No checkpoint in {folder.path} yet: starting from the beginning.")
+    return newest
+
+
+def _load_faces(data: "DataArguments", folder: "RunFolder", *, resuming: bool) -> _Faces:
+    from accelerate import PartialState
+
+    from rafdb_vit.data import count_classes, draw_samples, load_rafdb, name_data
+    from rafdb_vit.drawn_faces import write_drawn_faces
+
+    root = data.data_dir
+    if data.demo:
+        root = str(folder.demo_faces)
+        if PartialState().is_main_process and not resuming:
+            folder.clear()
+            write_drawn_faces(root)
+        PartialState().wait_for_everyone()
+    splits = load_rafdb(str(root), validation_fraction=data.validation_fraction, split_seed=data.split_seed)
+    counts = {split: count_classes(dataset) for split, dataset in splits.items()}
+    train = {name: count + counts["validation"][name] for name, count in counts["train"].items()}
+    found = {"train": train, "test": counts["test"]}
+    for split, count in (
+        ("train", data.max_train_samples),
+        ("validation", data.max_validation_samples),
+        ("test", data.max_test_samples),
+    ):
+        flag = f"--max_{split}_samples"
+        splits[split] = draw_samples(splits[split], count, seed=data.split_seed, flag=flag)
+    return _Faces("drawn" if data.demo else name_data(train, counts["test"]), found, splits)
+
+
+def _load_network(model: "ModelArguments", names: Sequence[str]) -> tuple[Any, Any]:
+    from accelerate import PartialState
+
+    from rafdb_vit.model import build_model, load_model
+
+    if model.from_scratch:
+        return build_model(model.from_scratch, names, image_size=model.image_size, patch_size=model.patch_size)
+    with PartialState().main_process_first():
+        return load_model(model.model_name_or_path, names, revision=model.model_revision)
+
+
+def _build_trainer(
+    network: Any, processor: Any, faces: _Faces, model: "ModelArguments", args: "ExpressionTrainingArguments"
+) -> "ExpressionTrainer":
+    from rafdb_vit.trainer import build_trainer
+
+    trainer = build_trainer(
+        network,
+        processor,
+        args=args,
+        train=faces.splits["train"],
+        validation=faces.splits["validation"],
+        layer_decay=model.layer_decay or 1.0,
+        random_erasing=model.random_erasing,
+        early_stopping_patience=model.early_stopping_patience or None,
+    )
+    # Here, so that a value that does not go with the model is refused before anything is written.
+    trainer.check_optimizer()
+    return trainer
+
+
+def _start_folder(
+    folder: "RunFolder", asked: dict[str, Any], args: "ExpressionTrainingArguments", *, resuming: bool
+) -> None:
+    if not args.should_save:
+        return
+    if not resuming:
+        folder.clear(keep_demo_faces=True)
+    folder.write_settings(asked)
+
+
+def _say_start(
+    faces: _Faces, model: "ModelArguments", trainer: "ExpressionTrainer", folder: "RunFolder", threads: int
+) -> None:
+    from rafdb_vit.console import render_counts, say
+    from rafdb_vit.data import count_classes
+    from rafdb_vit.hardware import describe_device
+
+    args, network = trainer.args, trainer.model
+    millions = sum(p.numel() for p in network.parameters()) / 1e6
+    source = f"from scratch ({model.from_scratch})" if model.from_scratch else model.model_name_or_path
+    side = getattr(network.config, "image_size", None)
+    say(
+        f"Device      {describe_device(args.device.type)}, {args.world_size} process(es) of {threads} thread(s) and "
+        f"{args.dataloader_num_workers} data worker(s)\n"
+        f"Precision   {args.precision} in training, fp32 for the figures\n"
+        f"Model       {network.config.model_type} {source}, {millions:.1f} M parameters, {side} x {side} pixels\n"
+        f"Run folder  {folder.path}\n"
+        f"Data        {faces.name}"
+    )
+    say(render_counts({split: count_classes(dataset) for split, dataset in faces.splits.items()}) + "\n")
+
+
+def _finish(
+    trainer: "ExpressionTrainer",
+    processor: Any,
+    faces: _Faces,
+    data: "DataArguments",
+    model: "ModelArguments",
+    folder: "RunFolder",
+) -> TrainOutcome:
+    """Saves the best model, scores it as it was saved, and writes figures and results."""
+    from rafdb_vit.figures import CONFUSION_FILE, CURVES_FILE, plot_confusion_matrix, plot_learning_curves
+    from rafdb_vit.inference import evaluate_model
+    from rafdb_vit.model import load_trained
+    from rafdb_vit.protocol import build_protocol, describe_checkpoint, describe_model, describe_training, epoch_of_step
+    from rafdb_vit.results import write_results
+
+    args, state = trainer.args, trainer.state
+    if args.should_save:
+        folder.write_model(trainer.model, processor)
+    trainer.accelerator.wait_for_everyone()
+    saved, saved_processor = load_trained(folder.path)
+    validation, test = (
+        evaluate_model(saved, saved_processor, faces.splits[split], batch_size=args.per_device_eval_batch_size)
+        for split in ("validation", "test")
+    )
+    outcome = TrainOutcome(folder.path, validation, test)
+    if not args.should_save:
+        return outcome
+    protocol = build_protocol(
+        data_name=faces.name,
+        found=faces.found,
+        splits=faces.splits,
+        validation={"fraction": data.validation_fraction, "seed": data.split_seed},
+        model=describe_model(saved, source=model.from_scratch or model.model_name_or_path),
+        training={
+            **describe_training(args, processes=args.world_size),
+            "layer_decay": model.layer_decay,
+            "random_erasing": model.random_erasing,
+            "early_stopping_patience": model.early_stopping_patience,
+        },
+        checkpoint=describe_checkpoint(args, state),
+    )
+    plot_confusion_matrix(test, folder.figures / CONFUSION_FILE, title=f"Test faces, {faces.name}")
+    chosen = epoch_of_step(state, state.best_global_step) or 0.0
+    plot_learning_curves(state.log_history, folder.figures / CURVES_FILE, chosen_epoch=chosen)
+    write_results(folder.path, validation=validation, test=test, protocol=protocol)
+    return outcome
+
+
+def _say_end(outcome: TrainOutcome, faces: _Faces) -> None:
+    from rafdb_vit.console import say
+
+    folder = outcome.folder
+    say(
+        f"\nTest ({outcome.test.n} faces, scored once)\n\n{outcome.test.render_report()}\n\n"
+        f"Best model      {folder}\n"
+        f"All figures     {folder / 'results.json'}\n"
+        f"Pictures        {folder / 'figures'}\n"
+        f"Next, read a cropped face:\n"
+        f'  python -c "from transformers import pipeline; '
+        f"print(pipeline('image-classification', '{folder}', top_k=7)('FACE.jpg'))\""
+    )

@@ -1,0 +1,44 @@
+"""What a person sees: printed once, by the main process, without the libraries' chatter."""
+
+import os
+import warnings
+from collections.abc import Mapping
+
+from transformers.utils import logging
+
+
+def is_main_process() -> bool:
+    """Tells whether this is the process that prints and writes, from what launchers export."""
+    return os.environ.get("RANK", "0") == "0"
+
+
+def say(text: str = "") -> None:
+    """Prints on stdout, on the main process only."""
+    if is_main_process():
+        print(text, flush=True)
+
+
+def quiet_libraries() -> None:
+    """Silences what the libraries say and a person cannot act on, by its exact words; all else stays."""
+    if "TRANSFORMERS_VERBOSITY" not in os.environ:
+        logging.set_verbosity_warning()
+    # torch's own default for pinned memory, on machines without an accelerator.
+    warnings.filterwarnings("ignore", message=".*pin_memory.*no accelerator is found")
+
+
+def render_counts(counts: Mapping[str, Mapping[str, int]]) -> str:
+    """Renders faces per class and split as a table.
+
+    Args:
+        counts: Faces by class name, by split name.
+    """
+    names = list(next(iter(counts.values())))
+    widths = [max(len(name), 6) for name in names]
+    head = f"{'':12}" + "".join(f"{name:>{w + 1}}" for name, w in zip(names, widths, strict=True)) + f"{'total':>8}"
+    rows = [
+        f"  {split:10}"
+        + "".join(f"{row[name]:>{w + 1}}" for name, w in zip(names, widths, strict=True))
+        + f"{sum(row.values()):>8}"
+        for split, row in counts.items()
+    ]
+    return "\n".join([head, *rows])

@@ -1,0 +1,84 @@
+"""Pictures of a run: the confusion matrix and the learning curves."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
+
+from rafdb_vit.results import EvaluationResult
+
+CONFUSION_FILE = "confusion_matrix.png"
+CURVES_FILE = "learning_curves.png"
+_TRAIN, _VALIDATION, _CHOSEN = "#4477aa", "#cc6677", "#666666"
+
+
+def _save(figure: Figure, path: Path) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    FigureCanvasAgg(figure).print_png(str(path), metadata={"Software": None})
+    return path
+
+
+def plot_confusion_matrix(result: EvaluationResult, path: str | Path, *, title: str) -> Path:
+    """Draws counts and row shares; a row is a labelled class, a column a predicted one.
+
+    Args:
+        result: Figures of one split.
+        path: The PNG file to write; its folder is made if missing.
+        title: Above the matrix.
+    """
+    names = list(result.per_class)
+    counts = np.asarray(result.confusion_matrix)
+    shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
+    side = 1.6 + 0.85 * len(names)
+    figure = Figure(figsize=(side + 0.8, side), dpi=120, layout="constrained")
+    axes = figure.subplots()
+    image = axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
+    for row, column in np.ndindex(counts.shape):
+        colour = "white" if shares[row, column] > 0.55 else "black"
+        text = f"{counts[row, column]}\n{shares[row, column]:.0%}"
+        axes.text(column, row, text, ha="center", va="center", color=colour, fontsize=9)
+    labels = [f"{name} ({support})" for name, support in zip(names, counts.sum(axis=1), strict=True)]
+    axes.set_xticks(range(len(names)), names, rotation=40, ha="right")
+    axes.set_yticks(range(len(names)), labels)
+    axes.set_xlabel("Predicted")
+    axes.set_ylabel("Labelled (faces)")
+    axes.set_title(title)
+    figure.colorbar(image, label="Share of the labelled class", shrink=0.8)
+    return _save(figure, Path(path))
+
+
+def plot_learning_curves(history: Sequence[Mapping[str, float]], path: str | Path, *, chosen_epoch: float) -> Path:
+    """Draws the losses, and validation's accuracy and macro-F1, by epoch.
+
+    Args:
+        history: The Trainer's `state.log_history`.
+        path: The PNG file to write; its folder is made if missing.
+        chosen_epoch: Epoch of the checkpoint that was kept, marked in both plots.
+    """
+    train = [(row["epoch"], row["loss"]) for row in history if "loss" in row]
+    evaluations = [row for row in history if "eval_loss" in row]
+    epochs = [row["epoch"] for row in evaluations]
+    figure = Figure(figsize=(11, 4), dpi=120, layout="constrained")
+    losses, rates = figure.subplots(1, 2)
+    marker = "o" if len(epochs) < 40 else None
+    if train:
+        losses.plot(*zip(*train, strict=True), label="train (augmented)", color=_TRAIN, marker=marker, ms=3)
+    losses.plot(
+        epochs, [r["eval_loss"] for r in evaluations], label="validation", color=_VALIDATION, marker=marker, ms=3
+    )
+    losses.set(title="Loss", ylabel="cross-entropy (nats)", ylim=(0, None))
+    rates.plot(
+        epochs, [r["eval_macro_f1"] for r in evaluations], label="macro-F1", color=_VALIDATION, marker=marker, ms=3
+    )
+    rates.plot(epochs, [r["eval_accuracy"] for r in evaluations], label="accuracy", color=_TRAIN, marker=marker, ms=3)
+    rates.set(title="Validation", ylim=(0, 1))
+    for axes in (losses, rates):
+        axes.axvline(chosen_epoch, color=_CHOSEN, ls="--", lw=1, label=f"chosen checkpoint (epoch {chosen_epoch:.4g})")
+        axes.set_xlabel("epoch")
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+        axes.grid(alpha=0.25)
+        axes.legend(frameon=False)
+    return _save(figure, Path(path))

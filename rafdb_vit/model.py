@@ -1,0 +1,196 @@
+"""Loads and makes models: the right head, the right class names, and every weight accounted for."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from transformers import (
+    AutoConfig,
+    AutoImageProcessor,
+    AutoModelForImageClassification,
+    PreTrainedModel,
+    ViTConfig,
+    ViTForImageClassification,
+    ViTImageProcessor,
+)
+
+from rafdb_vit.checkpoint import find_checkpoint, quiet_loading
+from rafdb_vit.console import say
+from rafdb_vit.errors import UserError
+
+
+@dataclass(frozen=True)
+class ScratchSize:
+    """Shape of a ViT that is trained from scratch."""
+
+    width: int
+    layers: int
+    heads: int
+    image_size: int
+    patch_size: int
+
+
+SCRATCH_SIZES = {
+    # Smaller than the ViT-Ti of DeiT (192 wide, 12 layers): made for a CPU, for trials and for tests.
+    "tiny": ScratchSize(width=128, layers=4, heads=4, image_size=64, patch_size=8),
+    # ViT-S/16 of DeiT (Touvron et al., 2021) and ViT-B/16 (Dosovitskiy et al., 2021).
+    "small": ScratchSize(width=384, layers=12, heads=6, image_size=224, patch_size=16),
+    "base": ScratchSize(width=768, layers=12, heads=12, image_size=224, patch_size=16),
+}
+
+
+def _label_maps(names: Sequence[str]) -> dict[str, Any]:
+    return {"id2label": dict(enumerate(names)), "label2id": {name: i for i, name in enumerate(names)}}
+
+
+def _head_names(model: PreTrainedModel) -> set[str]:
+    prefix = f"{model.base_model_prefix}."
+    return {name for name, _ in model.named_parameters() if not name.startswith(prefix)}
+
+
+def load_model(name_or_path: str, names: Sequence[str], *, revision: str | None = None) -> tuple[PreTrainedModel, Any]:
+    """Loads an image classifier for fine-tuning, with a head for `names`, and its image processor.
+
+    A head for other classes is replaced, with one printed line; any other weight that is missing or of another shape
+    is an error, since such a model would train from partly random weights without a word.
+
+    Args:
+        name_or_path: A folder, or a repository of the Hub.
+        names: Class names in model order.
+        revision: Branch, tag or commit, for the Hub.
+
+    Returns:
+        The model (float32) and its processor.
+
+    Raises:
+        UserError: It cannot be found, is no image classifier, needs remote code, or its weights do not fit.
+    """
+    folder, commit = find_checkpoint(name_or_path, revision=revision)
+    where = f"--model_name_or_path {name_or_path}"
+    try:
+        config = AutoConfig.from_pretrained(folder, trust_remote_code=False)
+        processor = AutoImageProcessor.from_pretrained(folder, trust_remote_code=False)
+    except (ValueError, OSError, KeyError) as error:
+        if "trust_remote_code" in str(error):
+            raise UserError(
+                f"{where}: brings code of its own, which is not run; convert it to a transformers architecture first"
+            ) from error
+        raise UserError(f"{where}: not a model that transformers knows ({error})") from error
+    old_names = list(config.id2label.values())
+    config.id2label, config.label2id = _label_maps(names).values()
+    try:
+        with quiet_loading():
+            model, info = AutoModelForImageClassification.from_pretrained(
+                folder,
+                config=config,
+                dtype=torch.float32,
+                use_safetensors=True,
+                ignore_mismatched_sizes=True,
+                output_loading_info=True,
+            )
+    except ValueError as error:
+        raise UserError(f"{where}: {config.model_type} is no image classifier of transformers") from error
+    except (OSError, RuntimeError) as error:
+        raise UserError(f"{where}: the weights cannot be read ({error}); download the model again") from error
+    head = _head_names(model)
+    missing = {*info["missing_keys"], *(name for name, *_ in info["mismatched_keys"])}
+    if missing - head:
+        raise UserError(
+            f"{where}: {len(missing - head)} weights are missing or of another shape, {min(missing - head)} first; "
+            "expected a checkpoint whose config.json and weights belong together"
+        )
+    if missing:
+        say(f"Classification head: replaced (new head of {len(names)} classes for one of {len(old_names)}).")
+    elif old_names != list(names):
+        _reset_head(model, head)
+        say(f"Classification head: replaced (the checkpoint's classes are {', '.join(map(str, old_names))}).")
+    model.config._commit_hash = commit
+    _check_image_size(where, model, processor)
+    return model, processor
+
+
+def _reset_head(model: PreTrainedModel, head: set[str]) -> None:
+    """Draws a head of the right size but for other classes anew, as a new one would be."""
+    std = getattr(model.config, "initializer_range", 0.02)
+    for name, parameter in model.named_parameters():
+        if name in head:
+            torch.nn.init.trunc_normal_(parameter, std=std) if parameter.ndim > 1 else torch.nn.init.zeros_(parameter)
+
+
+def _check_image_size(where: str, model: PreTrainedModel, processor: Any) -> None:
+    expected = getattr(model.config, "image_size", None)
+    found = processor.size.get("height") if not getattr(processor, "do_center_crop", None) else None
+    if isinstance(expected, int) and found is not None and found != expected:
+        raise UserError(
+            f"{where}: config.json says image_size {expected}, preprocessor_config.json {found}; expected one size"
+        )
+
+
+def build_model(
+    size: str, names: Sequence[str], *, image_size: int | None = None, patch_size: int | None = None
+) -> tuple[ViTForImageClassification, ViTImageProcessor]:
+    """Makes a ViT with random weights, and a processor for it.
+
+    Args:
+        size: A key of `SCRATCH_SIZES`.
+        names: Class names in model order.
+        image_size: Side of the input in pixels; the size's own if None.
+        patch_size: Side of a patch in pixels; the size's own if None.
+
+    Raises:
+        UserError: The patches do not tile the image.
+    """
+    shape = SCRATCH_SIZES[size]
+    side, patch = image_size or shape.image_size, patch_size or shape.patch_size
+    if side < 1 or patch < 1 or side % patch:
+        raise UserError(f"--image_size {side}: expected a multiple of --patch_size, {patch}")
+    config = ViTConfig(
+        hidden_size=shape.width,
+        num_hidden_layers=shape.layers,
+        num_attention_heads=shape.heads,
+        intermediate_size=4 * shape.width,
+        image_size=side,
+        patch_size=patch,
+        # Xavier's deviation for a square matrix, as in the code of the ViT authors. The default of 0.02 is made for a
+        # width of 768 and more: at 128, attention starts so close to uniform that training does not leave the plateau.
+        initializer_range=shape.width**-0.5,
+        **_label_maps(names),
+    )
+    return ViTForImageClassification(config), ViTImageProcessor(size={"height": side, "width": side})
+
+
+def load_trained(folder: str | Path) -> tuple[PreTrainedModel, Any]:
+    """Loads a run folder or a checkpoint as it is: float32, evaluation mode, no weight missing.
+
+    Raises:
+        UserError: A file is missing, or a weight is missing, superfluous or of another shape.
+    """
+    find_checkpoint(str(folder))
+    with quiet_loading():
+        model, info = AutoModelForImageClassification.from_pretrained(
+            folder, dtype=torch.float32, use_safetensors=True, ignore_mismatched_sizes=True, output_loading_info=True
+        )
+    faults = {*info["missing_keys"], *info["unexpected_keys"], *(name for name, *_ in info["mismatched_keys"])}
+    if faults:
+        raise UserError(
+            f"{folder}: {len(faults)} weights do not fit its config.json, {min(faults)} first; copy it anew"
+        )
+    return model.eval(), AutoImageProcessor.from_pretrained(folder)
+
+
+def load_weights(model: PreTrainedModel, folder: str | Path) -> None:
+    """Copies the weights of a checkpoint into a live model, every one of them.
+
+    `from_pretrained` turns the Hub's key names into the live model's; loading the file's keys directly would leave
+    every encoder layer as it is (huggingface/transformers#48805).
+
+    Raises:
+        UserError: The checkpoint does not hold exactly the model's weights.
+    """
+    trained, _ = load_trained(folder)
+    try:
+        model.load_state_dict(trained.state_dict(), strict=True)
+    except RuntimeError as error:
+        raise UserError(f"{folder}: its weights do not fit the model in training ({error})") from error

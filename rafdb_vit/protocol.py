@@ -1,0 +1,130 @@
+"""How a run's figures came about: the `protocol` part of `results.json`."""
+
+import platform
+from collections.abc import Mapping
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from datasets import DatasetDict
+from transformers import PreTrainedModel, TrainerState
+
+from rafdb_vit.arguments import ExpressionTrainingArguments
+from rafdb_vit.data import count_classes, hash_files
+
+_LIBRARIES = (
+    "rafdb-vit",
+    "transformers",
+    "torch",
+    "torchvision",
+    "datasets",
+    "accelerate",
+    "evaluate",
+    "scikit-learn",
+    "pillow",
+    "numpy",
+)
+
+
+def describe_training(args: ExpressionTrainingArguments, *, processes: int) -> dict[str, Any]:
+    """Returns the training settings as they were resolved, those that bear on the weights."""
+    schedule = args.step_schedule
+    return {
+        "optimizer": str(args.optim),
+        "learning_rate": args.learning_rate,
+        "weight_decay": args.weight_decay,
+        "schedule": "step" if schedule else str(args.lr_scheduler_type),
+        "schedule_settings": schedule._asdict() if schedule else args.lr_scheduler_kwargs or {},
+        "warmup_steps": args.warmup_steps,
+        "epochs": args.num_train_epochs,
+        "max_steps": args.max_steps,
+        "batch_size": args.train_batch_size * processes * args.gradient_accumulation_steps,
+        "batch": {
+            "per_device": args.per_device_train_batch_size,
+            "processes": processes,
+            "gradient_accumulation_steps": args.gradient_accumulation_steps,
+        },
+        "max_grad_norm": args.max_grad_norm,
+        "label_smoothing": args.label_smoothing_factor,
+        "precision": args.precision,
+        "device": args.device.type,
+        "seed": args.seed,
+    }
+
+
+def describe_model(model: PreTrainedModel, *, source: str) -> dict[str, Any]:
+    """Returns what was trained.
+
+    Args:
+        model: The model as saved.
+        source: A name on the Hub, a folder (of which only the name is kept) or a size from scratch.
+    """
+    return {
+        "source": Path(source).name if Path(source).is_dir() else source,
+        "commit": getattr(model.config, "_commit_hash", None),
+        "type": model.config.model_type,
+        "parameters": sum(p.numel() for p in model.parameters()),
+        "image_size": getattr(model.config, "image_size", None),
+        "patch_size": getattr(model.config, "patch_size", None),
+    }
+
+
+def describe_checkpoint(args: ExpressionTrainingArguments, state: TrainerState) -> dict[str, Any]:
+    """Returns which checkpoint was kept, and why."""
+    direction = "highest" if args.greater_is_better else "lowest"
+    metric = str(args.metric_for_best_model).removeprefix("eval_")
+    return {
+        "chosen_by": f"{direction} {metric} on validation",
+        "value": state.best_metric,
+        "step": state.best_global_step,
+        "epoch": epoch_of_step(state, state.best_global_step),
+        "epochs_trained": state.epoch,
+        "steps_trained": state.global_step,
+    }
+
+
+def epoch_of_step(state: TrainerState, step: int | None) -> float | None:
+    """Returns the epoch at which a step was evaluated, from the Trainer's history."""
+    return next((row["epoch"] for row in state.log_history if row["step"] == step and "eval_loss" in row), None)
+
+
+def build_protocol(
+    *,
+    data_name: str,
+    found: Mapping[str, Mapping[str, int]],
+    splits: DatasetDict,
+    validation: Mapping[str, Any],
+    model: Mapping[str, Any],
+    training: Mapping[str, Any],
+    checkpoint: Mapping[str, Any],
+) -> dict[str, Any]:
+    """Puts the protocol together: no times and no paths, so that the same command gives the same bytes.
+
+    Args:
+        data_name: `RAF-DB basic`, `folder in RAF-DB layout` or `drawn`.
+        found: Faces per class of each split as found, before validation was carved and samples drawn.
+        splits: What was trained, validated and tested on.
+        validation: `fraction` and `seed` of the validation split.
+        model: What was trained.
+        training: From `describe_training`, and this package's own settings.
+        checkpoint: From `describe_checkpoint`.
+    """
+    return {
+        "data": {
+            "name": data_name,
+            "found": {split: dict(counts) for split, counts in found.items()},
+            "used": {split: count_classes(dataset) for split, dataset in splits.items()},
+            "subsampled": sum(map(len, splits.values())) < sum(sum(counts.values()) for counts in found.values()),
+        },
+        "validation": {
+            "carved_from": "train, stratified by class",
+            **validation,
+            "files_sha256": hash_files(splits["validation"]["file"]),
+        },
+        "test": "scored once, at the end, with the chosen checkpoint",
+        "scoring": "fp32, without autocast, by the model reloaded from the run folder",
+        "model": dict(model),
+        "training": dict(training),
+        "checkpoint": dict(checkpoint),
+        "versions": {"python": platform.python_version(), **{name: version(name) for name in _LIBRARIES}},
+    }
