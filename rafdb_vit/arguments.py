@@ -2,7 +2,7 @@
 
 import json
 import os
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 from transformers import TrainingArguments
@@ -10,60 +10,9 @@ from transformers.trainer_utils import SchedulerType
 
 from rafdb_vit.errors import UserError
 from rafdb_vit.hardware import ACCELERATE_PRECISION, default_workers, pick_device, resolve_precision
+from rafdb_vit.refusals import refuse_sharding
 
 NEWEST_CHECKPOINT = "newest"
-_ALWAYS = "train.py always trains, validates after each epoch and scores test once at the end; leave it out"
-_PUBLISH = "training publishes nothing; upload the run folder once you have looked at it"
-_TEXT = "is for language models; leave it out"
-_METRICS = "the figures need the logits of every face of validation; leave it out"
-_SHARDED = "sharded training is not supported: the best checkpoint could not be loaded back truly; leave it out"
-
-REFUSED_FLAGS: dict[str, str] = {
-    "hub_token": "a token on the command line ends up in logs and files; use `hf auth login` or HF_TOKEN",
-    **dict.fromkeys(
-        ("push_to_hub", "hub_model_id", "hub_strategy", "hub_private_repo", "hub_always_push", "hub_revision"), _PUBLISH
-    ),
-    **dict.fromkeys(("do_train", "do_eval", "do_predict"), _ALWAYS),
-    **dict.fromkeys(
-        (
-            "neftune_noise_alpha",
-            "use_liger_kernel",
-            "liger_kernel_config",
-            "use_cache",
-            "include_num_input_tokens_seen",
-        ),
-        _TEXT,
-    ),
-    **dict.fromkeys(
-        ("length_column_name", "train_sampling_strategy"), "images have no length to group by; leave it out"
-    ),
-    **dict.fromkeys(
-        (
-            "prediction_loss_only",
-            "batch_eval_metrics",
-            "include_for_metrics",
-            "eval_do_concat_batches",
-            "eval_use_gather_object",
-        ),
-        _METRICS,
-    ),
-    **dict.fromkeys(("fsdp", "fsdp_config", "deepspeed", "parallelism_config"), _SHARDED),
-    **dict.fromkeys(
-        ("fp16_full_eval", "bf16_full_eval"), "the figures are computed in fp32, without exception; leave it out"
-    ),
-    "remove_unused_columns": "the transforms need every column; leave it out",
-    "label_names": "the collator names the labels; leave it out",
-    "dataloader_drop_last": "it would drop faces of validation too; leave it out",
-    "load_best_model_at_end": "the run folder holds the best checkpoint, always; leave it out",
-    "enable_jit_checkpoint": "a run that it stops looks finished; leave it out",
-    "ignore_data_skip": "a resumed run would see other faces than an uninterrupted one; leave it out",
-    "auto_find_batch_size": "the run could not be repeated or resumed; set --per_device_train_batch_size",
-    "optim_target_modules": "optimizers that choose their own parameters would drop the parameter groups; leave it out",
-    "local_rank": "launchers set it; leave it out",
-}
-"""Flags of `TrainingArguments` that cannot be honoured here, each with its reason."""
-
-_OPTIMIZERS_WITHOUT_GROUPS = ("galore", "apollo", "lomo", "adalomo")
 
 
 class StepSchedule(NamedTuple):
@@ -154,7 +103,7 @@ class ExpressionTrainingArguments(TrainingArguments):
     - `remove_unused_columns` False (transforms need the columns), `ddp_find_unused_parameters` False (DDP warns else).
     """
 
-    output_dir: str | None = field(default=None, metadata={"help": "The run folder. Default: runs/<data>-<model>."})
+    output_dir: str = field(default="", metadata={"help": "The run folder. Default: runs/<data>-<model>."})
     per_device_train_batch_size: int = field(default=32, metadata={"help": "Faces at once on each device."})
     per_device_eval_batch_size: int = field(default=64, metadata={"help": "The same when evaluating."})
     num_train_epochs: float = field(default=25.0, metadata={"help": "Epochs to train, unless stopped early."})
@@ -163,15 +112,20 @@ class ExpressionTrainingArguments(TrainingArguments):
         default=0.05, metadata={"help": "Weight decay of matrices; no other parameter has any."}
     )
     warmup_steps: float = field(
-        default=0.1, metadata={"help": "Linear warm-up: a share of all steps below 1, else a number of steps."}
+        default=0.1,
+        metadata={"help": "Linear warm-up: a share of all steps below 1, else a number of steps."},
     )
     lr_scheduler_type: str = field(
         default="cosine",
         metadata={"help": "Learning-rate schedule.", "choices": [*(t.value for t in SchedulerType), "step"]},
     )
-    fp16: bool | None = _optional_bool("Mixed precision with float16; needs a CUDA GPU.")
-    bf16: bool | None = _optional_bool("Mixed precision with bfloat16.")
-    dataloader_num_workers: int | None = field(
+    fp16: bool | None = _optional_bool(  # type: ignore[assignment]  # wider than upstream: None is unset
+        "Mixed precision with float16; needs a CUDA GPU."
+    )
+    bf16: bool | None = _optional_bool(  # type: ignore[assignment]
+        "Mixed precision with bfloat16."
+    )
+    dataloader_num_workers: int | None = field(  # type: ignore[assignment]
         default=None, metadata={"help": "Data workers of each process. Default: chosen by device."}
     )
     eval_strategy: str = field(default="epoch", metadata={"help": "When to validate: steps or epoch."})
@@ -183,7 +137,7 @@ class ExpressionTrainingArguments(TrainingArguments):
         default="macro_f1",
         metadata={"help": "Figure of validation that chooses the checkpoint, such as loss, f1_fear."},
     )
-    remove_unused_columns: bool | None = field(default=False, metadata={"help": "Always false here."})
+    remove_unused_columns: bool = field(default=False, metadata={"help": "Always false here."})
     ddp_find_unused_parameters: bool | None = field(default=False, metadata={"help": "Passed to DDP."})
     restore_callback_states_from_checkpoint: bool = field(
         default=True, metadata={"help": "Early stopping keeps its count when resuming."}
@@ -198,41 +152,31 @@ class ExpressionTrainingArguments(TrainingArguments):
     )
 
     def __post_init__(self) -> None:
-        self._refuse()
         self.step_schedule = self._take_step_schedule()
         device = pick_device(use_cpu=self.use_cpu)
         self.use_cpu = device == "cpu"
         self.precision = resolve_precision(device, fp16=self.fp16, bf16=self.bf16)
         self.fp16, self.bf16 = self.precision == "fp16", self.precision == "bf16"
-        # accelerate's choice is resolved above; upstream would let it win over --fp16 False.
-        os.environ.pop(ACCELERATE_PRECISION, None)
+        if ACCELERATE_PRECISION in os.environ:
+            # accelerate's choice is resolved above; upstream would let it win over --fp16 False.
+            os.environ[ACCELERATE_PRECISION] = self.precision.replace("fp32", "no")
         if self.dataloader_num_workers is None:
             self.dataloader_num_workers = default_workers(device)
-        if self.dataloader_num_workers == 0 and self.dataloader_persistent_workers:
-            raise UserError("--dataloader_persistent_workers: needs --dataloader_num_workers 1 or more")
+        self._check()
         super().__post_init__()
 
-    def _refuse(self) -> None:
-        defaults = {f.name: f for f in fields(type(self))}
-        for name, reason in REFUSED_FLAGS.items():
-            if name not in defaults:
-                continue
-            own = defaults[name]
-            default = own.default_factory() if callable(own.default_factory) else own.default
-            if getattr(self, name) not in (default, None, default != "no" and default):
-                raise UserError(f"--{name}: {reason}")
-        if str(self.optim).startswith(_OPTIMIZERS_WITHOUT_GROUPS):
-            raise UserError(f"--optim {self.optim}: {REFUSED_FLAGS['optim_target_modules']}")
-        for name in ("ACCELERATE_USE_FSDP", "ACCELERATE_USE_DEEPSPEED"):
-            if os.environ.get(name, "false").lower() in ("1", "true"):
-                raise UserError(f"{name} of `accelerate config`: {_SHARDED}")
+    def _check(self) -> None:
+        """Refuses what upstream accepts and would not honour, or only find out about after an epoch."""
+        refuse_sharding(self.optim)
         for name in ("eval_strategy", "save_strategy"):
             if str(getattr(self, name)) == "no":
                 raise UserError(f"--{name} no: the checkpoint is chosen on validation; expected steps or epoch")
         if self.lr_scheduler_type == SchedulerType.GREEDY:
-            raise UserError("--lr_scheduler_type greedy: does not know whether the metric should rise; take another")
+            raise UserError("--lr_scheduler_type greedy: does not know whether the figure should rise; take another")
         if str(self.eval_strategy) == "epoch" and self.eval_delay >= self.num_train_epochs and self.max_steps <= 0:
             raise UserError(f"--eval_delay {self.eval_delay:g}: leaves no evaluation to choose a checkpoint by")
+        if self.dataloader_num_workers == 0 and self.dataloader_persistent_workers:
+            raise UserError("--dataloader_persistent_workers: needs --dataloader_num_workers 1 or more")
 
     def _take_step_schedule(self) -> StepSchedule | None:
         """Reads the schedule `step`, which upstream does not know, and leaves upstream one that it does."""

@@ -125,7 +125,7 @@ def _check_files(name: str, folder: Path) -> None:
 
 @contextmanager
 def quiet_loading() -> Iterator[None]:
-    """Silences the reports and bars of `from_pretrained` and `save_pretrained`; what they say is checked by the caller."""
+    """Silences the reports and bars of `from_pretrained` and `save_pretrained`; callers check what they would say."""
     verbosity, had_bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
     logging.set_verbosity_error()
     logging.disable_progress_bar()

@@ -5,7 +5,7 @@ import json
 import os
 import sys
 from argparse import ArgumentDefaultsHelpFormatter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -16,7 +16,7 @@ from rafdb_vit.errors import UserError
 RECIPES = Path(__file__).parent / "recipes"
 
 
-def _build_parser(dataclass_types: Sequence[type], *, prog: str, description: str) -> Any:
+def _build_parser(dataclass_types: Sequence[Any], *, prog: str, description: str) -> Any:
     from transformers import HfArgumentParser
 
     class OneLineParser(HfArgumentParser):
@@ -86,12 +86,13 @@ def config_arguments(path: str | Path, known: Sequence[str]) -> list[str]:
 
 
 def parse_arguments(
-    dataclass_types: Sequence[type],
+    dataclass_types: Sequence[Any],
     argv: Sequence[str],
     *,
     prog: str,
     description: str,
-    implied_recipes: dict[str, str] | None = None,
+    implied_recipes: Mapping[str, str] | None = None,
+    refused: Mapping[str, str] | None = None,
 ) -> tuple[tuple[Any, ...], dict[str, Any]]:
     """Parses a command line, with the settings of its `--config` placed before it.
 
@@ -101,6 +102,7 @@ def parse_arguments(
         prog: The command's name, for `--help`.
         description: What it does, for `--help`.
         implied_recipes: Flag name to the recipe that this flag stands for, placed before everything else.
+        refused: Flag name to the reason why any value but its default is refused.
 
     Returns:
         An instance of each dataclass, and the settings that were asked for, by flag name.
@@ -117,6 +119,9 @@ def parse_arguments(
         words = config_arguments(namespace.config, known) + words
         namespace = parser.parse_args(words)
     asked = _asked_settings(parser, words)
+    for name in asked:
+        if name in (refused or {}) and asked[name] != parser.get_default(name):
+            raise UserError(f"--{name}: {(refused or {})[name]}")
     for flag, recipe in (implied_recipes or {}).items():
         if getattr(namespace, flag):
             words = config_arguments(RECIPES / recipe, known) + words

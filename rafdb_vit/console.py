@@ -42,3 +42,15 @@ def render_counts(counts: Mapping[str, Mapping[str, int]]) -> str:
         for split, row in counts.items()
     ]
     return "\n".join([head, *rows])
+
+
+def render_next(folder: str) -> str:
+    """Renders where a finished run lies, and the command that uses it."""
+    return (
+        f"Best model   {folder}\n"
+        f"All figures  {folder}/results.json\n"
+        f"Pictures     {folder}/figures\n"
+        "Next, read a cropped face:\n"
+        '  python -c "from transformers import pipeline; '
+        f"print(pipeline('image-classification', '{folder}', top_k=7)('FACE.jpg'))\""
+    )

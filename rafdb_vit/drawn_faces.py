@@ -26,20 +26,12 @@ ACTION_UNITS: dict[str, dict[int, float]] = {
     "Anger": {4: 1.0, 5: 0.3, 7: 0.6, 22: 0.5, 23: 1.0},
     "Neutral": {},
 }
-"""Strength in [0, 1] of each action unit at full intensity: 1 and 2 inner and outer brow raiser, 4 brow lowerer, 5 upper
-lid raiser, 6 cheek raiser, 7 lid tightener, 9 nose wrinkler, 10 upper lip raiser, 12 lip corner puller, 15 lip corner
-depressor, 17 chin raiser, 20 lip stretcher, 22 lip funneler, 23 lip tightener, 25 lips part, 26 jaw drop, 43 eyes
-closing."""
+"""Strength in [0, 1] of each action unit at full intensity: 1 and 2 inner and outer brow raiser, 4 brow lowerer,
+5 upper lid raiser, 6 cheek raiser, 7 lid tightener, 9 nose wrinkler, 10 upper lip raiser, 12 lip corner puller,
+15 lip corner depressor, 17 chin raiser, 20 lip stretcher, 22 lip funneler, 23 lip tightener, 25 lips part,
+26 jaw drop, 43 eyes closing."""
 
-RELATIVE_COUNTS = {
-    "Surprise": 2.0,
-    "Fear": 1.0,
-    "Disgust": 1.3,
-    "Happiness": 6.0,
-    "Sadness": 2.6,
-    "Anger": 1.3,
-    "Neutral": 3.2,
-}
+RELATIVE_COUNTS = dict(zip(BASIC.names, (2.0, 1.0, 1.3, 6.0, 2.6, 1.3, 3.2), strict=True))
 """How often each expression is drawn: the order of RAF-DB's own class sizes, its imbalance of 17:1 softened to 6:1."""
 
 SIZE = 100
@@ -92,14 +84,10 @@ def _oval(x: float, y: float, radius_x: float, radius_y: float) -> Points:
 
 def _arc(start: Point, middle: Point, end: Point) -> Points:
     """Returns 13 points of the parabola through three points (`middle` at half the way)."""
-    bend = [2 * m - (s + e) / 2 for s, m, e in zip(start, middle, end, strict=True)]
-    return [
-        (
-            (1 - t) ** 2 * start[0] + 2 * t * (1 - t) * bend[0] + t**2 * end[0],
-            (1 - t) ** 2 * start[1] + 2 * t * (1 - t) * bend[1] + t**2 * end[1],
-        )
-        for t in np.linspace(0, 1, 13)
-    ]
+    t = np.linspace(0, 1, 13)[:, None]
+    first, last = np.asarray(start), np.asarray(end)
+    bend = 2 * np.asarray(middle) - (first + last) / 2
+    return [(x, y) for x, y in ((1 - t) ** 2 * first + 2 * t * (1 - t) * bend + t**2 * last).tolist()]
 
 
 def _shade(colour: Colour, factor: float) -> Colour:

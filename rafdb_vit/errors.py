@@ -19,5 +19,5 @@ class UserError(Exception):
         """
         text = str(self)
         if text.startswith(WORKER_PREFIX):
-            text = text.rstrip().rsplit("UserError: ", 1)[-1]
+            text = text.rsplit(f"\n{__name__}.UserError: ", 1)[-1]
         return " ".join(text.split())

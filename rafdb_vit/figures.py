@@ -67,11 +67,21 @@ def plot_learning_curves(history: Sequence[Mapping[str, float]], path: str | Pat
     if train:
         losses.plot(*zip(*train, strict=True), label="train (augmented)", color=_TRAIN, marker=marker, ms=3)
     losses.plot(
-        epochs, [r["eval_loss"] for r in evaluations], label="validation", color=_VALIDATION, marker=marker, ms=3
+        epochs,
+        [r["eval_loss"] for r in evaluations],
+        label="validation",
+        color=_VALIDATION,
+        marker=marker,
+        ms=3,
     )
     losses.set(title="Loss", ylabel="cross-entropy (nats)", ylim=(0, None))
     rates.plot(
-        epochs, [r["eval_macro_f1"] for r in evaluations], label="macro-F1", color=_VALIDATION, marker=marker, ms=3
+        epochs,
+        [r["eval_macro_f1"] for r in evaluations],
+        label="macro-F1",
+        color=_VALIDATION,
+        marker=marker,
+        ms=3,
     )
     rates.plot(epochs, [r["eval_accuracy"] for r in evaluations], label="accuracy", color=_TRAIN, marker=marker, ms=3)
     rates.set(title="Validation", ylim=(0, 1))

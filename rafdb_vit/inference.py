@@ -35,7 +35,7 @@ def predict_logits(
     share = np.array_split(np.arange(len(dataset)), state.num_processes)[state.process_index]
     faces = with_face_transform(dataset.select(share.tolist()), build_eval_transform(processor))
     loader: DataLoader[Any] = DataLoader(
-        faces,  # type: ignore[arg-type]  # datasets' map-style Dataset is no torch Dataset by type
+        faces,
         batch_size=batch_size,
         num_workers=workers,
         collate_fn=build_collator(processor),

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import SafetensorError
 from transformers import (
     AutoConfig,
     AutoImageProcessor,
@@ -92,7 +93,7 @@ def load_model(name_or_path: str, names: Sequence[str], *, revision: str | None 
             )
     except ValueError as error:
         raise UserError(f"{where}: {config.model_type} is no image classifier of transformers") from error
-    except (OSError, RuntimeError) as error:
+    except (OSError, RuntimeError, SafetensorError) as error:
         raise UserError(f"{where}: the weights cannot be read ({error}); download the model again") from error
     head = _head_names(model)
     missing = {*info["missing_keys"], *(name for name, *_ in info["mismatched_keys"])}
@@ -170,9 +171,17 @@ def load_trained(folder: str | Path) -> tuple[PreTrainedModel, Any]:
     find_checkpoint(str(folder))
     with quiet_loading():
         model, info = AutoModelForImageClassification.from_pretrained(
-            folder, dtype=torch.float32, use_safetensors=True, ignore_mismatched_sizes=True, output_loading_info=True
+            folder,
+            dtype=torch.float32,
+            use_safetensors=True,
+            ignore_mismatched_sizes=True,
+            output_loading_info=True,
         )
-    faults = {*info["missing_keys"], *info["unexpected_keys"], *(name for name, *_ in info["mismatched_keys"])}
+    faults = {
+        *info["missing_keys"],
+        *info["unexpected_keys"],
+        *(name for name, *_ in info["mismatched_keys"]),
+    }
     if faults:
         raise UserError(
             f"{folder}: {len(faults)} weights do not fit its config.json, {min(faults)} first; copy it anew"

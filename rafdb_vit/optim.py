@@ -41,8 +41,8 @@ def build_parameter_groups(
         layer_decay: d, in (0, 1]; 1 gives every layer the same rate.
 
     Returns:
-        Groups with `params`, `lr` and `weight_decay`, the head's first (the Trainer logs the first one's rate); without layer-wise decay at most two, else at most two for each
-        of the layers + 2 rates.
+        Groups with `params`, `lr` and `weight_decay`, the head's first (the Trainer logs the first one's rate); without
+        layer-wise decay at most two, else at most two for each of the layers + 2 rates.
 
     Raises:
         UserError: `layer_decay` is out of range, or the model is not built of that many layers.

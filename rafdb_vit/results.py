@@ -143,7 +143,11 @@ def read_results(folder: str | Path) -> tuple[EvaluationResult, EvaluationResult
     path = Path(folder) / RESULTS_FILE
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
-        return EvaluationResult(**content["validation"]), EvaluationResult(**content["test"]), content["protocol"]
+        return (
+            EvaluationResult(**content["validation"]),
+            EvaluationResult(**content["test"]),
+            content["protocol"],
+        )
     except FileNotFoundError as error:
         raise UserError(f"{path}: no such file; expected the folder of a finished training run") from error
     except (UnicodeDecodeError, json.JSONDecodeError, KeyError, TypeError) as error:

@@ -1,6 +1,7 @@
 """Our `Trainer`: the stock one, less the upstream faults that give wrong weights or a wrong learning rate."""
 
 import math
+from functools import partial
 from typing import Any
 
 import torch
@@ -15,14 +16,25 @@ from transformers import (
 )
 from transformers.trainer_utils import SchedulerType
 
-from rafdb_vit.arguments import ExpressionTrainingArguments
+from rafdb_vit.arguments import ExpressionTrainingArguments, StepSchedule
 from rafdb_vit.callbacks import EpochLineCallback, TransformEpochCallback
 from rafdb_vit.checkpoint import quiet_loading
 from rafdb_vit.errors import UserError
 from rafdb_vit.metrics import build_compute_metrics
 from rafdb_vit.model import load_weights
 from rafdb_vit.optim import build_parameter_groups
-from rafdb_vit.transforms import build_collator, build_eval_transform, build_train_transform, with_face_transform
+from rafdb_vit.transforms import (
+    build_collator,
+    build_eval_transform,
+    build_train_transform,
+    with_face_transform,
+)
+
+
+def _step_factor(schedule: StepSchedule, steps_per_epoch: int, warmup: int, step: int) -> float:
+    """Returns what the peak rate is multiplied with at a step (from 0) of the schedule `step`."""
+    decay = schedule.gamma ** (step // (schedule.step_size * steps_per_epoch))
+    return decay * min(1.0, step / warmup if warmup else 1.0)
 
 
 class ExpressionTrainer(Trainer):
@@ -36,6 +48,8 @@ class ExpressionTrainer(Trainer):
     - the schedule `step` exists.
     """
 
+    args: ExpressionTrainingArguments
+
     def __init__(self, *args: Any, layer_decay: float = 1.0, **kwargs: Any) -> None:
         self.layer_decay = layer_decay
         super().__init__(*args, **kwargs)
@@ -48,7 +62,7 @@ class ExpressionTrainer(Trainer):
         """
         self._build_groups(self.model)
 
-    def _build_groups(self, model: torch.nn.Module) -> list[dict[str, Any]]:
+    def _build_groups(self, model: Any) -> list[dict[str, Any]]:
         return build_parameter_groups(
             model,
             learning_rate=self.args.learning_rate,
@@ -56,33 +70,35 @@ class ExpressionTrainer(Trainer):
             layer_decay=self.layer_decay,
         )
 
-    def create_optimizer(self, model: torch.nn.Module | None = None) -> torch.optim.Optimizer:
+    def create_optimizer(self, model: Any = None) -> torch.optim.Optimizer:
         """Makes the optimizer that `--optim` names, over the groups of `build_parameter_groups`."""
         if self.optimizer is None:
-            optimizer_class, kwargs = self.get_optimizer_cls_and_kwargs(self.args, model or self.model)
-            self.optimizer = optimizer_class(self._build_groups(model or self.model), **kwargs)
+            model = self.model if model is None else model
+            optimizer_class, kwargs = self.get_optimizer_cls_and_kwargs(self.args, model)
+            self.optimizer = optimizer_class(self._build_groups(model), **kwargs)
         return self.optimizer
 
     def create_scheduler(self, num_training_steps: int, optimizer: torch.optim.Optimizer | None = None) -> LRScheduler:
         """Makes the schedule: those of transformers, and `step` (x gamma every step_size epochs)."""
         if self.lr_scheduler is None and self.args.step_schedule is not None:
-            schedule, batch = self.args.step_schedule, self.args.train_batch_size * self.args.world_size
-            steps_per_epoch = math.ceil(
-                math.ceil(len(self.train_dataset) / batch) / self.args.gradient_accumulation_steps
-            )
             warmup = self.args.get_warmup_steps(num_training_steps)
-
-            def factor(step: int) -> float:
-                decay = schedule.gamma ** (step // (schedule.step_size * steps_per_epoch))
-                return decay * min(1.0, (step + 1) / (warmup + 1))
-
-            self.lr_scheduler = LambdaLR(optimizer or self.optimizer, factor)
+            factor = partial(_step_factor, self.args.step_schedule, self._steps_per_epoch(), warmup)
+            self.lr_scheduler = LambdaLR(optimizer or self.create_optimizer(), factor)
             self._created_lr_scheduler = True
         elif self.lr_scheduler is None and self.args.lr_scheduler_type == SchedulerType.REDUCE_ON_PLATEAU:
             # The Trainer leaves torch's default, "min": with macro-F1 the rate would fall while things improve.
             mode = "max" if self.args.greater_is_better else "min"
-            self.args.lr_scheduler_kwargs = {"mode": mode, **(self.args.lr_scheduler_kwargs or {})}
+            given: Any = self.args.lr_scheduler_kwargs or {}
+            self.args.lr_scheduler_kwargs = {"mode": mode, **given}
         return super().create_scheduler(num_training_steps, optimizer)
+
+    def _steps_per_epoch(self) -> int:
+        faces: Any = self.train_dataset
+        batches = math.ceil(len(faces) / (self.args.train_batch_size * self.args.world_size))
+        return math.ceil(batches / self.args.gradient_accumulation_steps)
+
+    def _live_model(self) -> Any:
+        return self.model
 
     def _load_best_model(self) -> None:
         """Loads the best checkpoint truly.
@@ -93,14 +109,14 @@ class ExpressionTrainer(Trainer):
         if self.is_fsdp_enabled or self.is_deepspeed_enabled:
             super()._load_best_model()
         else:
-            load_weights(self.model, str(self.state.best_model_checkpoint))
+            load_weights(self._live_model(), str(self.state.best_model_checkpoint))
 
     def _load_from_checkpoint(self, resume_from_checkpoint: str, model: torch.nn.Module | None = None) -> None:
         """Loads the weights to resume from truly; see `_load_best_model`."""
         if self.is_fsdp_enabled or self.is_deepspeed_enabled:
             super()._load_from_checkpoint(resume_from_checkpoint, model)
         else:
-            load_weights(model or self.model, resume_from_checkpoint)
+            load_weights(self._live_model() if model is None else model, resume_from_checkpoint)
 
     def _save(self, output_dir: str | None = None, state_dict: dict[str, Any] | None = None) -> None:
         """Saves as the stock method does, without its progress bar for each checkpoint."""

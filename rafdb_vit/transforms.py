@@ -109,7 +109,7 @@ class TrainTransform:
         """Sets the epoch (from 0) that the draws depend on, here and in running data workers."""
         self.epoch.fill_(epoch)
 
-    def __call__(self, batch: Mapping[str, Sequence[Any]]) -> dict[str, list[Any]]:
+    def __call__(self, batch: Mapping[str, Sequence[Any]]) -> dict[str, Any]:
         """Turns columns `image`, `file` (and `label`) into uint8 `image` tensors [3, H, W], ids left as they are."""
         epoch = int(self.epoch)
         images = []
@@ -127,7 +127,7 @@ class EvalTransform:
     def __init__(self, geometry: FaceGeometry) -> None:
         self.geometry = geometry
 
-    def __call__(self, batch: Mapping[str, Sequence[Any]]) -> dict[str, list[Any]]:
+    def __call__(self, batch: Mapping[str, Sequence[Any]]) -> dict[str, Any]:
         """Turns the column `image` into uint8 tensors [3, H, W]."""
         size, interpolation = self.geometry.size, self.geometry.interpolation
         images = [
@@ -143,7 +143,7 @@ class ProcessorTransform:
     def __init__(self, processor: Any) -> None:
         self.processor = processor
 
-    def __call__(self, batch: Mapping[str, Sequence[Any]]) -> dict[str, list[Any]]:
+    def __call__(self, batch: Mapping[str, Sequence[Any]]) -> dict[str, Any]:
         """Turns the column `image` into normalised `pixel_values` [3, H, W]."""
         pictures = [open_face(image) for image in batch["image"]]
         pixels = self.processor(pictures, return_tensors="pt")["pixel_values"]

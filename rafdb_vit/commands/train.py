@@ -10,9 +10,8 @@ from rafdb_vit.cli import parse_arguments
 from rafdb_vit.errors import UserError
 
 if TYPE_CHECKING:
-    from datasets import DatasetDict
-
     from rafdb_vit.arguments import DataArguments, ExpressionTrainingArguments, ModelArguments
+    from rafdb_vit.data import RunData
     from rafdb_vit.results import EvaluationResult
     from rafdb_vit.run_folder import RunFolder
     from rafdb_vit.trainer import ExpressionTrainer
@@ -33,15 +32,6 @@ class TrainOutcome:
     test: "EvaluationResult"
 
 
-@dataclass(frozen=True)
-class _Faces:
-    """The data of a run: its name, its counts as found, and the splits that are used."""
-
-    name: str
-    found: dict[str, dict[str, int]]
-    splits: "DatasetDict"
-
-
 def main(argv: Sequence[str] | None = None) -> TrainOutcome:
     """Trains a model and scores it.
 
@@ -55,13 +45,13 @@ def main(argv: Sequence[str] | None = None) -> TrainOutcome:
 
     from transformers import set_seed
 
-    from rafdb_vit.console import quiet_libraries, say
+    from rafdb_vit.console import quiet_libraries, render_next, say
     from rafdb_vit.hardware import set_threads
     from rafdb_vit.run_folder import RunFolder
 
     quiet_libraries()
     threads = set_threads()
-    folder = RunFolder(args.output_dir or "")
+    folder = RunFolder(args.output_dir)
     checkpoint = _find_checkpoint(folder, data, model, args)
     if data.demo:
         say(DEMO_BANNER)
@@ -73,7 +63,8 @@ def main(argv: Sequence[str] | None = None) -> TrainOutcome:
     _say_start(faces, model, trainer, folder, threads)
     trainer.train(resume_from_checkpoint=checkpoint)
     outcome = _finish(trainer, processor, faces, data, model, folder)
-    _say_end(outcome, faces)
+    say(f"\nTest ({outcome.test.n} faces, scored once)\n\n{outcome.test.render_report()}\n")
+    say(render_next(str(folder.path)))
     if data.demo:
         say(DEMO_BANNER)
     return outcome
@@ -83,6 +74,7 @@ def _parse(
     argv: Sequence[str],
 ) -> tuple["DataArguments", "ModelArguments", "ExpressionTrainingArguments", dict[str, Any]]:
     from rafdb_vit.arguments import DataArguments, ExpressionTrainingArguments, ModelArguments
+    from rafdb_vit.refusals import REFUSED_FLAGS
 
     (data, model, args), asked = parse_arguments(
         (DataArguments, ModelArguments, ExpressionTrainingArguments),
@@ -90,10 +82,11 @@ def _parse(
         prog="train.py",
         description="Fine-tune a Vision Transformer to read facial expressions.",
         implied_recipes={"demo": "demo.yaml"},
+        refused=REFUSED_FLAGS,
     )
     if bool(data.data_dir) == data.demo:
         raise UserError("--data_dir: expected the folder that holds RAF-DB, or --demo for drawn faces (one of the two)")
-    if args.output_dir is None:
+    if not args.output_dir:
         source = model.from_scratch and f"scratch-{model.from_scratch}" or Path(model.model_name_or_path).name
         name = "demo" if data.demo else f"{Path(data.data_dir).resolve().name}-{source}"
         args.output_dir = str(Path("runs") / name)
@@ -123,31 +116,29 @@ def _find_checkpoint(
     return newest
 
 
-def _load_faces(data: "DataArguments", folder: "RunFolder", *, resuming: bool) -> _Faces:
+def _load_faces(data: "DataArguments", folder: "RunFolder", *, resuming: bool) -> "RunData":
     from accelerate import PartialState
 
-    from rafdb_vit.data import count_classes, draw_samples, load_rafdb, name_data
+    from rafdb_vit.data import load_run_data
     from rafdb_vit.drawn_faces import write_drawn_faces
 
-    root = data.data_dir
+    root = data.data_dir or folder.demo_faces
     if data.demo:
-        root = str(folder.demo_faces)
         if PartialState().is_main_process and not resuming:
             folder.clear()
             write_drawn_faces(root)
         PartialState().wait_for_everyone()
-    splits = load_rafdb(str(root), validation_fraction=data.validation_fraction, split_seed=data.split_seed)
-    counts = {split: count_classes(dataset) for split, dataset in splits.items()}
-    train = {name: count + counts["validation"][name] for name, count in counts["train"].items()}
-    found = {"train": train, "test": counts["test"]}
-    for split, count in (
-        ("train", data.max_train_samples),
-        ("validation", data.max_validation_samples),
-        ("test", data.max_test_samples),
-    ):
-        flag = f"--max_{split}_samples"
-        splits[split] = draw_samples(splits[split], count, seed=data.split_seed, flag=flag)
-    return _Faces("drawn" if data.demo else name_data(train, counts["test"]), found, splits)
+    return load_run_data(
+        root,
+        validation_fraction=data.validation_fraction,
+        split_seed=data.split_seed,
+        max_samples={
+            "train": data.max_train_samples,
+            "validation": data.max_validation_samples,
+            "test": data.max_test_samples,
+        },
+        drawn=data.demo,
+    )
 
 
 def _load_network(model: "ModelArguments", names: Sequence[str]) -> tuple[Any, Any]:
@@ -162,7 +153,7 @@ def _load_network(model: "ModelArguments", names: Sequence[str]) -> tuple[Any, A
 
 
 def _build_trainer(
-    network: Any, processor: Any, faces: _Faces, model: "ModelArguments", args: "ExpressionTrainingArguments"
+    network: Any, processor: Any, faces: "RunData", model: "ModelArguments", args: "ExpressionTrainingArguments"
 ) -> "ExpressionTrainer":
     from rafdb_vit.trainer import build_trainer
 
@@ -192,14 +183,15 @@ def _start_folder(
 
 
 def _say_start(
-    faces: _Faces, model: "ModelArguments", trainer: "ExpressionTrainer", folder: "RunFolder", threads: int
+    faces: "RunData", model: "ModelArguments", trainer: "ExpressionTrainer", folder: "RunFolder", threads: int
 ) -> None:
     from rafdb_vit.console import render_counts, say
     from rafdb_vit.data import count_classes
     from rafdb_vit.hardware import describe_device
 
-    args, network = trainer.args, trainer.model
-    millions = sum(p.numel() for p in network.parameters()) / 1e6
+    args: Any = trainer.args
+    network: Any = trainer.model
+    millions = network.num_parameters() / 1e6
     source = f"from scratch ({model.from_scratch})" if model.from_scratch else model.model_name_or_path
     side = getattr(network.config, "image_size", None)
     say(
@@ -216,7 +208,7 @@ def _say_start(
 def _finish(
     trainer: "ExpressionTrainer",
     processor: Any,
-    faces: _Faces,
+    faces: "RunData",
     data: "DataArguments",
     model: "ModelArguments",
     folder: "RunFolder",
@@ -225,7 +217,13 @@ def _finish(
     from rafdb_vit.figures import CONFUSION_FILE, CURVES_FILE, plot_confusion_matrix, plot_learning_curves
     from rafdb_vit.inference import evaluate_model
     from rafdb_vit.model import load_trained
-    from rafdb_vit.protocol import build_protocol, describe_checkpoint, describe_model, describe_training, epoch_of_step
+    from rafdb_vit.protocol import (
+        build_protocol,
+        describe_checkpoint,
+        describe_model,
+        describe_training,
+        epoch_of_step,
+    )
     from rafdb_vit.results import write_results
 
     args, state = trainer.args, trainer.state
@@ -259,18 +257,3 @@ def _finish(
     plot_learning_curves(state.log_history, folder.figures / CURVES_FILE, chosen_epoch=chosen)
     write_results(folder.path, validation=validation, test=test, protocol=protocol)
     return outcome
-
-
-def _say_end(outcome: TrainOutcome, faces: _Faces) -> None:
-    from rafdb_vit.console import say
-
-    folder = outcome.folder
-    say(
-        f"\nTest ({outcome.test.n} faces, scored once)\n\n{outcome.test.render_report()}\n\n"
-        f"Best model      {folder}\n"
-        f"All figures     {folder / 'results.json'}\n"
-        f"Pictures        {folder / 'figures'}\n"
-        f"Next, read a cropped face:\n"
-        f'  python -c "from transformers import pipeline; '
-        f"print(pipeline('image-classification', '{folder}', top_k=7)('FACE.jpg'))\""
-    )

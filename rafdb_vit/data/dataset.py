@@ -2,13 +2,14 @@
 
 import os
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 from datasets import ClassLabel, Dataset, DatasetDict, Features, Image, Value
 
 from rafdb_vit.data.layout import Faces, find_faces
-from rafdb_vit.data.split import choose_validation
+from rafdb_vit.data.split import choose_validation, draw_samples
 from rafdb_vit.errors import UserError
 from rafdb_vit.labels import BASIC, LabelSet
 
@@ -42,6 +43,51 @@ def load_rafdb(root: str | os.PathLike[str], *, validation_fraction: float = 0.1
     )
 
 
+@dataclass(frozen=True)
+class RunData:
+    """The data of one run.
+
+    Attributes:
+        name: `RAF-DB basic`, `folder in RAF-DB layout` or `drawn`.
+        found: Faces per class of `train` and `test` as found, before validation was carved and samples drawn.
+        splits: `train`, `validation` and `test` as they are used.
+    """
+
+    name: str
+    found: dict[str, dict[str, int]]
+    splits: DatasetDict
+
+
+def load_run_data(
+    root: str | os.PathLike[str],
+    *,
+    validation_fraction: float,
+    split_seed: int,
+    max_samples: Mapping[str, int | None],
+    drawn: bool = False,
+) -> RunData:
+    """Loads what a run trains, validates and tests on, and names it by what was found.
+
+    Args:
+        root: See `load_rafdb`, as for the next two.
+        validation_fraction: Share of each class of train for validation.
+        split_seed: Seed of that choice, and of the draws of `max_samples`.
+        max_samples: Size of a stratified sample by split name; None keeps all.
+        drawn: The folder holds drawn faces.
+
+    Raises:
+        UserError: See `load_rafdb`; or a sample of less than one face was asked for.
+    """
+    splits = load_rafdb(root, validation_fraction=validation_fraction, split_seed=split_seed)
+    counts = {split: count_classes(dataset) for split, dataset in splits.items()}
+    train = {name: count + counts["validation"][name] for name, count in counts["train"].items()}
+    for split, count in max_samples.items():
+        flag = f"--max_{split}_samples"
+        splits[split] = draw_samples(splits[split], count, seed=split_seed, flag=flag)
+    name = "drawn" if drawn else name_data(train, counts["test"])
+    return RunData(name, {"train": train, "test": counts["test"]}, splits)
+
+
 def _check_splits(root: Path, faces: dict[str, Faces], labels: LabelSet) -> None:
     for split, found in faces.items():
         if not found.files:
@@ -59,7 +105,11 @@ def _check_splits(root: Path, faces: dict[str, Faces], labels: LabelSet) -> None
 
 
 def _take(faces: Faces, positions: list[int]) -> Faces:
-    return Faces(*([column[i] for i in positions] for column in (faces.images, faces.labels, faces.files)))
+    return Faces(
+        images=[faces.images[i] for i in positions],
+        labels=[faces.labels[i] for i in positions],
+        files=[faces.files[i] for i in positions],
+    )
 
 
 def _build_dataset(faces: Faces, labels: LabelSet) -> Dataset:

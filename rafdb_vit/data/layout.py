@@ -58,8 +58,9 @@ def find_faces(root: Path, labels: LabelSet) -> dict[str, Faces]:
     official = [folder for folder in folders if (folder / "EmoLabel").is_dir()]
     named = [folder for folder in official if folder.name == labels.subset]
     kaggle = [folder for folder in folders + [child / "DATASET" for child in children] if _holds_splits(folder)]
-    readers: list[tuple[Path, Callable[[Path, Path, LabelSet], dict[str, Faces]]]]
-    readers = [(folder, _read_official) for folder in named or official] + [(folder, _read_kaggle) for folder in kaggle]
+    readers: list[tuple[Path, Callable[[Path, Path, LabelSet], dict[str, Faces]]]] = []
+    readers += [(folder, _read_official) for folder in named or official]
+    readers += [(folder, _read_kaggle) for folder in kaggle]
     if not readers:
         raise UserError(
             f"{root}: holds neither RAF-DB's official layout (EmoLabel/{LIST_FILES[0]} and Image/aligned/) nor the "

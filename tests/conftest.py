@@ -1,0 +1,143 @@
+"""Fixtures: no network, a RAF-DB tree and a tiny ViT on disk."""
+
+import os
+
+os.environ["HF_HUB_OFFLINE"] = "1"
+os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+
+import socket
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from rafdb_vit.labels import BASIC
+
+LOOPBACK = ("127.0.0.1", "::1", "localhost")
+
+
+@pytest.fixture(autouse=True, scope="session")
+def no_network():
+    """Refuses every connection that leaves this machine."""
+    connect = socket.socket.connect
+
+    def guarded(self, address):
+        if self.family in (socket.AF_INET, socket.AF_INET6) and address[0] not in LOOPBACK:
+            raise OSError(f"a test tried to reach {address}")
+        return connect(self, address)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(socket.socket, "connect", guarded)
+        yield
+
+
+@pytest.fixture(autouse=True)
+def no_launcher(monkeypatch):
+    """Keeps a launcher's environment, and what one test's run leaves of it, out of the tests."""
+    for name in ("ACCELERATE_MIXED_PRECISION", "ACCELERATE_USE_FSDP", "ACCELERATE_USE_DEEPSPEED", "RANK"):
+        monkeypatch.delenv(name, raising=False)
+
+
+def paint_face(code: int, seed: int) -> Image.Image:
+    """Returns a picture that even a tiny model tells from those of other codes: a bright band at a place per code."""
+    rng = np.random.default_rng([seed, code])
+    pixels = rng.integers(0, 60, (100, 100, 3), dtype=np.uint8)
+    top = 12 * (code - 1)
+    pixels[top : top + 20] += np.uint8(150)
+    return Image.fromarray(pixels)
+
+
+def write_official(root: Path, *, train: int = 6, test: int = 3) -> Path:
+    """Writes a tree in the official layout, so many faces a class; returns the `basic` folder."""
+    basic = root / "basic"
+    (basic / "EmoLabel").mkdir(parents=True)
+    images = basic / "Image" / "aligned"
+    images.mkdir(parents=True)
+    rows = []
+    for split, per_class, digits in (("train", train, 5), ("test", test, 4)):
+        for i in range(per_class * 7):
+            code, stem = i % 7 + 1, f"{split}_{i + 1:0{digits}d}"
+            paint_face(code, i).save(images / f"{stem}_aligned.jpg", quality=95)
+            rows.append(f"{stem}.jpg {code}")
+    (basic / "EmoLabel" / "list_patition_label.txt").write_text("\n".join(rows))
+    return basic
+
+
+def write_kaggle(root: Path, *, train: int = 6, test: int = 3) -> Path:
+    """Writes the same faces in the Kaggle layout; returns the folder that holds `DATASET` and the CSV files."""
+    for split, per_class, digits in (("train", train, 5), ("test", test, 4)):
+        rows = ["image,label"]
+        for i in range(per_class * 7):
+            code, name = i % 7 + 1, f"{split}_{i + 1:0{digits}d}_aligned.jpg"
+            folder = root / "DATASET" / split / str(code)
+            folder.mkdir(parents=True, exist_ok=True)
+            paint_face(code, i).save(folder / name, quality=95)
+            rows.append(f"{name},{code}")
+        (root / f"{split}_labels.csv").write_text("\n".join(rows) + "\n")
+    return root
+
+
+@pytest.fixture
+def official(tmp_path: Path) -> Path:
+    """A fresh tree in the official layout, to be damaged at will."""
+    return write_official(tmp_path / "data")
+
+
+@pytest.fixture
+def kaggle(tmp_path: Path) -> Path:
+    """A fresh tree in the Kaggle layout, to be damaged at will."""
+    return write_kaggle(tmp_path / "data")
+
+
+@pytest.fixture(scope="session")
+def faces_dir(tmp_path_factory) -> Path:
+    """A tree in the official layout that tests only read."""
+    return write_official(tmp_path_factory.mktemp("faces"), train=10, test=4)
+
+
+@pytest.fixture(scope="session")
+def tiny_vit(tmp_path_factory) -> Path:
+    """A folder with a ViT of 2 layers at 32 pixels, a head of 7 RAF-DB classes and a processor."""
+    return save_vit(tmp_path_factory.mktemp("models") / "tiny-vit", names=BASIC.names)
+
+
+def save_vit(folder: Path, *, names=BASIC.names, **changes) -> Path:
+    """Saves a tiny ViT classifier with random weights and its processor."""
+    import torch
+    from transformers import ViTConfig, ViTForImageClassification, ViTImageProcessor
+
+    torch.manual_seed(0)
+    shape = {
+        "hidden_size": 32,
+        "num_hidden_layers": 2,
+        "num_attention_heads": 2,
+        "intermediate_size": 64,
+        "image_size": 32,
+        "patch_size": 8,
+        "initializer_range": 0.15,
+    }
+    labels = {"id2label": dict(enumerate(names)), "label2id": {name: i for i, name in enumerate(names)}}
+    model = ViTForImageClassification(ViTConfig(**{**shape, **labels, **changes}))
+    model.save_pretrained(folder)
+    side = model.config.image_size
+    ViTImageProcessor(size={"height": side, "width": side}).save_pretrained(folder)
+    return folder
+
+
+@pytest.fixture
+def train(faces_dir: Path, tiny_vit: Path, tmp_path: Path) -> Callable:
+    """Runs the train command in this process on the tiny model; flags given replace the defaults."""
+
+    def run(*flags: str, out: str = "run", data: Path = faces_dir, model: Path = tiny_vit):
+        from rafdb_vit.commands.train import main
+
+        base = [
+            *("--data_dir", str(data), "--model_name_or_path", str(model), "--output_dir", str(tmp_path / out)),
+            *("--use_cpu", "--bf16", "False", "--per_device_train_batch_size", "14", "--learning_rate", "3e-3"),
+            *("--num_train_epochs", "3", "--validation_fraction", "0.3", "--dataloader_num_workers", "0"),
+        ]
+        return main([*base, *flags])
+
+    return run

@@ -1,0 +1,50 @@
+import datasets
+import pytest
+
+from rafdb_vit.data import count_classes, load_rafdb, load_run_data, name_data
+from rafdb_vit.labels import BASIC
+
+
+def test_columns_and_features(faces_dir):
+    splits = load_rafdb(faces_dir)
+    assert list(splits) == ["train", "validation", "test"]
+    for dataset in splits.values():
+        assert dataset.column_names == ["image", "label", "file"]
+        assert dataset.features["image"] == datasets.Image(mode="RGB")
+        assert dataset.features["label"].names == list(BASIC.names)
+    face = splits["test"][3]
+    assert (face["image"].mode, face["image"].size) == ("RGB", (100, 100))
+    assert (face["file"], splits["test"].features["label"].int2str(face["label"])) == ("test_0004", "Happiness")
+
+
+def test_images_are_not_opened_when_loading(official):
+    for image in (official / "Image/aligned").iterdir():
+        image.write_bytes(b"not an image")
+    assert len(load_rafdb(official)["train"]) > 0
+
+
+def test_counts_include_absent_classes(faces_dir):
+    test = load_rafdb(faces_dir)["test"]
+    assert count_classes(test) == dict.fromkeys(BASIC.names, 4)
+    assert count_classes(test.select([3]))["Fear"] == 0
+
+
+def test_only_the_published_counts_make_it_rafdb():
+    train, test = (dict(zip(BASIC.names, BASIC.published_counts[split], strict=True)) for split in ("train", "test"))
+    assert name_data(train, test) == "RAF-DB basic"
+    assert name_data({**train, "Fear": 280}, test) == "folder in RAF-DB layout"
+    assert name_data(train, {**test, "Fear": 75}) == "folder in RAF-DB layout"
+
+
+@pytest.mark.parametrize("drawn", [False, True])
+def test_run_data_names_and_counts_what_was_found(faces_dir, drawn):
+    data = load_run_data(
+        faces_dir,
+        validation_fraction=0.1,
+        split_seed=0,
+        max_samples={"train": 7, "validation": None, "test": 14},
+        drawn=drawn,
+    )
+    assert data.name == ("drawn" if drawn else "folder in RAF-DB layout")
+    assert data.found == {"train": dict.fromkeys(BASIC.names, 10), "test": dict.fromkeys(BASIC.names, 4)}
+    assert {split: len(d) for split, d in data.splits.items()} == {"train": 7, "validation": 7, "test": 14}

@@ -1,0 +1,23 @@
+import pytest
+from torch.utils.data import DataLoader
+
+from rafdb_vit.errors import UserError
+
+
+class Unreadable:
+    def __len__(self):
+        return 2
+
+    def __getitem__(self, index):
+        raise UserError("a/b.jpg: cannot be read; UserError: or so")
+
+
+def test_line_is_one_line():
+    assert UserError("two\n  lines").line == "two lines"
+
+
+def test_line_survives_a_data_worker():
+    with pytest.raises(UserError) as caught:
+        list(DataLoader(Unreadable(), num_workers=1))
+    assert "Traceback" in str(caught.value)
+    assert caught.value.line == "a/b.jpg: cannot be read; UserError: or so"
