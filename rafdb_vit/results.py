@@ -13,6 +13,19 @@ from rafdb_vit.errors import UserError
 RESULTS_FILE = "results.json"
 
 
+AVERAGES = (
+    "loss",
+    "accuracy",
+    *(f"{average}_{figure}" for average in ("macro", "weighted") for figure in ("precision", "recall", "f1")),
+)
+CLASS_FIGURES = ("precision", "recall", "f1")
+
+
+def flat_name(figure: str, class_name: str) -> str:
+    """Returns the name under which a class's figure is logged, such as `f1_fear`."""
+    return f"{figure}_{class_name.lower().replace(' ', '_')}"
+
+
 @dataclass(frozen=True)
 class EvaluationResult:
     """The figures of one model on one split.
@@ -84,11 +97,11 @@ class EvaluationResult:
 
     def flat(self) -> dict[str, float]:
         """Returns the figures as flat scalars (`macro_f1`, `f1_fear`, ...), the form that experiment trackers log."""
-        averages = {name: value for name, value in asdict(self).items() if isinstance(value, float)}
+        averages = {name: getattr(self, name) for name in AVERAGES}
         per_class = {
-            f"{figure}_{name.lower().replace(' ', '_')}": float(values[figure])
+            flat_name(figure, name): float(values[figure])
             for name, values in self.per_class.items()
-            for figure in ("precision", "recall", "f1")
+            for figure in CLASS_FIGURES
         }
         return {**averages, **per_class}
 

@@ -23,6 +23,7 @@ from rafdb_vit.errors import UserError
 from rafdb_vit.metrics import build_compute_metrics
 from rafdb_vit.model import load_weights
 from rafdb_vit.optim import build_parameter_groups
+from rafdb_vit.results import AVERAGES, CLASS_FIGURES, flat_name
 from rafdb_vit.transforms import (
     build_collator,
     build_eval_transform,
@@ -111,7 +112,7 @@ class ExpressionTrainer(Trainer):
         else:
             load_weights(self._live_model(), str(self.state.best_model_checkpoint))
 
-    def _load_from_checkpoint(self, resume_from_checkpoint: str, model: torch.nn.Module | None = None) -> None:
+    def _load_from_checkpoint(self, resume_from_checkpoint: str, model: Any = None) -> None:
         """Loads the weights to resume from truly; see `_load_best_model`."""
         if self.is_fsdp_enabled or self.is_deepspeed_enabled:
             super()._load_from_checkpoint(resume_from_checkpoint, model)
@@ -150,8 +151,12 @@ def build_trainer(
     Raises:
         UserError: A value is out of range, or `args` would starve the transforms of their columns.
     """
+    names = train.features["label"].names
     if args.remove_unused_columns:
         raise UserError("--remove_unused_columns True: the transforms need every column; leave the flag out")
+    known = [*AVERAGES, *(flat_name(figure, name) for name in names for figure in CLASS_FIGURES)]
+    if str(args.metric_for_best_model).removeprefix("eval_") not in known:
+        raise UserError(f"--metric_for_best_model {args.metric_for_best_model}: expected one of {', '.join(known)}")
     if not 0 <= random_erasing <= 1:
         raise UserError(f"--random_erasing {random_erasing}: expected a probability, 0 (off) to 1")
     transform = build_train_transform(processor, seed=args.seed, random_erasing=random_erasing)
@@ -162,7 +167,7 @@ def build_trainer(
         eval_dataset=with_face_transform(validation, build_eval_transform(processor)),
         data_collator=build_collator(processor),
         processing_class=processor,
-        compute_metrics=build_compute_metrics(train.features["label"].names),
+        compute_metrics=build_compute_metrics(names),
         callbacks=[TransformEpochCallback(transform)],
         layer_decay=layer_decay,
     )
