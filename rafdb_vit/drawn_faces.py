@@ -215,8 +215,8 @@ def draw_face(expression: str, intensity: float, rng: np.random.Generator) -> Im
     side = SIZE * _OVERSAMPLING
     background = tuple(int(c) for c in rng.integers(30, 226, 3))
     image = Image.new("RGB", (side, side), background)
-    centre = (side * (0.5 + rng.uniform(-0.06, 0.06)), side * (0.5 + rng.uniform(-0.06, 0.06)))
-    canvas = _Canvas(image, side * rng.uniform(0.36, 0.44), centre, math.radians(rng.uniform(-14, 14)))
+    centre = (side * (0.5 + rng.uniform(-0.04, 0.04)), side * (0.5 + rng.uniform(-0.04, 0.04)))
+    canvas = _Canvas(image, side * rng.uniform(0.38, 0.44), centre, math.radians(rng.uniform(-8, 8)))
     _draw_head(canvas, skin, hair, rng)
     for eye_side in (-1, 1):
         _draw_eye(canvas, eye_side, units, look, skin)
@@ -234,7 +234,7 @@ def _counts(total: int) -> dict[str, int]:
     return {name: max(1, round(total * weight / whole)) for name, weight in RELATIVE_COUNTS.items()}
 
 
-def write_drawn_faces(root: str | Path, *, train_faces: int = 2400, test_faces: int = 700, seed: int = 0) -> Path:
+def write_drawn_faces(root: str | Path, *, train_faces: int = 1000, test_faces: int = 700, seed: int = 0) -> Path:
     """Writes drawn faces as a tree in RAF-DB's official basic layout, which `load_rafdb(root)` reads.
 
     The same arguments give the same files, byte for byte, on one installation of Pillow and NumPy.

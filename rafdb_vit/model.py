@@ -154,9 +154,9 @@ def build_model(
         intermediate_size=4 * shape.width,
         image_size=side,
         patch_size=patch,
-        # Xavier's deviation for a square matrix, as in the code of the ViT authors. The default of 0.02 is made for a
-        # width of 768 and more: at 128, attention starts so close to uniform that training does not leave the plateau.
-        initializer_range=shape.width**-0.5,
+        # He et al. (2015). The default of 0.02 is made for a width of 768 and more: at 128, attention starts so close to
+        # uniform that training stays on the plateau of guessing the largest class.
+        initializer_range=(2 / shape.width) ** 0.5,
         **_label_maps(names),
     )
     return ViTForImageClassification(config), ViTImageProcessor(size={"height": side, "width": side})

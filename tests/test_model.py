@@ -208,7 +208,7 @@ def test_sizes_from_scratch(size):
     assert (model.config.hidden_size, model.config.num_hidden_layers) == (shape.width, shape.layers)
     assert (model.config.image_size, model.config.patch_size, processor.size["width"]) == (32, 16, 32)
     assert list(model.config.id2label.values()) == list(BASIC.names)
-    assert model.vit.layers[0].attention.q_proj.weight.std().item() == pytest.approx(shape.width**-0.5, rel=0.1)
+    assert model.vit.layers[0].attention.q_proj.weight.std().item() == pytest.approx((2 / shape.width) ** 0.5, rel=0.1)
 
 
 @pytest.mark.parametrize(("image_size", "patch_size"), [(50, 8), (8, 16), (0, 0), (-16, 8)])

@@ -76,14 +76,17 @@ def test_the_loss_chooses_the_checkpoint_when_asked(make):
 
 @pytest.mark.parametrize("step", [4, 5])
 def test_a_resumed_run_equals_the_uninterrupted_one(make, tmp_path, step):
-    whole = make("whole", save_strategy="steps", save_steps=1, eval_strategy="steps", eval_steps=1)
+    every_step = {"save_strategy": "steps", "save_steps": 1, "eval_strategy": "steps", "eval_steps": 1}
+    patient = {"early_stopping_patience": None}
+    whole = make("whole", trainer=patient, **every_step)
     whole.train()
-    resumed = make("resumed", save_strategy="steps", save_steps=1, eval_strategy="steps", eval_steps=1)
+    resumed = make("resumed", trainer=patient, **every_step)
     resumed.train(resume_from_checkpoint=str(tmp_path / "whole" / f"checkpoint-{step}"))
     last = [
-        ViTForImageClassification.from_pretrained(str(tmp_path / run / f"checkpoint-{whole.state.max_steps}"))
+        ViTForImageClassification.from_pretrained(str(tmp_path / run / f"checkpoint-{whole.state.global_step}"))
         for run in ("whole", "resumed")
     ]
+    assert whole.state.global_step > step
     assert largest_difference(state(last[0]), state(last[1])) == 0
     assert whole.state.best_metric == resumed.state.best_metric
 
