@@ -44,6 +44,32 @@ def render_counts(counts: Mapping[str, Mapping[str, int]]) -> str:
     return "\n".join([head, *rows])
 
 
+def render_start(
+    *,
+    device: str,
+    processes: int,
+    threads: int,
+    workers: int,
+    precision: str,
+    model: str,
+    millions: float,
+    image_size: int | None,
+    folder: str,
+    data: str,
+    counts: Mapping[str, Mapping[str, int]],
+) -> str:
+    """Renders what a run is about to do; `millions` of parameters, `counts` as in `render_counts`."""
+    size = f", {image_size} x {image_size} pixels" if image_size else ""
+    return (
+        f"Device      {device}, {processes} process(es) of {threads} thread(s) and {workers} data worker(s)\n"
+        f"Precision   {precision} in training, fp32 for the figures\n"
+        f"Model       {model}, {millions:.1f} M parameters{size}\n"
+        f"Run folder  {folder}\n"
+        f"Data        {data}\n"
+        f"{render_counts(counts)}\n"
+    )
+
+
 def render_next(folder: str) -> str:
     """Renders where a finished run lies, and the command that uses it."""
     return (

@@ -34,13 +34,16 @@ ACTION_UNITS: dict[str, dict[int, float]] = {
 RELATIVE_COUNTS = dict(zip(BASIC.names, (2.0, 1.0, 1.3, 6.0, 2.6, 1.3, 3.2), strict=True))
 """How often each expression is drawn: the order of RAF-DB's own class sizes, its imbalance of 17:1 softened to 6:1."""
 
-SIZE = 100
-"""Side in pixels of a drawn face, that of RAF-DB's aligned images."""
+SIZE = 100  # pixels, the side of RAF-DB's aligned images
 _OVERSAMPLING = 3
 _DARK = (35, 20, 20)
+_LOOK = {"eye_distance": (0.38, 0.46), "eye_size": (0.9, 1.15), "mouth": (0.9, 1.12)}
+_LOOK |= {"brow_height": (-1, 1), "brow_width": (0.7, 1.2)}
 Point = tuple[float, float]
 Points = list[Point]
 Colour = tuple[int, ...]
+Units = dict[int, float]
+Look = dict[str, float]
 
 
 @dataclass
@@ -49,7 +52,7 @@ class _Canvas:
 
     image: Image.Image
     scale: float
-    centre: tuple[float, float]
+    centre: Point
     roll: float
 
     def points(self, points: Points) -> Points:
@@ -94,7 +97,7 @@ def _shade(colour: Colour, factor: float) -> Colour:
     return tuple(int(min(255, c * factor)) for c in colour)
 
 
-def _draw_eye(canvas: _Canvas, side: int, units: dict[int, float], look: dict[str, float], skin: Colour) -> None:
+def _draw_eye(canvas: _Canvas, side: int, units: Units, look: Look, skin: Colour) -> None:
     x, y, half = side * look["eye_distance"], -0.2, 0.2 * look["eye_size"]
     opening = max(0.0, 0.095 + 0.10 * units[5] - 0.03 * units[7] - 0.03 * units[6] - 0.12 * units[43] - 0.02 * units[9])
     lower = max(0.0, 0.075 + 0.03 * units[5] - 0.055 * units[7] - 0.065 * units[6] - 0.03 * units[9])
@@ -108,7 +111,7 @@ def _draw_eye(canvas: _Canvas, side: int, units: dict[int, float], look: dict[st
         canvas.line(crease, _shade(skin, 1 - 0.35 * units[6]), 0.03)
 
 
-def _draw_brow(canvas: _Canvas, side: int, units: dict[int, float], look: dict[str, float], hair: Colour) -> None:
+def _draw_brow(canvas: _Canvas, side: int, units: Units, look: Look, hair: Colour) -> None:
     x, y = side * look["eye_distance"], -0.42 - 0.03 * look["brow_height"]
     inner = (x - side * (0.24 + 0.05 * units[4]), y - 0.18 * units[1] + 0.17 * units[4] + 0.09 * units[9])
     middle = (x, y - 0.05 - 0.08 * units[1] - 0.13 * units[2] + 0.08 * units[4] + 0.04 * units[9])
@@ -116,7 +119,7 @@ def _draw_brow(canvas: _Canvas, side: int, units: dict[int, float], look: dict[s
     canvas.line(_arc(inner, middle, outer), hair, 0.065 * look["brow_width"])
 
 
-def _draw_nose(canvas: _Canvas, units: dict[int, float], skin: Colour) -> None:
+def _draw_nose(canvas: _Canvas, units: Units, skin: Colour) -> None:
     shadow, lift = _shade(skin, 0.62), 0.05 * units[9]
     canvas.line(_arc((-0.12, 0.18 - lift), (0, 0.24 - lift), (0.12, 0.18 - lift)), shadow, 0.035)
     for side in (-1, 1):
@@ -131,27 +134,20 @@ def _draw_nose(canvas: _Canvas, units: dict[int, float], skin: Colour) -> None:
             canvas.line(line, _shade(skin, 1 - 0.4 * fold), 0.03)
 
 
-def _draw_mouth(canvas: _Canvas, units: dict[int, float], look: dict[str, float], lips: Colour) -> None:
-    half = (0.3 + 0.1 * units[12] + 0.12 * units[20] - 0.07 * units[26] - 0.07 * units[23] - 0.03 * units[22]) * look[
-        "mouth"
-    ]
+def _draw_mouth(canvas: _Canvas, units: Units, look: Look, lips: Colour) -> None:
+    half = 0.3 + 0.1 * units[12] + 0.12 * units[20] - 0.07 * units[26] - 0.07 * units[23] - 0.03 * units[22]
+    half *= look["mouth"]
     y = 0.52 + 0.02 * units[26] - 0.03 * units[17]
     corner = y - 0.15 * units[12] + 0.15 * units[15] + 0.04 * units[20]
     top = y - 0.03 * units[12] - 0.12 * units[10] - 0.05 * units[26] - 0.02 * units[25] - 0.05 * units[15]
     bottom = y + 0.32 * units[26] + 0.13 * units[25] + 0.04 * units[12] - 0.06 * units[15] + 0.01 * units[10]
     thick = 0.05 * (1 - 0.55 * units[23] + 0.3 * units[22])
-    upper, lower = (
-        _arc((-half, corner), (0, top), (half, corner)),
-        _arc((half, corner), (0, bottom), (-half, corner)),
-    )
+    upper = _arc((-half, corner), (0, top), (half, corner))
+    lower = _arc((half, corner), (0, bottom), (-half, corner))
     canvas.fill(upper + lower, (60, 20, 25))
     if units[25] > 0.05 or units[10] > 0.05:
-        show = min(0.08, 0.6 * (bottom - top))
-        edge = _arc(
-            (half * 0.85, corner + 0.1 * (top - corner)),
-            (0, top + show),
-            (-half * 0.85, corner + 0.1 * (top - corner)),
-        )
+        show, rim = min(0.08, 0.6 * (bottom - top)), corner + 0.1 * (top - corner)
+        edge = _arc((half * 0.85, rim), (0, top + show), (-half * 0.85, rim))
         canvas.fill(upper[1:-1] + edge, (240, 236, 228))
     canvas.line(upper, lips, 2 * thick * 0.6)
     canvas.line(lower, lips, 2 * thick * 0.75)
@@ -160,16 +156,15 @@ def _draw_mouth(canvas: _Canvas, units: dict[int, float], look: dict[str, float]
         canvas.line(chin, _shade(lips, 1 - 0.2 * units[17]), 0.03)
 
 
-def _draw_glasses(canvas: _Canvas, look: dict[str, float], colour: Colour) -> None:
+def _draw_glasses(canvas: _Canvas, look: Look, colour: Colour) -> None:
     for side in (-1, 1):
         canvas.line(_oval(side * look["eye_distance"], -0.19, 0.28, 0.24), colour, 0.03)
     canvas.line([(-look["eye_distance"] + 0.27, -0.2), (look["eye_distance"] - 0.27, -0.2)], colour, 0.03)
 
 
 def _draw_head(canvas: _Canvas, skin: Colour, hair: Colour, rng: np.random.Generator) -> None:
-    length = rng.uniform(1.15, 1.35)
     canvas.fill(_oval(0, -0.25, rng.uniform(1.02, 1.15), rng.uniform(1.1, 1.4)), hair)
-    canvas.fill(_oval(0, 0.0, 0.98, length), skin)
+    canvas.fill(_oval(0, 0.0, 0.98, rng.uniform(1.15, 1.35)), skin)
     canvas.fill(_oval(rng.uniform(-0.2, 0.2), -1.05, rng.uniform(0.7, 0.85), rng.uniform(0.25, 0.45)), hair)
 
 
@@ -201,14 +196,8 @@ def draw_face(expression: str, intensity: float, rng: np.random.Generator) -> Im
     units = {unit: abs(rng.normal(0, 0.04)) for unit in (1, 2, 4, 5, 6, 7, 9, 10, 12, 15, 17, 20, 22, 23, 25, 26, 43)}
     for unit, strength in ACTION_UNITS[expression].items():
         units[unit] += strength * intensity * rng.uniform(0.85, 1.15)
-    look = {
-        "eye_distance": rng.uniform(0.38, 0.46),
-        "eye_size": rng.uniform(0.9, 1.15),
-        "brow_height": rng.uniform(-1, 1),
-        "brow_width": rng.uniform(0.7, 1.2),
-        "mouth": rng.uniform(0.9, 1.12),
-    }
-    tone = rng.uniform(0, 1)
+    look = {name: rng.uniform(low, high) for name, (low, high) in _LOOK.items()}
+    tone = rng.random()
     skin = tuple(int(a + (b - a) * tone + rng.normal(0, 4)) for a, b in ((92, 238), (58, 204), (42, 180)))
     hair = _shade((200, 160, 110), rng.uniform(0.15, 0.6))
     lips = tuple(int(0.75 * s + 0.25 * r) for s, r in zip(_shade(skin, 0.78), (150, 40, 50), strict=True))
@@ -226,12 +215,6 @@ def draw_face(expression: str, intensity: float, rng: np.random.Generator) -> Im
     if rng.random() < 0.25:
         _draw_glasses(canvas, look, _shade((120, 110, 110), rng.uniform(0.2, 1.2)))
     return _light_and_lens(image, rng)
-
-
-def _counts(total: int) -> dict[str, int]:
-    """Shares `total` faces among the expressions by `RELATIVE_COUNTS`, at least one each."""
-    whole = sum(RELATIVE_COUNTS.values())
-    return {name: max(1, round(total * weight / whole)) for name, weight in RELATIVE_COUNTS.items()}
 
 
 def write_drawn_faces(root: str | Path, *, train_faces: int = 1000, test_faces: int = 700, seed: int = 0) -> Path:
@@ -253,12 +236,13 @@ def write_drawn_faces(root: str | Path, *, train_faces: int = 1000, test_faces: 
     images.mkdir(parents=True, exist_ok=True)
     (basic / "EmoLabel").mkdir(exist_ok=True)
     rows = []
-    for split, (name, digits, total) in enumerate((("train", 5, train_faces), ("test", 4, test_faces))):
-        expressions = [expression for expression, count in _counts(total).items() for _ in range(count)]
+    for split, (prefix, digits, total) in enumerate((("train", 5, train_faces), ("test", 4, test_faces))):
+        share = total / sum(RELATIVE_COUNTS.values())
+        expressions = [name for name, weight in RELATIVE_COUNTS.items() for _ in range(max(1, round(share * weight)))]
         np.random.default_rng([seed, split]).shuffle(expressions)
         for number, expression in enumerate(expressions, start=1):
             rng = np.random.default_rng([seed, split, number])
-            stem = f"{name}_{number:0{digits}d}"
+            stem = f"{prefix}_{number:0{digits}d}"
             face = draw_face(expression, rng.uniform(0.3, 1.0), rng)
             face.save(images / f"{stem}_aligned.jpg", quality=int(rng.integers(70, 96)))
             rows.append(f"{stem}.jpg {BASIC.code_of_id(BASIC.names.index(expression))}")

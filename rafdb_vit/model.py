@@ -154,8 +154,8 @@ def build_model(
         intermediate_size=4 * shape.width,
         image_size=side,
         patch_size=patch,
-        # He et al. (2015). The default of 0.02 is made for a width of 768 and more: at 128, attention starts so close to
-        # uniform that training stays on the plateau of guessing the largest class.
+        # He et al. (2015). The default of 0.02 is made for a width of 768 and more: at 128, attention starts so close
+        # to uniform that training stays on the plateau of guessing the largest class.
         initializer_range=(2 / shape.width) ** 0.5,
         **_label_maps(names),
     )

@@ -1,5 +1,6 @@
 """The run folder: what lies in it, when it may be written to, and what a new run may delete there."""
 
+import os
 import shutil
 from pathlib import Path
 from typing import Any
@@ -52,14 +53,10 @@ class RunFolder:
         """
         if self.path.exists() and not self.path.is_dir():
             raise UserError(f"--output_dir {self.path}: is a file; expected a folder")
-        try:
-            self.path.mkdir(parents=True, exist_ok=True)
-            probe = self.path / ".writable"
-            probe.touch()
-            probe.unlink()
-            holds_something = any(self.path.iterdir())
-        except OSError as error:
-            raise UserError(f"--output_dir {self.path}: cannot be written to ({error.strerror})") from error
+        existing = next(path for path in (self.path, *self.path.absolute().parents) if path.exists())
+        if not os.access(existing, os.W_OK | os.X_OK):
+            raise UserError(f"--output_dir {self.path}: {existing} cannot be written to; take another folder")
+        holds_something = self.path.exists() and any(self.path.iterdir())
         if not holds_something or overwrite or resume or (demo and self._is_demo_run()):
             return
         raise UserError(
@@ -76,7 +73,27 @@ class RunFolder:
 
     def newest_checkpoint(self) -> str | None:
         """Returns the checkpoint with the highest step, None if there is none."""
+        if not self.path.is_dir():
+            return None
         return get_last_checkpoint(str(self.path))
+
+    def start(self, asked: dict[str, Any], *, resuming: bool) -> None:
+        """Makes the folder ready for a run, the last thing before it trains.
+
+        Args:
+            asked: The settings that were asked for, by flag name.
+            resuming: Keep what the run has written so far.
+
+        Raises:
+            UserError: It cannot be written to.
+        """
+        try:
+            self.path.mkdir(parents=True, exist_ok=True)
+            if not resuming:
+                self.clear(keep_demo_faces=True)
+            self.write_settings(asked)
+        except OSError as error:
+            raise UserError(f"--output_dir {self.path}: cannot be written to ({error.strerror})") from error
 
     def clear(self, *, keep_demo_faces: bool = False) -> None:
         """Deletes what an earlier run wrote, and nothing else; a demo run's faces on demand."""

@@ -98,8 +98,11 @@ class ExpressionTrainer(Trainer):
         batches = math.ceil(len(faces) / (self.args.train_batch_size * self.args.world_size))
         return math.ceil(batches / self.args.gradient_accumulation_steps)
 
-    def _live_model(self) -> Any:
-        return self.model
+    @property
+    def network(self) -> PreTrainedModel:
+        """The model in training, unwrapped."""
+        model: Any = self.model
+        return model
 
     def _load_best_model(self) -> None:
         """Loads the best checkpoint truly.
@@ -110,14 +113,14 @@ class ExpressionTrainer(Trainer):
         if self.is_fsdp_enabled or self.is_deepspeed_enabled:
             super()._load_best_model()
         else:
-            load_weights(self._live_model(), str(self.state.best_model_checkpoint))
+            load_weights(self.network, str(self.state.best_model_checkpoint))
 
     def _load_from_checkpoint(self, resume_from_checkpoint: str, model: Any = None) -> None:
         """Loads the weights to resume from truly; see `_load_best_model`."""
         if self.is_fsdp_enabled or self.is_deepspeed_enabled:
             super()._load_from_checkpoint(resume_from_checkpoint, model)
         else:
-            load_weights(self._live_model() if model is None else model, resume_from_checkpoint)
+            load_weights(self.network if model is None else model, resume_from_checkpoint)
 
     def _save(self, output_dir: str | None = None, state_dict: dict[str, Any] | None = None) -> None:
         """Saves as the stock method does, without its progress bar for each checkpoint."""

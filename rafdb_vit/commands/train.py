@@ -25,7 +25,7 @@ DEMO_BANNER = """\
 
 @dataclass(frozen=True)
 class TrainOutcome:
-    """What a training run left behind."""
+    """What a training run left behind: its folder and the figures of the saved model."""
 
     folder: Path
     validation: "EvaluationResult"
@@ -59,10 +59,13 @@ def main(argv: Sequence[str] | None = None) -> TrainOutcome:
     set_seed(args.seed)
     network, processor = _load_network(model, faces.splits["train"].features["label"].names)
     trainer = _build_trainer(network, processor, faces, model, args)
-    _start_folder(folder, asked, args, resuming=checkpoint is not None)
+    if args.should_save:
+        folder.start(asked, resuming=checkpoint is not None)
     _say_start(faces, model, trainer, folder, threads)
     trainer.train(resume_from_checkpoint=checkpoint)
-    outcome = _finish(trainer, processor, faces, data, model, folder)
+    outcome = _finish(trainer, processor, faces, folder)
+    if args.should_save:
+        _record(outcome, trainer, faces, data, model, folder)
     say(f"\nTest ({outcome.test.n} faces, scored once)\n\n{outcome.test.render_report()}\n")
     say(render_next(str(folder.path)))
     if data.demo:
@@ -70,9 +73,8 @@ def main(argv: Sequence[str] | None = None) -> TrainOutcome:
     return outcome
 
 
-def _parse(
-    argv: Sequence[str],
-) -> tuple["DataArguments", "ModelArguments", "ExpressionTrainingArguments", dict[str, Any]]:
+def _parse(argv: Sequence[str]) -> tuple[Any, Any, Any, dict[str, Any]]:
+    """Returns data, model and training arguments, and the settings that were asked for."""
     from rafdb_vit.arguments import DataArguments, ExpressionTrainingArguments, ModelArguments
     from rafdb_vit.refusals import REFUSED_FLAGS
 
@@ -87,7 +89,7 @@ def _parse(
     if bool(data.data_dir) == data.demo:
         raise UserError("--data_dir: expected the folder that holds RAF-DB, or --demo for drawn faces (one of the two)")
     if not args.output_dir:
-        source = model.from_scratch and f"scratch-{model.from_scratch}" or Path(model.model_name_or_path).name
+        source = f"scratch-{model.from_scratch}" if model.from_scratch else Path(model.model_name_or_path).name
         name = "demo" if data.demo else f"{Path(data.data_dir).resolve().name}-{source}"
         args.output_dir = str(Path("runs") / name)
     return data, model, args, asked
@@ -106,9 +108,7 @@ def _find_checkpoint(
         return None
     if asked != NEWEST_CHECKPOINT:
         if not (Path(asked) / "trainer_state.json").is_file():
-            raise UserError(
-                f"--resume_from_checkpoint {asked}: no checkpoint; expected a folder with trainer_state.json"
-            )
+            raise UserError(f"--resume_from_checkpoint {asked}: no checkpoint; expected trainer_state.json in it")
         return asked
     newest = folder.newest_checkpoint()
     if newest is None:
@@ -119,12 +119,14 @@ def _find_checkpoint(
 def _load_faces(data: "DataArguments", folder: "RunFolder", *, resuming: bool) -> "RunData":
     from accelerate import PartialState
 
+    from rafdb_vit.console import say
     from rafdb_vit.data import load_run_data
     from rafdb_vit.drawn_faces import write_drawn_faces
 
     root = data.data_dir or folder.demo_faces
     if data.demo:
         if PartialState().is_main_process and not resuming:
+            say("Drawing faces ...")
             folder.clear()
             write_drawn_faces(root)
         PartialState().wait_for_everyone()
@@ -172,88 +174,76 @@ def _build_trainer(
     return trainer
 
 
-def _start_folder(
-    folder: "RunFolder", asked: dict[str, Any], args: "ExpressionTrainingArguments", *, resuming: bool
-) -> None:
-    if not args.should_save:
-        return
-    if not resuming:
-        folder.clear(keep_demo_faces=True)
-    folder.write_settings(asked)
-
-
 def _say_start(
     faces: "RunData", model: "ModelArguments", trainer: "ExpressionTrainer", folder: "RunFolder", threads: int
 ) -> None:
-    from rafdb_vit.console import render_counts, say
+    from rafdb_vit.console import render_start, say
     from rafdb_vit.data import count_classes
     from rafdb_vit.hardware import describe_device
 
-    args: Any = trainer.args
-    network: Any = trainer.model
-    millions = network.num_parameters() / 1e6
-    source = f"from scratch ({model.from_scratch})" if model.from_scratch else model.model_name_or_path
-    side = getattr(network.config, "image_size", None)
+    args, network = trainer.args, trainer.network
     say(
-        f"Device      {describe_device(args.device.type)}, {args.world_size} process(es) of {threads} thread(s) and "
-        f"{args.dataloader_num_workers} data worker(s)\n"
-        f"Precision   {args.precision} in training, fp32 for the figures\n"
-        f"Model       {network.config.model_type} {source}, {millions:.1f} M parameters, {side} x {side} pixels\n"
-        f"Run folder  {folder.path}\n"
-        f"Data        {faces.name}"
+        render_start(
+            device=describe_device(args.device.type),
+            processes=args.world_size,
+            threads=threads,
+            workers=args.dataloader_num_workers or 0,
+            precision=args.precision,
+            model=f"from scratch ({model.from_scratch})" if model.from_scratch else model.model_name_or_path,
+            millions=network.num_parameters() / 1e6,
+            image_size=getattr(network.config, "image_size", None),
+            folder=str(folder.path),
+            data=faces.name,
+            counts={split: count_classes(dataset) for split, dataset in faces.splits.items()},
+        )
     )
-    say(render_counts({split: count_classes(dataset) for split, dataset in faces.splits.items()}) + "\n")
 
 
-def _finish(
+def _finish(trainer: "ExpressionTrainer", processor: Any, faces: "RunData", folder: "RunFolder") -> TrainOutcome:
+    """Saves the best model, and scores it as it was saved."""
+    from rafdb_vit.inference import evaluate_model
+    from rafdb_vit.model import load_trained
+
+    if trainer.args.should_save:
+        folder.write_model(trainer.network, processor)
+    trainer.accelerator.wait_for_everyone()
+    saved, saved_processor = load_trained(folder.path)
+    validation, test = (
+        evaluate_model(saved, saved_processor, faces.splits[split], batch_size=trainer.args.per_device_eval_batch_size)
+        for split in ("validation", "test")
+    )
+    return TrainOutcome(folder.path, validation, test)
+
+
+def _record(
+    outcome: TrainOutcome,
     trainer: "ExpressionTrainer",
-    processor: Any,
     faces: "RunData",
     data: "DataArguments",
     model: "ModelArguments",
     folder: "RunFolder",
-) -> TrainOutcome:
-    """Saves the best model, scores it as it was saved, and writes figures and results."""
+) -> None:
+    """Writes the figures and `results.json`."""
+    from rafdb_vit import protocol
     from rafdb_vit.figures import CONFUSION_FILE, CURVES_FILE, plot_confusion_matrix, plot_learning_curves
-    from rafdb_vit.inference import evaluate_model
-    from rafdb_vit.model import load_trained
-    from rafdb_vit.protocol import (
-        build_protocol,
-        describe_checkpoint,
-        describe_model,
-        describe_training,
-        epoch_of_step,
-    )
     from rafdb_vit.results import write_results
 
     args, state = trainer.args, trainer.state
-    if args.should_save:
-        folder.write_model(trainer.model, processor)
-    trainer.accelerator.wait_for_everyone()
-    saved, saved_processor = load_trained(folder.path)
-    validation, test = (
-        evaluate_model(saved, saved_processor, faces.splits[split], batch_size=args.per_device_eval_batch_size)
-        for split in ("validation", "test")
-    )
-    outcome = TrainOutcome(folder.path, validation, test)
-    if not args.should_save:
-        return outcome
-    protocol = build_protocol(
+    content = protocol.build_protocol(
         data_name=faces.name,
         found=faces.found,
         splits=faces.splits,
         validation={"fraction": data.validation_fraction, "seed": data.split_seed},
-        model=describe_model(saved, source=model.from_scratch or model.model_name_or_path),
+        model=protocol.describe_model(trainer.network, source=model.from_scratch or model.model_name_or_path),
         training={
-            **describe_training(args, processes=args.world_size),
+            **protocol.describe_training(args, processes=args.world_size),
             "layer_decay": model.layer_decay,
             "random_erasing": model.random_erasing,
             "early_stopping_patience": model.early_stopping_patience,
         },
-        checkpoint=describe_checkpoint(args, state),
+        checkpoint=protocol.describe_checkpoint(args, state),
     )
-    plot_confusion_matrix(test, folder.figures / CONFUSION_FILE, title=f"Test faces, {faces.name}")
-    chosen = epoch_of_step(state, state.best_global_step) or 0.0
+    plot_confusion_matrix(outcome.test, folder.figures / CONFUSION_FILE, title=f"Test faces, {faces.name}")
+    chosen = protocol.epoch_of_step(state, state.best_global_step) or 0.0
     plot_learning_curves(state.log_history, folder.figures / CURVES_FILE, chosen_epoch=chosen)
-    write_results(folder.path, validation=validation, test=test, protocol=protocol)
-    return outcome
+    write_results(folder.path, validation=outcome.validation, test=outcome.test, protocol=content)

@@ -1,0 +1,82 @@
+"""The README, held against the code: its commands parse, its files exist, its snippets run."""
+
+import re
+import shlex
+import shutil
+from pathlib import Path
+
+import pytest
+
+from rafdb_vit.arguments import DataArguments, ExpressionTrainingArguments, ModelArguments
+from rafdb_vit.cli import parse_arguments
+
+ROOT = Path(__file__).parents[1]
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+
+
+def blocks(language):
+    return re.findall(rf"^```{language}\n(.*?)^```", README, re.M | re.S)
+
+
+COMMANDS = [line for block in blocks("bash") for line in block.splitlines()]
+
+
+def test_the_first_two_commands_do_all_the_set_up():
+    assert COMMANDS[:2] == [
+        "pip install -e . && accelerate launch train.py --demo",
+        'pip install -e ".[test]" && pytest',
+    ]
+
+
+@pytest.mark.parametrize("command", [line for line in COMMANDS if "train.py" in line])
+def test_every_training_command_is_parsed(command, monkeypatch, tmp_path):
+    shutil.copytree(ROOT / "rafdb_vit" / "recipes", tmp_path / "rafdb_vit" / "recipes")
+    monkeypatch.chdir(tmp_path)
+    words = shlex.split(command.split("&&")[-1])
+    assert words[:3] == ["accelerate", "launch", "train.py"]
+    types = (DataArguments, ModelArguments, ExpressionTrainingArguments)
+    (data, _, _), _ = parse_arguments(types, [*words[3:], "--use_cpu"], prog="p", description="d")
+    assert data.demo or data.data_dir == "RAFDB"
+
+
+def tree_files():
+    """Returns the paths that the tree names, folders included."""
+    folder, found = "", []
+    for line in README.split("## The tree")[1].split("```")[1].strip().splitlines():
+        depth, name = len(line) - len(line.lstrip()), line.split()[0]
+        parent = "" if depth == 0 else "rafdb_vit/" if depth == 2 else folder
+        found.append(parent + name)
+        folder = parent + name if name.endswith("/") else folder
+    return found
+
+
+def test_every_file_of_the_tree_exists():
+    for path in tree_files():
+        assert (ROOT / path).exists(), path
+
+
+def test_every_module_is_in_the_tree():
+    modules = {
+        str(path.relative_to(ROOT)) for path in (ROOT / "rafdb_vit").rglob("*.py") if not path.name.startswith("__")
+    }
+    assert modules == {path for path in tree_files() if path.endswith(".py") and path.startswith("rafdb_vit/")}
+
+
+def test_the_snippets_run(faces_dir, tiny_vit, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    shutil.copytree(faces_dir, tmp_path / "RAFDB" / "basic")
+    shutil.copy(faces_dir / "Image" / "aligned" / "test_0001_aligned.jpg", tmp_path / "face.jpg")
+    train, *use = sorted(blocks("python"), key=lambda block: "load_rafdb" not in block)
+    assert len(train.strip().splitlines()) - train.count("import") - 1 <= 9
+    train = train.replace("google/vit-base-patch16-224-in21k", str(tiny_vit)).replace(
+        "num_train_epochs=25", "num_train_epochs=1, use_cpu=True, bf16=False, per_device_train_batch_size=16"
+    )
+    exec(compile(train, "snippet", "exec"), {})
+    assert "macro avg" in capsys.readouterr().out
+    (tmp_path / "runs" / "mine" / "best").rename(tmp_path / "runs" / "RAFDB-vit-base-patch16-224-in21k")
+    for snippet in use:
+        names = {}
+        exec(compile(snippet, "snippet", "exec"), names)
+        if "vector" in names:
+            assert len(names["vector"]) == 32
+    assert "'Happiness'" in capsys.readouterr().out
