@@ -11,6 +11,7 @@ age, and no figure reached on these drawings says anything about real faces.
 import math
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from PIL import Image, ImageDraw, ImageFilter
@@ -36,14 +37,13 @@ RELATIVE_COUNTS = dict(zip(BASIC.names, (2.0, 1.0, 1.3, 6.0, 2.6, 1.3, 3.2), str
 
 SIZE = 100  # pixels, the side of RAF-DB's aligned images
 _OVERSAMPLING = 3
-_DARK = (35, 20, 20)
+_ALL_UNITS = sorted({unit for strengths in ACTION_UNITS.values() for unit in strengths})
 _LOOK = {"eye_distance": (0.38, 0.46), "eye_size": (0.9, 1.15), "mouth": (0.9, 1.12)}
 _LOOK |= {"brow_height": (-1, 1), "brow_width": (0.7, 1.2)}
 Point = tuple[float, float]
 Points = list[Point]
 Colour = tuple[int, ...]
-Units = dict[int, float]
-Look = dict[str, float]
+Weights = dict[Any, float]
 
 
 @dataclass
@@ -75,8 +75,7 @@ class _Canvas:
         patch, mask = Image.new("RGB", (width, height)), Image.new("L", (width, height), 0)
         ImageDraw.Draw(mask).polygon([(x - left, y - top) for x, y in pixels], fill=255)
         for points, colour in shapes:
-            inside = [(x - left, y - top) for x, y in self.points(points)]
-            ImageDraw.Draw(patch).polygon(inside, fill=colour)
+            ImageDraw.Draw(patch).polygon([(x - left, y - top) for x, y in self.points(points)], fill=colour)
         self.image.paste(patch, (left, top), mask)
 
 
@@ -97,21 +96,21 @@ def _shade(colour: Colour, factor: float) -> Colour:
     return tuple(int(min(255, c * factor)) for c in colour)
 
 
-def _draw_eye(canvas: _Canvas, side: int, units: Units, look: Look, skin: Colour) -> None:
+def _draw_eye(canvas: _Canvas, side: int, units: Weights, look: Weights, skin: Colour) -> None:
     x, y, half = side * look["eye_distance"], -0.2, 0.2 * look["eye_size"]
     opening = max(0.0, 0.095 + 0.10 * units[5] - 0.03 * units[7] - 0.03 * units[6] - 0.12 * units[43] - 0.02 * units[9])
     lower = max(0.0, 0.075 + 0.03 * units[5] - 0.055 * units[7] - 0.065 * units[6] - 0.03 * units[9])
     outline = _arc((x - half, y), (x, y - opening), (x + half, y)) + _arc((x + half, y), (x, y + lower), (x - half, y))
     iris, pupil = _oval(x, y - 0.01, 0.095, 0.095), _oval(x, y - 0.01, 0.045, 0.045)
     canvas.fill_inside(outline, [(outline, (245, 243, 240)), (iris, (95, 65, 45)), (pupil, (15, 12, 12))])
-    canvas.line(outline[:13], _DARK, 0.035)
+    canvas.line(outline[:13], (35, 20, 20), 0.035)
     canvas.line(outline[13:], _shade(skin, 0.6), 0.018)
     if units[6] > 0.05:
         crease = _arc((x - half, y + 0.14), (x, y + 0.2 - 0.05 * units[6]), (x + half, y + 0.12))
         canvas.line(crease, _shade(skin, 1 - 0.35 * units[6]), 0.03)
 
 
-def _draw_brow(canvas: _Canvas, side: int, units: Units, look: Look, hair: Colour) -> None:
+def _draw_brow(canvas: _Canvas, side: int, units: Weights, look: Weights, hair: Colour) -> None:
     x, y = side * look["eye_distance"], -0.42 - 0.03 * look["brow_height"]
     inner = (x - side * (0.24 + 0.05 * units[4]), y - 0.18 * units[1] + 0.17 * units[4] + 0.09 * units[9])
     middle = (x, y - 0.05 - 0.08 * units[1] - 0.13 * units[2] + 0.08 * units[4] + 0.04 * units[9])
@@ -119,7 +118,7 @@ def _draw_brow(canvas: _Canvas, side: int, units: Units, look: Look, hair: Colou
     canvas.line(_arc(inner, middle, outer), hair, 0.065 * look["brow_width"])
 
 
-def _draw_nose(canvas: _Canvas, units: Units, skin: Colour) -> None:
+def _draw_nose(canvas: _Canvas, units: Weights, skin: Colour) -> None:
     shadow, lift = _shade(skin, 0.62), 0.05 * units[9]
     canvas.line(_arc((-0.12, 0.18 - lift), (0, 0.24 - lift), (0.12, 0.18 - lift)), shadow, 0.035)
     for side in (-1, 1):
@@ -130,11 +129,11 @@ def _draw_nose(canvas: _Canvas, units: Units, skin: Colour) -> None:
                 canvas.line(wrinkle, _shade(skin, 1 - 0.55 * units[9]), 0.03)
         fold = max(units[9], units[10], 0.7 * units[12])
         if fold > 0.05:
-            line = _arc((side * 0.17, 0.15), (side * 0.3, 0.26), (side * 0.4, 0.46 - 0.06 * units[12]))
-            canvas.line(line, _shade(skin, 1 - 0.4 * fold), 0.03)
+            points = _arc((side * 0.17, 0.15), (side * 0.3, 0.26), (side * 0.4, 0.46 - 0.06 * units[12]))
+            canvas.line(points, _shade(skin, 1 - 0.4 * fold), 0.03)
 
 
-def _draw_mouth(canvas: _Canvas, units: Units, look: Look, lips: Colour) -> None:
+def _draw_mouth(canvas: _Canvas, units: Weights, look: Weights, lips: Colour) -> None:
     half = 0.3 + 0.1 * units[12] + 0.12 * units[20] - 0.07 * units[26] - 0.07 * units[23] - 0.03 * units[22]
     half *= look["mouth"]
     y = 0.52 + 0.02 * units[26] - 0.03 * units[17]
@@ -152,11 +151,10 @@ def _draw_mouth(canvas: _Canvas, units: Units, look: Look, lips: Colour) -> None
     canvas.line(upper, lips, 2 * thick * 0.6)
     canvas.line(lower, lips, 2 * thick * 0.75)
     if units[17] > 0.05:
-        chin = _arc((-0.16, y + 0.27), (0, y + 0.2), (0.16, y + 0.27))
-        canvas.line(chin, _shade(lips, 1 - 0.2 * units[17]), 0.03)
+        canvas.line(_arc((-0.16, y + 0.27), (0, y + 0.2), (0.16, y + 0.27)), _shade(lips, 1 - 0.2 * units[17]), 0.03)
 
 
-def _draw_glasses(canvas: _Canvas, look: Look, colour: Colour) -> None:
+def _draw_glasses(canvas: _Canvas, look: Weights, colour: Colour) -> None:
     for side in (-1, 1):
         canvas.line(_oval(side * look["eye_distance"], -0.19, 0.28, 0.24), colour, 0.03)
     canvas.line([(-look["eye_distance"] + 0.27, -0.2), (look["eye_distance"] - 0.27, -0.2)], colour, 0.03)
@@ -193,17 +191,19 @@ def draw_face(expression: str, intensity: float, rng: np.random.Generator) -> Im
     Returns:
         An RGB picture of 100 x 100 pixels.
     """
-    units = {unit: abs(rng.normal(0, 0.04)) for unit in (1, 2, 4, 5, 6, 7, 9, 10, 12, 15, 17, 20, 22, 23, 25, 26, 43)}
-    for unit, strength in ACTION_UNITS[expression].items():
-        units[unit] += strength * intensity * rng.uniform(0.85, 1.15)
+    strengths = ACTION_UNITS[expression]
+    # As many draws for every expression: from one seed comes one look, whatever it expresses.
+    units = {
+        unit: abs(rng.normal(0, 0.04)) + strengths.get(unit, 0) * intensity * rng.uniform(0.85, 1.15)
+        for unit in _ALL_UNITS
+    }
     look = {name: rng.uniform(low, high) for name, (low, high) in _LOOK.items()}
     tone = rng.random()
     skin = tuple(int(a + (b - a) * tone + rng.normal(0, 4)) for a, b in ((92, 238), (58, 204), (42, 180)))
     hair = _shade((200, 160, 110), rng.uniform(0.15, 0.6))
     lips = tuple(int(0.75 * s + 0.25 * r) for s, r in zip(_shade(skin, 0.78), (150, 40, 50), strict=True))
     side = SIZE * _OVERSAMPLING
-    background = tuple(int(c) for c in rng.integers(30, 226, 3))
-    image = Image.new("RGB", (side, side), background)
+    image = Image.new("RGB", (side, side), tuple(int(c) for c in rng.integers(30, 226, 3)))
     centre = (side * (0.5 + rng.uniform(-0.04, 0.04)), side * (0.5 + rng.uniform(-0.04, 0.04)))
     canvas = _Canvas(image, side * rng.uniform(0.38, 0.44), centre, math.radians(rng.uniform(-8, 8)))
     _draw_head(canvas, skin, hair, rng)
@@ -232,9 +232,9 @@ def write_drawn_faces(root: str | Path, *, train_faces: int = 1000, test_faces: 
         The `basic` folder that was written.
     """
     basic = Path(root) / BASIC.subset
-    images = basic / "Image" / "aligned"
+    images, label_folder = basic / "Image" / "aligned", basic / "EmoLabel"
     images.mkdir(parents=True, exist_ok=True)
-    (basic / "EmoLabel").mkdir(exist_ok=True)
+    label_folder.mkdir(exist_ok=True)
     rows = []
     for split, (prefix, digits, total) in enumerate((("train", 5, train_faces), ("test", 4, test_faces))):
         share = total / sum(RELATIVE_COUNTS.values())
@@ -246,5 +246,5 @@ def write_drawn_faces(root: str | Path, *, train_faces: int = 1000, test_faces: 
             face = draw_face(expression, rng.uniform(0.3, 1.0), rng)
             face.save(images / f"{stem}_aligned.jpg", quality=int(rng.integers(70, 96)))
             rows.append(f"{stem}.jpg {BASIC.code_of_id(BASIC.names.index(expression))}")
-    (basic / "EmoLabel" / "list_patition_label.txt").write_text("\n".join(rows), encoding="ascii")
+    (label_folder / "list_patition_label.txt").write_text("\n".join(rows), encoding="ascii")
     return basic

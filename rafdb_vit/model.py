@@ -70,31 +70,10 @@ def load_model(name_or_path: str, names: Sequence[str], *, revision: str | None 
     """
     folder, commit = find_checkpoint(name_or_path, revision=revision)
     where = f"--model_name_or_path {name_or_path}"
-    try:
-        config = AutoConfig.from_pretrained(folder, trust_remote_code=False)
-        processor = AutoImageProcessor.from_pretrained(folder, trust_remote_code=False)
-    except (ValueError, OSError, KeyError) as error:
-        if "trust_remote_code" in str(error):
-            raise UserError(
-                f"{where}: brings code of its own, which is not run; convert it to a transformers architecture first"
-            ) from error
-        raise UserError(f"{where}: not a model that transformers knows ({error})") from error
+    config, processor = _load_config(where, folder)
     old_names = list(config.id2label.values())
     config.id2label, config.label2id = _label_maps(names).values()
-    try:
-        with quiet_loading():
-            model, info = AutoModelForImageClassification.from_pretrained(
-                folder,
-                config=config,
-                dtype=torch.float32,
-                use_safetensors=True,
-                ignore_mismatched_sizes=True,
-                output_loading_info=True,
-            )
-    except ValueError as error:
-        raise UserError(f"{where}: {config.model_type} is no image classifier of transformers") from error
-    except (OSError, RuntimeError, SafetensorError) as error:
-        raise UserError(f"{where}: the weights cannot be read ({error}); download the model again") from error
+    model, info = _load_weights_into(where, folder, config)
     head = _head_names(model)
     missing = {*info["missing_keys"], *(name for name, *_ in info["mismatched_keys"])}
     if missing - head:
@@ -110,6 +89,36 @@ def load_model(name_or_path: str, names: Sequence[str], *, revision: str | None 
     model.config._commit_hash = commit
     _check_image_size(where, model, processor)
     return model, processor
+
+
+def _load_config(where: str, folder: Path) -> tuple[Any, Any]:
+    try:
+        config = AutoConfig.from_pretrained(folder, trust_remote_code=False)
+        return config, AutoImageProcessor.from_pretrained(folder, trust_remote_code=False)
+    except (ValueError, OSError, KeyError) as error:
+        if "trust_remote_code" in str(error):
+            raise UserError(
+                f"{where}: brings code of its own, which is not run; convert it to a transformers architecture first"
+            ) from error
+        raise UserError(f"{where}: not a model that transformers knows ({error})") from error
+
+
+def _load_weights_into(where: str, folder: Path, config: Any) -> tuple[PreTrainedModel, dict[str, Any]]:
+    """Loads the weights that fit, and returns with the model what did not."""
+    try:
+        with quiet_loading():
+            return AutoModelForImageClassification.from_pretrained(
+                folder,
+                config=config,
+                dtype=torch.float32,
+                use_safetensors=True,
+                ignore_mismatched_sizes=True,
+                output_loading_info=True,
+            )
+    except ValueError as error:
+        raise UserError(f"{where}: {config.model_type} is no image classifier of transformers") from error
+    except (OSError, RuntimeError, SafetensorError) as error:
+        raise UserError(f"{where}: the weights cannot be read ({error}); download the model again") from error
 
 
 def _reset_head(model: PreTrainedModel, head: set[str]) -> None:

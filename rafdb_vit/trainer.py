@@ -155,13 +155,7 @@ def build_trainer(
         UserError: A value is out of range, or `args` would starve the transforms of their columns.
     """
     names = train.features["label"].names
-    if args.remove_unused_columns:
-        raise UserError("--remove_unused_columns True: the transforms need every column; leave the flag out")
-    known = [*AVERAGES, *(flat_name(figure, name) for name in names for figure in CLASS_FIGURES)]
-    if str(args.metric_for_best_model).removeprefix("eval_") not in known:
-        raise UserError(f"--metric_for_best_model {args.metric_for_best_model}: expected one of {', '.join(known)}")
-    if not 0 <= random_erasing <= 1:
-        raise UserError(f"--random_erasing {random_erasing}: expected a probability, 0 (off) to 1")
+    _check_settings(args, names, random_erasing)
     transform = build_train_transform(processor, seed=args.seed, random_erasing=random_erasing)
     trainer = ExpressionTrainer(
         model=model,
@@ -176,7 +170,22 @@ def build_trainer(
     )
     if early_stopping_patience is not None:
         trainer.add_callback(EarlyStoppingCallback(early_stopping_patience=early_stopping_patience))
+    _tidy_output(trainer)
+    return trainer
+
+
+def _tidy_output(trainer: ExpressionTrainer) -> None:
+    """Puts a line an epoch in place of the dictionaries that the stock callbacks print."""
     trainer.remove_callback(PrinterCallback)
     if trainer.pop_callback(ProgressCallback) is not None:
         trainer.add_callback(EpochLineCallback())
-    return trainer
+
+
+def _check_settings(args: ExpressionTrainingArguments, names: list[str], random_erasing: float) -> None:
+    if args.remove_unused_columns:
+        raise UserError("--remove_unused_columns True: the transforms need every column; leave the flag out")
+    known = [*AVERAGES, *(flat_name(figure, name) for name in names for figure in CLASS_FIGURES)]
+    if str(args.metric_for_best_model).removeprefix("eval_") not in known:
+        raise UserError(f"--metric_for_best_model {args.metric_for_best_model}: expected one of {', '.join(known)}")
+    if not 0 <= random_erasing <= 1:
+        raise UserError(f"--random_erasing {random_erasing}: expected a probability, 0 (off) to 1")

@@ -42,7 +42,7 @@ def run(faces_dir, tiny_vit, tmp_path_factory):
         [
             *("--data_dir", str(faces_dir), "--model_name_or_path", str(tiny_vit), "--output_dir", str(folder)),
             *("--use_cpu", "--bf16", "False", "--per_device_train_batch_size", "14", "--learning_rate", "3e-3"),
-            *("--num_train_epochs", "6", "--validation_fraction", "0.3"),
+            *("--num_train_epochs", "12", "--validation_fraction", "0.3", "--random_erasing", "0"),
         ]
     )
 
