@@ -8,7 +8,7 @@ from transformers import PreTrainedModel
 
 from rafdb_vit.errors import UserError
 
-_LAYER = re.compile(r"(?:^|\.)(?:layer|layers|blocks|block)\.(\d+)\.")
+_LAYER = re.compile(r"(?:^|\.)(?:layer|layers|blocks|block|stages)\.(\d+)(?=\.)")
 _UNDECAYED = ("cls_token", "mask_token", "distillation_token", "position_embeddings", "pos_embed")
 
 
@@ -54,7 +54,8 @@ def build_parameter_groups(
     layers = getattr(model.config, "num_hidden_layers", 0)
     parameters = [(name, p) for name, p in model.named_parameters() if p.requires_grad]
     depths = {name: _depth(name, model, layers) if layer_decay < 1 else layers + 1 for name, _ in parameters}
-    if layer_decay < 1 and set(depths.values()) != set(range(layers + 2)):
+    nested = any(len(_LAYER.findall(name)) > 1 for name, _ in parameters)
+    if layer_decay < 1 and (nested or layers < 1 or set(depths.values()) != set(range(layers + 2))):
         raise UserError(
             f"--layer_decay {layer_decay}: a {model.config.model_type} model is not one embedding, a row of layers and "
             "a head; use --layer_decay 1"

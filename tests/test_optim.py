@@ -1,6 +1,12 @@
 import pytest
 import torch
-from transformers import ConvNextConfig, ConvNextForImageClassification, ViTForImageClassification
+from transformers import (
+    ConvNextConfig,
+    ConvNextForImageClassification,
+    SwinConfig,
+    SwinForImageClassification,
+    ViTForImageClassification,
+)
 
 from rafdb_vit.errors import UserError
 from rafdb_vit.labels import BASIC
@@ -66,8 +72,18 @@ def test_base_has_fourteen_rates():
     assert rates == pytest.approx([1e-3 * 0.75**k for k in range(13, -1, -1)])
 
 
-def test_a_model_of_stages_is_refused_unless_layer_decay_is_off():
-    model = ConvNextForImageClassification(ConvNextConfig(hidden_sizes=[8, 8, 8, 8], depths=[1, 1, 1, 1]))
+SWIN = {"embed_dim": 8, "depths": [1, 1], "num_heads": [1, 1], "image_size": 32, "patch_size": 4, "window_size": 4}
+
+
+@pytest.mark.parametrize(
+    "build",
+    [
+        lambda: ConvNextForImageClassification(ConvNextConfig(hidden_sizes=[8, 8, 8, 8], depths=[1, 1, 1, 1])),
+        lambda: SwinForImageClassification(SwinConfig(**SWIN)),
+    ],
+)
+def test_a_model_of_stages_is_refused_unless_layer_decay_is_off(build):
+    model = build()
     with pytest.raises(UserError, match="--layer_decay 1"):
         groups_of(model)
     assert sum(len(group["params"]) for group in groups_of(model, layer_decay=1.0)) == len(list(model.parameters()))
