@@ -28,6 +28,13 @@ class EpochLineCallback(ProgressCallback):
         self.train_loss: float | None = None
         self.learning_rate: float | None = None
 
+    def close(self) -> None:
+        """Ends bars that an error left open, so that what is printed next starts on a line of its own."""
+        for bar in (self.prediction_bar, self.training_bar):
+            if bar is not None:
+                bar.close()
+        self.prediction_bar = self.training_bar = None
+
     def on_log(
         self,
         args: TrainingArguments,

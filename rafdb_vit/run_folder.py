@@ -56,7 +56,8 @@ class RunFolder:
         existing = next(path for path in (self.path, *self.path.absolute().parents) if path.exists())
         if not os.access(existing, os.W_OK | os.X_OK):
             raise UserError(f"--output_dir {self.path}: {existing} cannot be written to; take another folder")
-        holds_something = self.path.exists() and any(self.path.iterdir())
+        # A run that failed before its first checkpoint leaves its settings alone behind: nothing that could be lost.
+        holds_something = self.path.exists() and any(path.name != CONFIG_FILE for path in self.path.iterdir())
         if not holds_something or overwrite or resume or (demo and self._is_demo_run()):
             return
         raise UserError(

@@ -14,7 +14,7 @@ from transformers import (
     ProgressCallback,
     Trainer,
 )
-from transformers.trainer_utils import SchedulerType
+from transformers.trainer_utils import SchedulerType, TrainOutput
 
 from rafdb_vit.arguments import ExpressionTrainingArguments, StepSchedule
 from rafdb_vit.callbacks import EpochLineCallback, TransformEpochCallback
@@ -54,6 +54,15 @@ class ExpressionTrainer(Trainer):
     def __init__(self, *args: Any, layer_decay: float = 1.0, **kwargs: Any) -> None:
         self.layer_decay = layer_decay
         super().__init__(*args, **kwargs)
+
+    def train(self, *args: Any, **kwargs: Any) -> TrainOutput:
+        """Trains as the stock method does, and closes the progress bars also when training fails."""
+        try:
+            return super().train(*args, **kwargs)
+        finally:
+            for callback in self.callback_handler.callbacks:
+                if isinstance(callback, EpochLineCallback):
+                    callback.close()
 
     def check_optimizer(self) -> None:
         """Builds the parameter groups once and drops them.
