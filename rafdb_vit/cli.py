@@ -23,6 +23,7 @@ def _build_parser(dataclass_types: Sequence[Any], *, prog: str, description: str
         """Raises a `UserError` where argparse would print a page of usage and exit."""
 
         def error(self, message: str) -> NoReturn:
+            """Refuses a command line; argparse's own hook."""
             raise UserError(f"{message} (--help lists the flags)")
 
     class Formatter(ArgumentDefaultsHelpFormatter):

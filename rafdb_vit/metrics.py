@@ -53,6 +53,7 @@ def build_compute_metrics(names: Sequence[str]) -> Callable[[EvalPrediction], di
     metric = ExpressionMetric(names)
 
     def compute_metrics(prediction: EvalPrediction) -> dict[str, float]:
+        """Returns the figures of one evaluation."""
         return metric.compute(predictions=prediction.predictions, references=prediction.label_ids)
 
     return compute_metrics

@@ -15,7 +15,7 @@ def columns(splits):
     return {split: (d["file"], d["label"]) for split, d in splits.items()}
 
 
-def refused(root, *parts):
+def assert_refused(root, *parts):
     """Checks that `root` is refused in one line that holds all `parts`."""
     with pytest.raises(UserError) as caught:
         load_rafdb(root)
@@ -66,47 +66,47 @@ def test_a_basic_folder_is_preferred_to_its_neighbours(official):
 
 
 def test_missing_folder(tmp_path):
-    refused(tmp_path / "nowhere", tmp_path / "nowhere", "no such folder")
+    assert_refused(tmp_path / "nowhere", tmp_path / "nowhere", "no such folder")
 
 
 def test_neither_layout(tmp_path):
     (tmp_path / "holiday.jpg").touch()
-    refused(tmp_path, tmp_path, "official layout", "Kaggle layout", "EmoLabel", "train/1..7/")
+    assert_refused(tmp_path, tmp_path, "official layout", "Kaggle layout", "EmoLabel", "train/1..7/")
 
 
 def test_both_layouts_at_once(official):
     write_kaggle(official.parent / "copy")
-    refused(official.parent, "more than one copy", official, "DATASET")
+    assert_refused(official.parent, "more than one copy", official, "DATASET")
 
 
 def test_no_list_file(official):
     (official / LIST).unlink()
-    refused(official, official / "EmoLabel", "list_patition_label.txt or list_partition_label.txt")
+    assert_refused(official, official / "EmoLabel", "list_patition_label.txt or list_partition_label.txt")
 
 
 def test_no_aligned_images(official):
     shutil.rmtree(official / "Image")
-    refused(official, official / "Image" / "aligned", "aligned images")
+    assert_refused(official, official / "Image" / "aligned", "aligned images")
 
 
 def test_no_csv_file(kaggle):
     (kaggle / "test_labels.csv").unlink()
-    refused(kaggle, "test_labels.csv or test.csv or tes.csv")
+    assert_refused(kaggle, "test_labels.csv or test.csv or tes.csv")
 
 
 def test_two_csv_files(kaggle):
     shutil.copy(kaggle / "test_labels.csv", kaggle / "tes.csv")
-    refused(kaggle, "test_labels.csv", "tes.csv", "keep the one")
+    assert_refused(kaggle, "test_labels.csv", "tes.csv", "keep the one")
 
 
 def test_row_without_image(official):
     (official / "Image/aligned/train_00003_aligned.jpg").unlink()
-    refused(official, f"{official / LIST}, row 3", "train_00003_aligned.jpg", "no image")
+    assert_refused(official, f"{official / LIST}, row 3", "train_00003_aligned.jpg", "no image")
 
 
 def test_row_without_image_in_the_kaggle_layout(kaggle):
     (kaggle / "DATASET/test/2/test_0002_aligned.jpg").unlink()
-    refused(kaggle, f"{kaggle / 'test_labels.csv'}, row 3", "test/2/test_0002_aligned.jpg", "no image")
+    assert_refused(kaggle, f"{kaggle / 'test_labels.csv'}, row 3", "test/2/test_0002_aligned.jpg", "no image")
 
 
 @pytest.mark.parametrize("layout", ["official", "kaggle"])
@@ -115,33 +115,33 @@ def test_image_without_row(layout, request):
     folder = root / ("Image/aligned" if layout == "official" else "DATASET/train/3")
     stray = folder / "train_99999_aligned.jpg"
     Image.new("RGB", (8, 8)).save(stray)
-    refused(root, stray, "no row")
+    assert_refused(root, stray, "no row")
 
 
 @pytest.mark.parametrize("code", ["0", "8", "-1", "x", "3.0", "٣"])
 def test_code_out_of_range(official, code):
     edit(official / LIST, "train_00002.jpg 2", f"train_00002.jpg {code}")
-    refused(official, f"{official / LIST}, row 2", "1 to 7", "train_00002.jpg", repr(code))
+    assert_refused(official, f"{official / LIST}, row 2", "1 to 7", "train_00002.jpg", repr(code))
 
 
 def test_code_that_differs_from_the_folder(kaggle):
     edit(kaggle / "train_labels.csv", "train_00002_aligned.jpg,2", "train_00002_aligned.jpg,5")
-    refused(kaggle, f"{kaggle / 'train_labels.csv'}, row 3", "has code 5", kaggle / "DATASET/train/2")
+    assert_refused(kaggle, f"{kaggle / 'train_labels.csv'}, row 3", "has code 5", kaggle / "DATASET/train/2")
 
 
 def test_a_folder_that_is_no_code(kaggle):
     (kaggle / "DATASET/train/happy").mkdir()
-    refused(kaggle, kaggle / "DATASET/train/happy", "1 to 7")
+    assert_refused(kaggle, kaggle / "DATASET/train/happy", "1 to 7")
 
 
 def test_one_image_in_two_rows(official):
     edit(official / LIST, "train_00002.jpg 2", "train_00001.jpg 2")
-    refused(official, "row 2", "train_00001.jpg", "two labels, 1 and 2", "row 1")
+    assert_refused(official, "row 2", "train_00001.jpg", "two labels, 1 and 2", "row 1")
 
 
 def test_one_image_in_two_folders(kaggle):
     shutil.copy(kaggle / "DATASET/train/1/train_00001_aligned.jpg", kaggle / "DATASET/train/2")
-    refused(kaggle, "train/2/train_00001_aligned.jpg", kaggle / "DATASET/train/1", "one label")
+    assert_refused(kaggle, "train/2/train_00001_aligned.jpg", kaggle / "DATASET/train/1", "one label")
 
 
 @pytest.mark.parametrize("name", ["../secret.jpg", "/etc/secret.jpg", "..\\secret.jpg", "C:\\secret.jpg", ".."])
@@ -154,20 +154,20 @@ def test_a_row_that_leaves_the_root(layout, name, request):
         else (root / "train_labels.csv", "train_00002_aligned.jpg")
     )
     edit(path, old, name)
-    refused(root, path, "row", "plain name", repr(name))
+    assert_refused(root, path, "row", "plain name", repr(name))
 
 
 def test_an_image_link_that_leaves_the_root(official, tmp_path):
     image = official / "Image/aligned/train_00004_aligned.jpg"
     shutil.move(image, tmp_path / "outside.jpg")
     image.symlink_to(tmp_path / "outside.jpg")
-    refused(official, image, "leads out of", tmp_path / "outside.jpg")
+    assert_refused(official, image, "leads out of", tmp_path / "outside.jpg")
 
 
 def test_a_folder_link_that_leaves_the_root(kaggle, tmp_path):
     shutil.move(kaggle / "DATASET/test", tmp_path / "outside")
     (kaggle / "DATASET/test").symlink_to(tmp_path / "outside")
-    refused(kaggle, kaggle / "DATASET/test", "leads out of")
+    assert_refused(kaggle, kaggle / "DATASET/test", "leads out of")
 
 
 def test_a_link_within_the_root_is_fine(official):
@@ -182,48 +182,48 @@ def test_an_empty_split(official):
     (official / LIST).write_text("\n".join(rows))
     for image in (official / "Image/aligned").glob("test_*"):
         image.unlink()
-    refused(official, official, "test split is empty")
+    assert_refused(official, official, "test split is empty")
 
 
 def test_an_empty_label_file(official):
     (official / LIST).write_text("")
     shutil.rmtree(official / "Image/aligned")
     (official / "Image/aligned").mkdir()
-    refused(official, official, "train split is empty")
+    assert_refused(official, official, "train split is empty")
 
 
 def test_a_class_absent_from_train(kaggle):
     rows = (kaggle / "train_labels.csv").read_text().splitlines()
     (kaggle / "train_labels.csv").write_text("\n".join(row for row in rows if not row.endswith(",2")))
     shutil.rmtree(kaggle / "DATASET/train/2")
-    refused(kaggle, "2 (Fear)", "train")
+    assert_refused(kaggle, "2 (Fear)", "train")
 
 
 @pytest.mark.parametrize("content", [b"\xff\xd8\xff\xe0\x00\x10JFIF", b"train_00001.jpg 1\x00\n"])
 def test_a_label_file_that_is_not_text(official, content):
     (official / LIST).write_bytes(content)
-    refused(official, official / LIST, "not a text file")
+    assert_refused(official, official / LIST, "not a text file")
 
 
 def test_a_row_of_another_form(official):
     edit(official / LIST, "train_00005.jpg 5", "train_00005.jpg")
-    refused(official, "row 5", "'train_00001.jpg 5'")
+    assert_refused(official, "row 5", "'train_00001.jpg 5'")
 
 
 def test_a_csv_row_of_another_form(kaggle):
     edit(kaggle / "train_labels.csv", "train_00005_aligned.jpg,5", "train_00005_aligned.jpg")
-    refused(kaggle, "row 6", "two columns")
+    assert_refused(kaggle, "row 6", "two columns")
 
 
 def test_a_name_without_its_split(official):
     edit(official / LIST, "train_00005.jpg", "face_00005.jpg")
-    refused(official, "row 5", "train_ or test_", "face_00005.jpg")
+    assert_refused(official, "row 5", "train_ or test_", "face_00005.jpg")
 
 
 def test_a_test_image_under_train(kaggle):
     source = kaggle / "DATASET/test/1/test_0001_aligned.jpg"
     shutil.copy(source, kaggle / "DATASET/train/1")
-    refused(kaggle, "train/1/test_0001_aligned.jpg", "test split")
+    assert_refused(kaggle, "train/1/test_0001_aligned.jpg", "test split")
 
 
 def test_csv_with_bom_crlf_quotes_and_no_header(kaggle):
