@@ -204,8 +204,8 @@ def draw_face(expression: str, intensity: float, rng: np.random.Generator) -> Im
     lips = tuple(int(0.75 * s + 0.25 * r) for s, r in zip(_shade(skin, 0.78), (150, 40, 50), strict=True))
     side = SIZE * _OVERSAMPLING
     image = Image.new("RGB", (side, side), tuple(int(c) for c in rng.integers(30, 226, 3)))
-    centre = (side * (0.5 + rng.uniform(-0.04, 0.04)), side * (0.5 + rng.uniform(-0.04, 0.04)))
-    canvas = _Canvas(image, side * rng.uniform(0.38, 0.44), centre, math.radians(rng.uniform(-8, 8)))
+    centre = (side * (0.5 + rng.uniform(-0.03, 0.03)), side * (0.5 + rng.uniform(-0.03, 0.03)))
+    canvas = _Canvas(image, side * rng.uniform(0.39, 0.44), centre, math.radians(rng.uniform(-5, 5)))
     _draw_head(canvas, skin, hair, rng)
     for eye_side in (-1, 1):
         _draw_eye(canvas, eye_side, units, look, skin)
@@ -217,7 +217,7 @@ def draw_face(expression: str, intensity: float, rng: np.random.Generator) -> Im
     return _light_and_lens(image, rng)
 
 
-def write_drawn_faces(root: str | Path, *, train_faces: int = 1000, test_faces: int = 700, seed: int = 0) -> Path:
+def write_drawn_faces(root: str | Path, *, train_faces: int = 800, test_faces: int = 700, seed: int = 0) -> Path:
     """Writes drawn faces as a tree in RAF-DB's official basic layout, which `load_rafdb(root)` reads.
 
     The same arguments give the same files, byte for byte, on one installation of Pillow and NumPy.
