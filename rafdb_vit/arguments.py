@@ -169,11 +169,11 @@ class ExpressionTrainingArguments(TrainingArguments):
         """Refuses what upstream accepts and would not honour, or only find out about after an epoch."""
         refuse_sharding(self.optim)
         for name in ("eval_strategy", "save_strategy"):
-            if str(getattr(self, name)) == "no":
+            if getattr(self, name) == "no":
                 raise UserError(f"--{name} no: the checkpoint is chosen on validation; expected steps or epoch")
         if self.lr_scheduler_type == SchedulerType.GREEDY:
             raise UserError("--lr_scheduler_type greedy: does not know whether the figure should rise; take another")
-        if str(self.eval_strategy) == "epoch" and self.eval_delay >= self.num_train_epochs and self.max_steps <= 0:
+        if self.eval_strategy == "epoch" and self.eval_delay >= self.num_train_epochs and self.max_steps <= 0:
             raise UserError(f"--eval_delay {self.eval_delay:g}: leaves no evaluation to choose a checkpoint by")
         if self.dataloader_num_workers == 0 and self.dataloader_persistent_workers:
             raise UserError("--dataloader_persistent_workers: needs --dataloader_num_workers 1 or more")

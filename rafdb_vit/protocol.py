@@ -30,10 +30,10 @@ def describe_training(args: ExpressionTrainingArguments, *, processes: int) -> d
     """Returns the training settings as they were resolved, those that bear on the weights."""
     schedule = args.step_schedule
     return {
-        "optimizer": str(args.optim),
+        "optimizer": getattr(args.optim, "value", args.optim),
         "learning_rate": args.learning_rate,
         "weight_decay": args.weight_decay,
-        "schedule": "step" if schedule else str(args.lr_scheduler_type),
+        "schedule": "step" if schedule else getattr(args.lr_scheduler_type, "value", args.lr_scheduler_type),
         "schedule_settings": schedule._asdict() if schedule else args.lr_scheduler_kwargs or {},
         "warmup_steps": args.warmup_steps,
         "epochs": args.num_train_epochs,

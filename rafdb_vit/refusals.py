@@ -76,7 +76,7 @@ def refuse_sharding(optimizer: str) -> None:
     Raises:
         UserError: Sharded training was chosen, or an optimizer that takes no parameter groups.
     """
-    if str(optimizer).startswith(_OPTIMIZERS_WITHOUT_GROUPS):
+    if optimizer.startswith(_OPTIMIZERS_WITHOUT_GROUPS):
         raise UserError(f"--optim {optimizer}: {REFUSED_FLAGS['optim_target_modules']}")
     for name in ("ACCELERATE_USE_FSDP", "ACCELERATE_USE_DEEPSPEED"):
         if os.environ.get(name, "false").lower() in ("1", "true"):

@@ -1,4 +1,5 @@
 import pytest
+from transformers.trainer_utils import IntervalStrategy
 
 from rafdb_vit.arguments import ExpressionTrainingArguments, ModelArguments
 from rafdb_vit.errors import UserError
@@ -36,6 +37,7 @@ def test_a_flag_wins_over_accelerates_choice(tmp_path, monkeypatch):
     [
         ({"eval_strategy": "no"}, "--eval_strategy no"),
         ({"save_strategy": "no"}, "--save_strategy no"),
+        ({"eval_strategy": IntervalStrategy.NO}, "--eval_strategy no"),
         ({"eval_delay": 25}, "--eval_delay 25"),
         ({"dataloader_persistent_workers": True, "dataloader_num_workers": 0}, "--dataloader_persistent_workers"),
         ({"optim": "galore_adamw"}, "--optim galore_adamw"),

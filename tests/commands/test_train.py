@@ -118,6 +118,7 @@ def test_results_are_those_of_the_outcome_and_name_the_protocol(run):
     assert protocol["data"]["subsampled"] is False
     assert protocol["checkpoint"]["chosen_by"] == "highest macro_f1 on validation"
     assert protocol["training"]["precision"] == "fp32"
+    assert (protocol["training"]["optimizer"], protocol["training"]["schedule"]) == ("adamw_torch_fused", "cosine")
     assert protocol["training"]["layer_decay"] == 0.75
     text = (run.folder / "results.json").read_text()
     assert str(run.folder.parent) not in text and "/" not in text.replace("/", "", 0).split('"data"')[0]
