@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from tqdm.auto import tqdm
 from transformers import ProgressCallback, TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
 from rafdb_vit.transforms import TrainTransform
@@ -20,13 +21,13 @@ class TransformEpochCallback(TrainerCallback):
         self.transform.set_epoch(int(state.epoch or 0))
 
 
-class EpochLineCallback(ProgressCallback):
-    """Progress bars, and one line an evaluation in place of the dictionaries that the stock callback writes."""
+class BarsCallback(ProgressCallback):
+    """The stock progress bars, without the dictionaries that the stock callback writes between them."""
 
-    def __init__(self) -> None:
-        super().__init__()
-        self.train_loss: float | None = None
-        self.learning_rate: float | None = None
+    def on_log(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, logs: Any = None, **kwargs: Any
+    ) -> None:
+        """Writes nothing; see `EpochLineCallback`."""
 
     def close(self) -> None:
         """Ends bars that an error left open, so that what is printed next starts on a line of its own."""
@@ -35,20 +36,35 @@ class EpochLineCallback(ProgressCallback):
                 bar.close()
         self.prediction_bar = self.training_bar = None
 
+
+class EpochLineCallback(TrainerCallback):
+    """Writes one line for each evaluation during training, with or without progress bars."""
+
+    def __init__(self) -> None:
+        self.train_loss: float | None = None
+        self.learning_rate: float | None = None
+        self.training = False
+
+    def on_train_begin(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
+    ) -> None:
+        """Evaluations are part of training from here on."""
+        self.training = True
+
+    def on_train_end(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
+    ) -> None:
+        """Evaluations are no part of training any more."""
+        self.training = False
+
     def on_log(
-        self,
-        args: TrainingArguments,
-        state: TrainerState,
-        control: TrainerControl,
-        logs: dict[str, float] | None = None,
-        **kwargs: Any,
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, logs: Any = None, **kwargs: Any
     ) -> None:
         """Keeps what training logs for the next line, and writes the line when an evaluation logs its figures."""
-        logs = logs or {}
         self.train_loss = logs.get("loss", self.train_loss)
         self.learning_rate = logs.get("learning_rate", self.learning_rate)
-        if self.training_bar is not None and "eval_loss" in logs:
-            self.training_bar.write(self._line(args, state, logs))
+        if self.training and state.is_world_process_zero and "eval_loss" in logs:
+            tqdm.write(self._line(args, state, logs))
 
     def _line(self, args: TrainingArguments, state: TrainerState, logs: dict[str, float]) -> str:
         epoch = f"{logs.get('epoch', 0):.4g}".rjust(len(f"{args.num_train_epochs:.4g}"))

@@ -17,7 +17,7 @@ from transformers import (
 from transformers.trainer_utils import SchedulerType, TrainOutput
 
 from rafdb_vit.arguments import ExpressionTrainingArguments, StepSchedule
-from rafdb_vit.callbacks import EpochLineCallback, TransformEpochCallback
+from rafdb_vit.callbacks import BarsCallback, EpochLineCallback, TransformEpochCallback
 from rafdb_vit.checkpoint import quiet_loading
 from rafdb_vit.errors import UserError
 from rafdb_vit.metrics import build_compute_metrics
@@ -61,7 +61,7 @@ class ExpressionTrainer(Trainer):
             return super().train(*args, **kwargs)
         finally:
             for callback in self.callback_handler.callbacks:
-                if isinstance(callback, EpochLineCallback):
+                if isinstance(callback, BarsCallback):
                     callback.close()
 
     def check_optimizer(self) -> None:
@@ -187,7 +187,8 @@ def _tidy_output(trainer: ExpressionTrainer) -> None:
     """Puts a line an epoch in place of the dictionaries that the stock callbacks print."""
     trainer.remove_callback(PrinterCallback)
     if trainer.pop_callback(ProgressCallback) is not None:
-        trainer.add_callback(EpochLineCallback())
+        trainer.add_callback(BarsCallback())
+    trainer.add_callback(EpochLineCallback())
 
 
 def _check_settings(args: ExpressionTrainingArguments, names: list[str], random_erasing: float) -> None:

@@ -204,6 +204,13 @@ def test_what_a_person_sees(train, capfd):
     assert "arn" not in re.sub(r"[lL]earn", "", seen.err), seen.err
 
 
+def test_lines_are_there_without_bars_too(train, capfd):
+    train("--num_train_epochs", "2", "--disable_tqdm", "True")
+    seen = capfd.readouterr()
+    assert len([line for line in seen.out.splitlines() if line.startswith("epoch ")]) == 2
+    assert not [line for line in seen.err.replace("\r", "\n").splitlines() if "it/s" in line and "Scoring" not in line]
+
+
 def test_a_folder_with_something_in_it_is_refused(train, tmp_path):
     (tmp_path / "run").mkdir()
     (tmp_path / "run" / "thesis.doc").write_text("years of work")
