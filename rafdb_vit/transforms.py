@@ -173,7 +173,8 @@ class FaceCollator:
             pixels = torch.stack([face["pixel_values"] for face in faces])
         elif isinstance(faces[0].get("image"), torch.Tensor) and faces[0]["image"].dtype == torch.uint8:
             stacked = torch.stack([face["image"] for face in faces]).to(torch.float32)
-            pixels = F.normalize(stacked, self.geometry.mean.tolist(), self.geometry.std.tolist())
+            mean, std = self.geometry.mean.tolist(), self.geometry.std.tolist()
+            pixels = F.normalize(stacked, mean, std, inplace=True)
         else:
             raise TypeError("FaceCollator takes rows of build_train_transform or build_eval_transform: set one first")
         batch = {"pixel_values": pixels}
