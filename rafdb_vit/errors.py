@@ -1,4 +1,9 @@
-"""The one error type for what a person can mend; everything else is a bug and keeps its traceback."""
+"""What ends a command other than success: a mistake that a person can mend, or a signal.
+
+Everything else is a bug and keeps its traceback.
+"""
+
+import signal
 
 WORKER_PREFIX = "Caught UserError in DataLoader worker process"
 
@@ -8,7 +13,12 @@ class UserError(Exception):
 
     The message is one line: it names the file or the flag, says what was expected, and what to do. Commands print it
     on stderr and exit with status 2.
+
+    Attributes:
+        on_one: This process of the run alone raises it, and has to say it though it may not be the main one.
     """
+
+    on_one = False
 
     @property
     def line(self) -> str:
@@ -21,3 +31,27 @@ class UserError(Exception):
         if text.startswith(WORKER_PREFIX):
             text = text.rsplit(f"\n{__name__}.UserError: ", 1)[-1]
         return " ".join(text.split())
+
+
+class Interrupted(BaseException):
+    """A signal that ends a command, as `KeyboardInterrupt` does; no `except Exception` stops it.
+
+    Attributes:
+        signum: The signal's number.
+        message: What a person should know: what was saved, and how to go on.
+    """
+
+    def __init__(self, signum: int, message: str = "") -> None:
+        super().__init__(signum, message)
+        self.signum = signum
+        self.message = message
+
+    @property
+    def name(self) -> str:
+        """The signal's name, such as `SIGTERM`."""
+        return signal.Signals(self.signum).name
+
+    @property
+    def status(self) -> int:
+        """The exit status by the shell's convention: 130 for SIGINT, 143 for SIGTERM."""
+        return 128 + self.signum
