@@ -2,29 +2,15 @@
 
 import os
 import platform
-from dataclasses import dataclass
+from pathlib import Path
 
 import torch
 
 from rafdb_vit.errors import UserError
+from rafdb_vit.processes import count_local_processes, is_launched
 
 ACCELERATE_PRECISION = "ACCELERATE_MIXED_PRECISION"
-_LAUNCHER_MARKS = (ACCELERATE_PRECISION, "TORCHELASTIC_RUN_ID")
-
-
-@dataclass(frozen=True)
-class Hardware:
-    """What a run computes on.
-
-    Attributes:
-        device: `cuda`, `mps` or `cpu`.
-        precision: `fp16`, `bf16` or `fp32`; the first two are mixed precision, weights stay float32.
-        workers: Data workers of each process.
-    """
-
-    device: str
-    precision: str
-    workers: int
+_THREADS = "OMP_NUM_THREADS"
 
 
 def pick_device(*, use_cpu: bool) -> str:
@@ -86,29 +72,39 @@ def count_cpus() -> int:
     return len(affinity(0)) if affinity else os.cpu_count() or 1
 
 
-def _local_processes() -> int:
-    return max(1, int(os.environ.get("LOCAL_WORLD_SIZE", "1")))
-
-
 def default_workers(device: str) -> int:
     """Returns how many data workers a process starts unless told: GPUs starve without, CPUs are busy with the model."""
-    return min(8, max(1, count_cpus() // _local_processes())) if device == "cuda" else 0
+    return min(8, max(1, count_cpus() // count_local_processes())) if device == "cuda" else 0
 
 
 def set_threads() -> int:
     """Gives torch the CPUs of this process; returns how many threads it now uses.
 
-    Launchers export `OMP_NUM_THREADS=1`, with which training on a CPU runs on one core. A person's own setting stays.
+    Launchers export `OMP_NUM_THREADS`, mostly 1, with which training on a CPU runs on one core. What a person set for
+    the launcher, or for a process without one, stays.
     """
-    asked = os.environ.get("OMP_NUM_THREADS")
-    launched = any(mark in os.environ for mark in _LAUNCHER_MARKS)
-    if asked is None or (asked == "1" and launched):
-        torch.set_num_threads(max(1, count_cpus() // _local_processes()))
+    if not _person_set_threads():
+        torch.set_num_threads(max(1, count_cpus() // count_local_processes()))
     return torch.get_num_threads()
+
+
+def _person_set_threads() -> bool:
+    if _THREADS not in os.environ or not is_launched():
+        return _THREADS in os.environ
+    launcher = Path(f"/proc/{os.getppid()}")
+    try:
+        environment, words = ((launcher / name).read_bytes().split(b"\0") for name in ("environ", "cmdline"))
+    except OSError:
+        # No /proc (macOS, Windows): launchers export 1 unless told otherwise.
+        return os.environ[_THREADS] != "1"
+    told = any(word.startswith(b"--num_cpu_threads_per_process") for word in words)
+    return told or any(entry.startswith(f"{_THREADS}=".encode()) for entry in environment)
 
 
 def describe_device(device: str) -> str:
     """Returns the device's name for the start of a run, such as `cuda (NVIDIA H200)`."""
     if device == "cuda":
-        return f"cuda ({torch.cuda.get_device_name()})"
+        idle = torch.cuda.device_count() - count_local_processes()
+        hint = f", {idle} more idle: `accelerate launch --multi_gpu` uses all" if idle > 0 else ""
+        return f"cuda ({torch.cuda.get_device_name()}){hint}"
     return f"{device} ({platform.processor() or platform.machine()})"

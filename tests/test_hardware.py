@@ -1,4 +1,7 @@
 import os
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 import torch
@@ -75,22 +78,53 @@ def test_data_workers_on_a_gpu(monkeypatch, cpus, processes, expected):
     assert default_workers("cuda") == expected
 
 
-def test_threads_despite_a_launcher_and_as_the_person_says(monkeypatch):
+LAUNCHER = """
+import os, subprocess, sys
+child = "from rafdb_vit import hardware; hardware.count_cpus = lambda: 6; print(hardware.set_threads())"
+exported = {**os.environ, "OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS", "1"), "ACCELERATE_MIXED_PRECISION": "no"}
+subprocess.run([sys.executable, "-c", child], env={**exported, "LOCAL_WORLD_SIZE": sys.argv[1]}, check=True)
+"""
+
+
+@pytest.mark.parametrize(
+    ("told", "flags", "processes", "threads"),
+    [
+        (None, [], 1, 6),
+        (None, [], 2, 3),
+        ("1", [], 1, 1),
+        ("2", [], 1, 2),
+        (None, ["--num_cpu_threads_per_process=1"], 1, 1),
+    ],
+)
+@pytest.mark.skipif(not Path("/proc").exists(), reason="tells a launcher's choice from a person's by /proc")
+def test_threads_are_the_cores_of_a_process_whatever_a_launcher_exports(told, flags, processes, threads):
+    environment = {name: value for name, value in os.environ.items() if name != "OMP_NUM_THREADS"}
+    environment |= {"OMP_NUM_THREADS": told} if told else {}
+    command = [sys.executable, "-c", LAUNCHER, str(processes), *flags]
+    done = subprocess.run(command, capture_output=True, text=True, env=environment)
+    assert done.stdout == f"{threads}\n", done.stderr
+
+
+def test_without_a_launcher_the_persons_threads_stay(monkeypatch):
     before = torch.get_num_threads()
     monkeypatch.setattr(hardware, "count_cpus", lambda: 3)
-    monkeypatch.delenv("LOCAL_WORLD_SIZE", raising=False)
+    for name in ("LOCAL_WORLD_SIZE", "TORCHELASTIC_RUN_ID", "OMP_NUM_THREADS"):
+        monkeypatch.delenv(name, raising=False)
     try:
-        monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
         assert set_threads() == 3
         torch.set_num_threads(1)
         monkeypatch.setenv("OMP_NUM_THREADS", "1")
-        assert set_threads() == 1  # no launcher: the person's own choice
-        monkeypatch.setenv("ACCELERATE_MIXED_PRECISION", "no")
-        assert set_threads() == 3
-        monkeypatch.setenv("LOCAL_WORLD_SIZE", "3")
         assert set_threads() == 1
     finally:
         torch.set_num_threads(before)
+
+
+def test_where_nothing_tells_a_launcher_1_is_its_own(monkeypatch):
+    monkeypatch.setenv("TORCHELASTIC_RUN_ID", "x")
+    monkeypatch.setattr(os, "getppid", lambda: -1)
+    for value, persons in (("1", False), ("4", True)):
+        monkeypatch.setenv("OMP_NUM_THREADS", value)
+        assert hardware._person_set_threads() is persons
 
 
 def test_cpus_are_those_of_this_process():
