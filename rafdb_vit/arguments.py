@@ -2,15 +2,20 @@
 
 import json
 import os
+from collections.abc import Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, NamedTuple
 
 from transformers import TrainingArguments
+from transformers.integrations import get_reporting_integration_callbacks
 from transformers.trainer_utils import SchedulerType
 
+from rafdb_vit.cli import parse_arguments
 from rafdb_vit.errors import UserError
+from rafdb_vit.flag_values import refuse_values, refuse_without_effect
 from rafdb_vit.hardware import ACCELERATE_PRECISION, default_workers, pick_device, resolve_precision
-from rafdb_vit.refusals import refuse_sharding
+from rafdb_vit.refusals import REFUSED_FLAGS, refuse_optimizer, refuse_sharding
 
 NEWEST_CHECKPOINT = "newest"
 
@@ -39,6 +44,11 @@ class DataArguments:
     max_train_samples: int | None = field(default=None, metadata={"help": "Train on a stratified sample of so many."})
     max_validation_samples: int | None = field(default=None, metadata={"help": "Likewise for validation."})
     max_test_samples: int | None = field(default=None, metadata={"help": "Likewise for test."})
+
+    @property
+    def max_samples(self) -> dict[str, int | None]:
+        """The size of the sample of each split, None for all."""
+        return {name: getattr(self, f"max_{name}_samples") for name in ("train", "validation", "test")}
 
 
 @dataclass
@@ -162,21 +172,17 @@ class ExpressionTrainingArguments(TrainingArguments):
             os.environ[ACCELERATE_PRECISION] = self.precision.replace("fp32", "no")
         if self.dataloader_num_workers is None:
             self.dataloader_num_workers = default_workers(device)
-        self._check()
+        refuse_optimizer(self.optim)
+        refuse_sharding(use_cpu=self.use_cpu)
+        refuse_values(vars(self))
         super().__post_init__()
-
-    def _check(self) -> None:
-        """Refuses what upstream accepts and would not honour, or only find out about after an epoch."""
-        refuse_sharding(self.optim)
-        for name in ("eval_strategy", "save_strategy"):
-            if getattr(self, name) == "no":
-                raise UserError(f"--{name} no: the checkpoint is chosen on validation; expected steps or epoch")
-        if self.lr_scheduler_type == SchedulerType.GREEDY:
-            raise UserError("--lr_scheduler_type greedy: does not know whether the figure should rise; take another")
-        if self.eval_strategy == "epoch" and self.eval_delay >= self.num_train_epochs and self.max_steps <= 0:
-            raise UserError(f"--eval_delay {self.eval_delay:g}: leaves no evaluation to choose a checkpoint by")
-        if self.dataloader_num_workers == 0 and self.dataloader_persistent_workers:
-            raise UserError("--dataloader_persistent_workers: needs --dataloader_num_workers 1 or more")
+        try:
+            for tracker in get_reporting_integration_callbacks(self.report_to):
+                tracker()
+        except (ValueError, RuntimeError, ImportError) as error:
+            raise UserError(f"--report_to: {error}") from error
+        # Upstream would split each batch over all GPUs with torch's DataParallel, which torch itself advises against.
+        self._n_gpu = min(self.n_gpu, 1)
 
     def _take_step_schedule(self) -> StepSchedule | None:
         """Reads the schedule `step`, which upstream does not know, and leaves upstream one that it does."""
@@ -193,3 +199,35 @@ class ExpressionTrainingArguments(TrainingArguments):
             raise UserError(f"--lr_scheduler_kwargs {given}: expected step_size 1 or more, gamma above 0 and up to 1")
         self.lr_scheduler_type, self.lr_scheduler_kwargs = "constant_with_warmup", None
         return schedule
+
+
+def parse_training_arguments(
+    argv: Sequence[str],
+) -> tuple[DataArguments, ModelArguments, ExpressionTrainingArguments, dict[str, Any]]:
+    """Parses the command line of training.
+
+    Args:
+        argv: Its words, without the program.
+
+    Returns:
+        Data, model and training arguments, and the settings that were asked for, by flag name.
+
+    Raises:
+        UserError: A flag is unknown, refused or its value not accepted.
+    """
+    (data, model, args), asked = parse_arguments(
+        (DataArguments, ModelArguments, ExpressionTrainingArguments),
+        argv,
+        prog="train.py",
+        description="Fine-tune a Vision Transformer to read facial expressions.",
+        implied_recipes={"demo": "demo.yaml"},
+        refused=REFUSED_FLAGS,
+    )
+    refuse_without_effect(asked, vars(args))
+    if bool(data.data_dir) == data.demo:
+        raise UserError("--data_dir: expected the folder that holds RAF-DB, or --demo for drawn faces (one of the two)")
+    if not args.output_dir:
+        source = f"scratch-{model.from_scratch}" if model.from_scratch else Path(model.model_name_or_path).name
+        name = "demo" if data.demo else f"{Path(data.data_dir).resolve().name}-{source}"
+        args.output_dir = str(Path("runs") / name)
+    return data, model, args, asked

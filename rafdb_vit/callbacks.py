@@ -5,20 +5,66 @@ from typing import Any
 from tqdm.auto import tqdm
 from transformers import ProgressCallback, TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
+from rafdb_vit.interruption import release_signals
+from rafdb_vit.sampler import EpochSampler
 from rafdb_vit.transforms import TrainTransform
 
 
-class TransformEpochCallback(TrainerCallback):
-    """Tells the training transform which epoch its draws are for."""
+class EpochCallback(TrainerCallback):
+    """Tells the training transform and the sampler which epoch their draws are for."""
 
-    def __init__(self, transform: TrainTransform) -> None:
-        self.transform = transform
+    def __init__(self, *listeners: TrainTransform | EpochSampler) -> None:
+        self.listeners = listeners
 
     def on_epoch_begin(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
     ) -> None:
         """Sets the epoch; also right after resuming within one."""
-        self.transform.set_epoch(int(state.epoch or 0))
+        for listener in self.listeners:
+            listener.set_epoch(int(state.epoch or 0))
+
+
+class FlowCallback(TrainerCallback):
+    """Calls `ResumableTrainer` at the Trainer's events."""
+
+    def __init__(self, trainer: Any) -> None:
+        self.trainer = trainer
+
+    def on_train_begin(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
+    ) -> None:
+        """Takes up what was under way when the run broke off."""
+        self.trainer.go_on()
+
+    def on_step_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
+        """Notes that what is due at the end of this step's epoch is still to come."""
+        self.trainer.epoch_has_ended = False
+
+    def on_epoch_end(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
+    ) -> None:
+        """Notes that it is due."""
+        self.trainer.epoch_has_ended = True
+
+    def on_step_begin(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
+    ) -> None:
+        """Keeps what is needed to leave within an accumulated step; the data workers have been started."""
+        self.trainer.note_step_begin()
+
+    def on_substep_end(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
+    ) -> None:
+        """Leaves after a signal."""
+        self.trainer.raise_if_interrupted()
+
+    def on_prediction_step(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
+    ) -> None:
+        """Leaves after a signal, also out of an evaluation; its data workers have been started."""
+        release_signals()
+        if self.trainer.is_in_train:
+            self.trainer.raise_if_interrupted()
 
 
 class BarsCallback(ProgressCallback):

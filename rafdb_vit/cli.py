@@ -3,15 +3,17 @@
 import difflib
 import json
 import os
+import signal
 import sys
 from argparse import ArgumentDefaultsHelpFormatter
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from types import FrameType
 from typing import Any, NoReturn
 
 import yaml
 
-from rafdb_vit.errors import UserError
+from rafdb_vit.errors import Interrupted, UserError
 
 RECIPES = Path(__file__).parent / "recipes"
 
@@ -144,12 +146,26 @@ def _asked_settings(parser: Any, words: Sequence[str]) -> dict[str, Any]:
 def run_command(main: Callable[[Sequence[str] | None], Any]) -> int:
     """Runs a command's `main` on the command line and returns its exit status.
 
-    0: done. 2: a person's mistake, one line on stderr. A bug raises through, with its traceback and status 1.
+    0: done. 2: a person's mistake, one line on stderr. 130, 143: ended by SIGINT, by SIGTERM, which a command may also
+    handle itself. A bug raises through, with its traceback and status 1.
     """
+    is_main = os.environ.get("RANK", "0") == "0"
+    previous = {signum: signal.signal(signum, _interrupt) for signum in (signal.SIGINT, signal.SIGTERM)}
     try:
         main(None)
     except UserError as error:
-        if os.environ.get("RANK", "0") == "0":
+        if is_main or error.on_one:
             print(f"error: {error.line}", file=sys.stderr)
         return 2
+    except Interrupted as stop:
+        if is_main:
+            print(f"{stop.name}: {stop.message or 'ended; nothing had been trained yet'}", file=sys.stderr)
+        return stop.status
+    finally:
+        for signum, handler in previous.items():
+            signal.signal(signum, handler)
     return 0
+
+
+def _interrupt(signum: int, frame: FrameType | None) -> NoReturn:
+    raise Interrupted(signum)

@@ -6,6 +6,12 @@ from collections.abc import Mapping
 
 from transformers.utils import logging
 
+DEMO_BANNER = """\
++----------------------------------------------------------------------------+
+|  DEMO: these faces are drawn. Figures reached on them say nothing about    |
+|  real faces; they show that the installation works, from data to figures.  |
++----------------------------------------------------------------------------+"""
+
 
 def is_main_process() -> bool:
     """Tells whether this is the process that prints and writes, from what launchers export."""
@@ -24,6 +30,8 @@ def quiet_libraries() -> None:
         logging.set_verbosity_warning()
     # torch's own default for pinned memory, on machines without an accelerator.
     warnings.filterwarnings("ignore", message=".*pin_memory.*no accelerator is found")
+    # The embeddings of a sharded ViT: transformers adds to them out of place, as the warning asks for.
+    warnings.filterwarnings("ignore", message="FSDP2-wrapped module .* returned a view tensor")
 
 
 def render_counts(counts: Mapping[str, Mapping[str, int]]) -> str:

@@ -1,6 +1,6 @@
 """Loads and makes models: the right head, the right class names, and every weight accounted for."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,6 +11,7 @@ from transformers import (
     AutoConfig,
     AutoImageProcessor,
     AutoModelForImageClassification,
+    PretrainedConfig,
     PreTrainedModel,
     ViTConfig,
     ViTForImageClassification,
@@ -196,6 +197,19 @@ def load_trained(folder: str | Path) -> tuple[PreTrainedModel, Any]:
             f"{folder}: {len(faults)} weights do not fit its config.json, {min(faults)} first; copy it anew"
         )
     return model.eval(), AutoImageProcessor.from_pretrained(folder)
+
+
+def build_from_weights(config: PretrainedConfig, weights: Mapping[str, torch.Tensor]) -> PreTrainedModel:
+    """Makes a whole model of the gathered weights of a sharded one, without advancing torch's random numbers.
+
+    Args:
+        config: The model's configuration.
+        weights: Its state dictionary, every tensor whole.
+    """
+    with torch.random.fork_rng(devices=[]):
+        model = AutoModelForImageClassification.from_config(config, dtype=torch.float32)
+    model.load_state_dict(weights, strict=True)
+    return model
 
 
 def load_weights(model: PreTrainedModel, folder: str | Path) -> None:

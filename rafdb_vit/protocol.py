@@ -6,11 +6,22 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from datasets import DatasetDict
+from datasets import Dataset, DatasetDict, Image
 from transformers import PreTrainedModel, TrainerState
 
 from rafdb_vit.arguments import ExpressionTrainingArguments
 from rafdb_vit.data import count_classes, hash_files
+from rafdb_vit.refusals import REFUSED_FLAGS, is_fsdp_chosen
+
+_MAY_DIFFER = frozenset(
+    """output_dir overwrite_output_dir resume_from_checkpoint use_cpu
+    per_device_train_batch_size gradient_accumulation_steps per_device_eval_batch_size eval_accumulation_steps
+    dataloader_num_workers dataloader_pin_memory dataloader_persistent_workers dataloader_prefetch_factor
+    dataloader_multiprocessing_context disable_tqdm report_to run_name project logging_dir
+    trackio_space_id trackio_bucket_id trackio_static_space_id log_level log_level_replica log_on_each_node
+    save_total_limit ddp_timeout ddp_backend ddp_bucket_cap_mb ddp_broadcast_buffers ddp_static_graph
+    ddp_find_unused_parameters skip_memory_metrics torch_empty_cache_steps eval_on_start debug fp16 bf16""".split()
+)
 
 _LIBRARIES = (
     "rafdb-vit",
@@ -46,6 +57,7 @@ def describe_training(args: ExpressionTrainingArguments, *, processes: int) -> d
         },
         "max_grad_norm": args.max_grad_norm,
         "label_smoothing": args.label_smoothing_factor,
+        "sharding": "FSDP" if is_fsdp_chosen() else None,
         "precision": args.precision,
         "device": args.device.type,
         "seed": args.seed,
@@ -81,6 +93,44 @@ def describe_checkpoint(args: ExpressionTrainingArguments, state: TrainerState) 
         "epochs_trained": state.epoch,
         "steps_trained": state.global_step,
     }
+
+
+def describe_identity(
+    args: ExpressionTrainingArguments, *, splits: DatasetDict, model: Mapping[str, Any], settings: Mapping[str, Any]
+) -> dict[str, Any]:
+    """Returns what has to be the same when a run goes on from a checkpoint, by name.
+
+    Every training flag counts but those of `_MAY_DIFFER`: some would be ignored by a run that goes on, since optimizer
+    and early stopping are restored, and with any of them the figures would be those of neither run.
+
+    Args:
+        args: The training arguments.
+        splits: What is trained, validated and tested on: names, labels and sizes of the files count.
+        model: From `describe_model`.
+        settings: This package's own settings.
+    """
+    free = _MAY_DIFFER | REFUSED_FLAGS.keys()
+    flags = {name: value for name, value in args.to_dict().items() if name not in free}
+    return {
+        **{f"{split} data": f"{len(faces)} faces {_hash_faces(faces)}" for split, faces in splits.items()},
+        **{f"model {name}": value for name, value in model.items()},
+        "batch size": args.train_batch_size * args.world_size * args.gradient_accumulation_steps,
+        "sharding": "FSDP" if is_fsdp_chosen() else None,
+        **flags,
+        **settings,
+        "precision": args.precision,
+        "schedule": args.step_schedule,
+    }
+
+
+def _hash_faces(faces: Dataset) -> str:
+    """Returns a short hash of a split: each face's name, label and size in bytes, whatever their order."""
+    columns = faces.cast_column("image", Image(decode=False))
+    rows = sorted(
+        f"{file} {label} {Path(image['path']).stat().st_size}"
+        for file, label, image in zip(columns["file"], columns["label"], columns["image"], strict=True)
+    )
+    return hash_files(rows)[:12]
 
 
 def epoch_of_step(state: TrainerState, step: int | None) -> float | None:

@@ -139,8 +139,11 @@ def write_results(
     content = {"validation": asdict(validation), "test": asdict(test), "protocol": dict(protocol)}
     path = Path(folder) / RESULTS_FILE
     partial = path.with_suffix(".json.partial")
-    partial.write_text(json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False) + "\n", encoding="utf-8")
-    partial.replace(path)
+    try:
+        partial.write_text(json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False) + "\n", encoding="utf-8")
+        partial.replace(path)
+    finally:
+        partial.unlink(missing_ok=True)
     return path
 
 

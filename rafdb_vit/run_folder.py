@@ -1,16 +1,21 @@
 """The run folder: what lies in it, when it may be written to, and what a new run may delete there."""
 
 import os
+import platform
 import shutil
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import yaml
-from transformers.trainer_utils import get_last_checkpoint
 
 from rafdb_vit.checkpoint import quiet_loading
+from rafdb_vit.console import say
+from rafdb_vit.disk import naming_disk_errors
 from rafdb_vit.errors import UserError
-from rafdb_vit.results import RESULTS_FILE
+from rafdb_vit.figures import CONFUSION_FILE, CURVES_FILE, plot_confusion_matrix, plot_learning_curves
+from rafdb_vit.results import RESULTS_FILE, EvaluationResult, write_results
+from rafdb_vit.training_checkpoint import choose_checkpoint, compare_identity, find_fault
 
 CONFIG_FILE = "training_config.yaml"
 FIGURES = "figures"
@@ -24,8 +29,15 @@ _WRITTEN_FILES = (
     "model.safetensors",
     "model.safetensors.index.json",
 )
-_WRITTEN_PATTERNS = ("checkpoint-*", "model-*-of-*.safetensors")
+_STAGED_MODEL = "partial-model"
+_LEFTOVERS = ("partial-*", "replaced-checkpoint-*")
+_WRITTEN_PATTERNS = ("checkpoint-*", "model-*-of-*.safetensors", *_LEFTOVERS)
 _NOT_SETTINGS = ("output_dir", "overwrite_output_dir", "resume_from_checkpoint", "hub_token")
+
+
+def _plain(value: Any) -> Any:
+    """Returns a setting as YAML has it, names in place of transformers' enumerations."""
+    return [_plain(item) for item in value] if isinstance(value, list) else getattr(value, "value", value)
 
 
 class RunFolder:
@@ -40,30 +52,35 @@ class RunFolder:
         self.figures = self.path / FIGURES
         self.demo_faces = self.path / DEMO_FACES
 
-    def check(self, *, demo: bool, overwrite: bool, resume: str | None) -> None:
+    def check(self, *, demo: bool, overwrite: bool) -> None:
         """Refuses a folder that a new run must not write into.
 
         Args:
             demo: The new run is a demo: it may replace an earlier demo run.
             overwrite: `--overwrite_output_dir`: it may replace any earlier run.
-            resume: It goes on with the run in the folder.
 
         Raises:
             UserError: There is something in the way, or the folder cannot be written to.
         """
-        if self.path.exists() and not self.path.is_dir():
-            raise UserError(f"--output_dir {self.path}: is a file; expected a folder")
-        existing = next(path for path in (self.path, *self.path.absolute().parents) if path.exists())
-        if not os.access(existing, os.W_OK | os.X_OK):
-            raise UserError(f"--output_dir {self.path}: {existing} cannot be written to; take another folder")
-        # A run that failed before its first checkpoint leaves its settings alone behind: nothing that could be lost.
-        holds_something = self.path.exists() and any(path.name != CONFIG_FILE for path in self.path.iterdir())
-        if not holds_something or overwrite or resume or (demo and self._is_demo_run()):
+        self._check_writable()
+        if not self._holds_something() or overwrite or (demo and self._is_demo_run()):
             return
         raise UserError(
             f"--output_dir {self.path}: is not empty; take another folder, --overwrite_output_dir to replace the run "
             "in it, or --resume_from_checkpoint to go on with it"
         )
+
+    def _check_writable(self) -> None:
+        if self.path.exists() and not self.path.is_dir():
+            raise UserError(f"--output_dir {self.path}: is a file; expected a folder")
+        existing = next(path for path in (self.path, *self.path.absolute().parents) if path.exists())
+        if not os.access(existing, os.W_OK | os.X_OK):
+            raise UserError(f"--output_dir {self.path}: {existing} cannot be written to; take another folder")
+
+    def _holds_something(self) -> bool:
+        """Tells whether there is something to lose: a run that ended before its first checkpoint leaves nothing."""
+        nothing = {CONFIG_FILE, *(path.name for pattern in _LEFTOVERS for path in self.path.glob(pattern))}
+        return self.path.exists() and any(path.name not in nothing for path in self.path.iterdir())
 
     def _is_demo_run(self) -> bool:
         try:
@@ -72,29 +89,71 @@ class RunFolder:
             return False
         return isinstance(settings, dict) and settings.get("demo") is True
 
-    def newest_checkpoint(self) -> str | None:
-        """Returns the checkpoint with the highest step, None if there is none."""
-        if not self.path.is_dir():
-            return None
-        return get_last_checkpoint(str(self.path))
+    def find_checkpoint(self, asked: str | None, *, demo: bool, overwrite: bool) -> Path | None:
+        """Returns the checkpoint to go on from.
 
-    def start(self, asked: dict[str, Any], *, resuming: bool) -> None:
+        Args:
+            asked: The checkpoint that was asked for; None for the newest whole one of this folder.
+            demo: See `check`.
+            overwrite: See `check`.
+
+        Returns:
+            The checkpoint; None if none was asked for by name and the folder has none, and may be begun in.
+
+        Raises:
+            UserError: The checkpoint is not whole, or the folder holds something else.
+        """
+        self._check_writable()
+        if asked is None:
+            newest = choose_checkpoint(self.path, say=say)
+            if newest is None:
+                self.check(demo=demo, overwrite=overwrite)
+                say(f"No checkpoint in {self.path} yet: starting from the beginning.")
+            return newest
+        checkpoint = Path(asked).expanduser()
+        if not checkpoint.is_dir():
+            raise UserError(f"--resume_from_checkpoint {asked}: no such folder; expected a run's checkpoint-STEP")
+        if fault := find_fault(checkpoint):
+            raise UserError(f"--resume_from_checkpoint {asked}: not a whole checkpoint, {fault}; take another")
+        if checkpoint.resolve().parent != self.path.resolve():
+            self.check(demo=demo, overwrite=overwrite)
+        return checkpoint
+
+    def start(
+        self, asked: dict[str, Any], *, resume_from: Path | None = None, identity: Mapping[str, Any] | None = None
+    ) -> None:
         """Makes the folder ready for a run, the last thing before it trains.
 
         Args:
             asked: The settings that were asked for, by flag name.
-            resuming: Keep what the run has written so far.
+            resume_from: The checkpoint that the run goes on from; what it has written so far is kept.
+            identity: What that checkpoint has to share with the run.
 
         Raises:
-            UserError: It cannot be written to.
+            UserError: It cannot be written to, or the checkpoint is another run's.
         """
+        if resume_from is not None:
+            compare_identity(resume_from, identity or {})
+            say(f"Going on from {resume_from}.")
         try:
             self.path.mkdir(parents=True, exist_ok=True)
-            if not resuming:
+            if resume_from is None:
                 self.clear(keep_demo_faces=True)
             self.write_settings(asked)
         except OSError as error:
             raise UserError(f"--output_dir {self.path}: cannot be written to ({error.strerror})") from error
+
+    def check_shared(self) -> None:
+        """Refuses a folder that another machine of the run made and this process does not see.
+
+        Raises:
+            UserError: It is not there.
+        """
+        if not (self.path / CONFIG_FILE).is_file():
+            raise UserError(
+                f"--output_dir {self.path.absolute()}: not seen on {platform.node()}; expected a folder on a disk that "
+                "all machines of the run share"
+            )
 
     def clear(self, *, keep_demo_faces: bool = False) -> None:
         """Deletes what an earlier run wrote, and nothing else; a demo run's faces on demand."""
@@ -113,12 +172,49 @@ class RunFolder:
 
     def write_settings(self, asked: dict[str, Any]) -> None:
         """Writes `training_config.yaml`: what was asked for, without folders to write to, resuming and tokens."""
-        settings = {name: value for name, value in asked.items() if name not in _NOT_SETTINGS}
+        settings = {name: _plain(value) for name, value in asked.items() if name not in _NOT_SETTINGS}
         text = yaml.safe_dump(settings, sort_keys=True, allow_unicode=True) if settings else "{}\n"
         (self.path / CONFIG_FILE).write_text(text, encoding="utf-8")
 
     def write_model(self, model: Any, processor: Any) -> None:
-        """Writes the best model and its processor at the top of the folder."""
-        with quiet_loading():
-            model.save_pretrained(self.path)
-            processor.save_pretrained(self.path)
+        """Writes the best model and its processor at the top of the folder, each file whole or not at all.
+
+        Raises:
+            UserError: They cannot be written.
+        """
+        staged = self.path / _STAGED_MODEL
+        try:
+            with naming_disk_errors(self.path), quiet_loading():
+                model.save_pretrained(staged)
+                processor.save_pretrained(staged)
+                for path in staged.iterdir():
+                    path.replace(self.path / path.name)
+        finally:
+            shutil.rmtree(staged, ignore_errors=True)
+
+    def write_results(
+        self,
+        *,
+        validation: EvaluationResult,
+        test: EvaluationResult,
+        protocol: Mapping[str, Any],
+        history: Sequence[Mapping[str, Any]],
+        chosen_epoch: float,
+    ) -> None:
+        """Writes the figures, and `results.json` last: a folder that has it holds a finished run.
+
+        Args:
+            validation: Figures of the saved model on validation.
+            test: Its figures on test.
+            protocol: From `rafdb_vit.protocol.build_protocol`.
+            history: The Trainer's `log_history`.
+            chosen_epoch: The epoch of the saved model.
+
+        Raises:
+            UserError: They cannot be written.
+        """
+        with naming_disk_errors(self.path):
+            title = f"Test faces, {protocol['data']['name']}"
+            plot_confusion_matrix(test, self.figures / CONFUSION_FILE, title=title)
+            plot_learning_curves(history, self.figures / CURVES_FILE, chosen_epoch=chosen_epoch)
+            write_results(self.path, validation=validation, test=test, protocol=protocol)

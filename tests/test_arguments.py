@@ -1,8 +1,12 @@
+import os
+
 import pytest
+from transformers import TrainingArguments
 from transformers.trainer_utils import IntervalStrategy
 
 from rafdb_vit.arguments import ExpressionTrainingArguments, ModelArguments
 from rafdb_vit.errors import UserError
+from rafdb_vit.refusals import refuse_sharding
 
 
 def arguments(tmp_path, **changes):
@@ -53,11 +57,34 @@ def test_what_could_not_be_honoured_is_refused_at_once(tmp_path, changes, messag
         arguments(tmp_path, **changes)
 
 
-@pytest.mark.parametrize("variable", ["ACCELERATE_USE_FSDP", "ACCELERATE_USE_DEEPSPEED"])
-def test_sharding_from_accelerates_environment_is_refused(tmp_path, monkeypatch, variable):
-    monkeypatch.setenv(variable, "true")
-    with pytest.raises(UserError, match=variable):
+@pytest.mark.parametrize(
+    ("variables", "message"),
+    [
+        ({"ACCELERATE_USE_DEEPSPEED": "true"}, "ACCELERATE_USE_DEEPSPEED .*take FSDP"),
+        ({"ACCELERATE_USE_MEGATRON_LM": "true"}, "ACCELERATE_USE_MEGATRON_LM"),
+        ({"ACCELERATE_USE_PARALLELISM_CONFIG": "true"}, "only data parallelism and FSDP"),
+        ({"ACCELERATE_USE_FSDP": "true"}, "FSDP_VERSION 1 .*expected 2"),
+        ({"ACCELERATE_USE_FSDP": "true", "FSDP_VERSION": "2"}, "ACCELERATE_USE_FSDP .*GPUs only"),
+    ],
+)
+def test_sharding_that_could_not_be_done_truly_is_refused(tmp_path, monkeypatch, variables, message):
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+    with pytest.raises(UserError, match=message):
         arguments(tmp_path)
+
+
+def test_fsdp_never_leaves_a_process_with_random_weights(monkeypatch):
+    monkeypatch.setenv("ACCELERATE_USE_FSDP", "true")
+    monkeypatch.setenv("FSDP_VERSION", "2")
+    monkeypatch.setenv("FSDP_CPU_RAM_EFFICIENT_LOADING", "true")
+    refuse_sharding(use_cpu=False)
+    assert os.environ["FSDP_CPU_RAM_EFFICIENT_LOADING"] == "false"
+
+
+def test_one_process_uses_one_gpu(tmp_path, monkeypatch):
+    monkeypatch.setattr(TrainingArguments, "n_gpu", property(lambda self: 4))
+    assert arguments(tmp_path)._n_gpu == 1
 
 
 def test_sizes_are_for_models_from_scratch():

@@ -2,25 +2,16 @@
 
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
-
-from rafdb_vit.cli import parse_arguments
-from rafdb_vit.errors import UserError
 
 if TYPE_CHECKING:
     from rafdb_vit.arguments import DataArguments, ExpressionTrainingArguments, ModelArguments
     from rafdb_vit.data import RunData
+    from rafdb_vit.expression_trainer import ExpressionTrainer
     from rafdb_vit.results import EvaluationResult
     from rafdb_vit.run_folder import RunFolder
-    from rafdb_vit.trainer import ExpressionTrainer
-
-DEMO_BANNER = """\
-+----------------------------------------------------------------------------+
-|  DEMO: these faces are drawn. Figures reached on them say nothing about    |
-|  real faces; they show that the installation works, from data to figures.  |
-+----------------------------------------------------------------------------+"""
 
 
 @dataclass(frozen=True)
@@ -40,122 +31,101 @@ def main(argv: Sequence[str] | None = None) -> TrainOutcome:
 
     Raises:
         UserError: Something that the person can mend; nothing was trained, or what was trained is on disk.
+        Interrupted: A signal ended the run; its message says what was saved and how to go on.
     """
-    data, model, args, asked = _parse(sys.argv[1:] if argv is None else argv)
+    from rafdb_vit.arguments import parse_training_arguments
+
+    argv = sys.argv[1:] if argv is None else argv
+    data, model, args, asked = parse_training_arguments(argv)
 
     from transformers import set_seed
 
-    from rafdb_vit.console import quiet_libraries, render_next, say
+    from rafdb_vit.console import DEMO_BANNER, quiet_libraries, say
     from rafdb_vit.hardware import set_threads
+    from rafdb_vit.interruption import Interruption
+    from rafdb_vit.launch import says_how_to_go_on
+    from rafdb_vit.processes import fails_alone, fails_together, from_main
     from rafdb_vit.run_folder import RunFolder
 
     quiet_libraries()
-    threads = set_threads()
-    folder = RunFolder(args.output_dir)
+    threads, folder = set_threads(), RunFolder(args.output_dir)
     checkpoint = _find_checkpoint(folder, data, model, args)
     if data.demo:
         say(DEMO_BANNER)
     faces = _load_faces(data, folder, resuming=checkpoint is not None)
     set_seed(args.seed)
     network, processor = _load_network(model, faces.splits["train"].features["label"].names)
-    trainer = _build_trainer(network, processor, faces, model, args)
-    if args.should_save:
-        folder.start(asked, resuming=checkpoint is not None)
-    _say_start(faces, model, trainer, folder, threads)
-    trainer.train(resume_from_checkpoint=checkpoint)
-    outcome = _finish(trainer, processor, faces, folder)
-    if args.should_save:
+    with Interruption() as interruption:
+        identity = _describe_identity(network, faces, data, model, args)
+        trainer = _build_trainer(network, processor, faces, model, args, interruption=interruption, identity=identity)
+        from_main(lambda: folder.start(asked, resume_from=checkpoint, identity=identity))
+        with fails_together():
+            folder.check_shared()
+        _say_start(faces, model, trainer, folder, threads)
+        with says_how_to_go_on(argv), fails_alone():
+            trainer.train(resume_from_checkpoint=checkpoint and str(checkpoint))
+            outcome = _finish(trainer, processor, faces, folder)
         _record(outcome, trainer, faces, data, model, folder)
-    say(f"\nTest ({outcome.test.n} faces, scored once)\n\n{outcome.test.render_report()}\n")
-    say(render_next(str(folder.path)))
-    if data.demo:
-        say(DEMO_BANNER)
+    _say_end(outcome, demo=data.demo)
     return outcome
-
-
-def _parse(argv: Sequence[str]) -> tuple[Any, Any, Any, dict[str, Any]]:
-    """Returns data, model and training arguments, and the settings that were asked for."""
-    from rafdb_vit.arguments import DataArguments, ExpressionTrainingArguments, ModelArguments
-    from rafdb_vit.refusals import REFUSED_FLAGS
-
-    (data, model, args), asked = parse_arguments(
-        (DataArguments, ModelArguments, ExpressionTrainingArguments),
-        argv,
-        prog="train.py",
-        description="Fine-tune a Vision Transformer to read facial expressions.",
-        implied_recipes={"demo": "demo.yaml"},
-        refused=REFUSED_FLAGS,
-    )
-    if bool(data.data_dir) == data.demo:
-        raise UserError("--data_dir: expected the folder that holds RAF-DB, or --demo for drawn faces (one of the two)")
-    if not args.output_dir:
-        source = f"scratch-{model.from_scratch}" if model.from_scratch else Path(model.model_name_or_path).name
-        name = "demo" if data.demo else f"{Path(data.data_dir).resolve().name}-{source}"
-        args.output_dir = str(Path("runs") / name)
-    return data, model, args, asked
 
 
 def _find_checkpoint(
     folder: "RunFolder", data: "DataArguments", model: "ModelArguments", args: "ExpressionTrainingArguments"
-) -> str | None:
+) -> Path | None:
     """Checks the run folder; returns the checkpoint to go on from, None to start from the beginning."""
     from rafdb_vit.arguments import NEWEST_CHECKPOINT
-    from rafdb_vit.console import say
+    from rafdb_vit.processes import from_main
 
-    asked = args.resume_from_checkpoint
-    folder.check(demo=data.demo, overwrite=model.overwrite_output_dir, resume=asked)
+    asked, allowed = args.resume_from_checkpoint, {"demo": data.demo, "overwrite": model.overwrite_output_dir}
     if asked is None:
-        return None
-    if asked != NEWEST_CHECKPOINT:
-        if not (Path(asked) / "trainer_state.json").is_file():
-            raise UserError(f"--resume_from_checkpoint {asked}: no checkpoint; expected trainer_state.json in it")
-        return asked
-    newest = folder.newest_checkpoint()
-    if newest is None:
-        say(f"No checkpoint in {folder.path} yet: starting from the beginning.")
-    return newest
+        return from_main(lambda: folder.check(**allowed))
+    return from_main(lambda: folder.find_checkpoint(None if asked == NEWEST_CHECKPOINT else asked, **allowed))
 
 
 def _load_faces(data: "DataArguments", folder: "RunFolder", *, resuming: bool) -> "RunData":
-    from accelerate import PartialState
-
-    from rafdb_vit.console import say
     from rafdb_vit.data import load_run_data
-    from rafdb_vit.drawn_faces import write_drawn_faces
+    from rafdb_vit.processes import fails_together, from_main
 
     root = data.data_dir or folder.demo_faces
-    if data.demo:
-        if PartialState().is_main_process and not resuming:
-            say("Drawing faces ...")
-            folder.clear()
-            write_drawn_faces(root)
-        PartialState().wait_for_everyone()
-    return load_run_data(
-        root,
-        validation_fraction=data.validation_fraction,
-        split_seed=data.split_seed,
-        max_samples={
-            "train": data.max_train_samples,
-            "validation": data.max_validation_samples,
-            "test": data.max_test_samples,
-        },
-        drawn=data.demo,
-    )
+    if data.demo and not resuming:
+        from_main(lambda: _draw_faces(folder))
+    with fails_together():
+        return load_run_data(
+            root,
+            validation_fraction=data.validation_fraction,
+            split_seed=data.split_seed,
+            max_samples=data.max_samples,
+            drawn=data.demo,
+        )
+
+
+def _draw_faces(folder: "RunFolder") -> None:
+    from rafdb_vit.console import say
+    from rafdb_vit.drawn_faces import write_drawn_faces
+
+    say("Drawing faces ...")
+    folder.clear()
+    write_drawn_faces(folder.demo_faces)
 
 
 def _load_network(model: "ModelArguments", names: Sequence[str]) -> tuple[Any, Any]:
-    from accelerate import PartialState
-
     from rafdb_vit.model import build_model, load_model
+    from rafdb_vit.processes import main_process_first
 
     if model.from_scratch:
         return build_model(model.from_scratch, names, image_size=model.image_size, patch_size=model.patch_size)
-    with PartialState().main_process_first():
+    with main_process_first():
         return load_model(model.model_name_or_path, names, revision=model.model_revision)
 
 
 def _build_trainer(
-    network: Any, processor: Any, faces: "RunData", model: "ModelArguments", args: "ExpressionTrainingArguments"
+    network: Any,
+    processor: Any,
+    faces: "RunData",
+    model: "ModelArguments",
+    args: "ExpressionTrainingArguments",
+    **more: Any,
 ) -> "ExpressionTrainer":
     from rafdb_vit.trainer import build_trainer
 
@@ -168,10 +138,30 @@ def _build_trainer(
         layer_decay=model.layer_decay or 1.0,
         random_erasing=model.random_erasing,
         early_stopping_patience=model.early_stopping_patience or None,
+        **more,
     )
-    # Here, so that a value that does not go with the model is refused before anything is written.
-    trainer.check_optimizer()
+    trainer.check_optimizer()  # before anything is written
     return trainer
+
+
+def _describe_identity(
+    network: Any, faces: "RunData", data: "DataArguments", model: "ModelArguments", args: "ExpressionTrainingArguments"
+) -> dict[str, Any]:
+    """Returns what a run that goes on from this one's checkpoints has to share with it."""
+    from rafdb_vit import protocol
+    from rafdb_vit.processes import from_main
+
+    described = protocol.describe_model(network, source=model.from_scratch or model.model_name_or_path)
+    settings = {**asdict(data), "data_dir": None, **_own_settings(model)}  # the same faces may lie elsewhere
+    return from_main(lambda: protocol.describe_identity(args, splits=faces.splits, model=described, settings=settings))
+
+
+def _own_settings(model: "ModelArguments") -> dict[str, Any]:
+    return {
+        "layer_decay": model.layer_decay,
+        "random_erasing": model.random_erasing,
+        "early_stopping_patience": model.early_stopping_patience,
+    }
 
 
 def _say_start(
@@ -199,19 +189,30 @@ def _say_start(
     )
 
 
+def _say_end(outcome: TrainOutcome, *, demo: bool) -> None:
+    from rafdb_vit.console import DEMO_BANNER, render_next, say
+
+    say(f"\nTest ({outcome.test.n} faces, scored once)\n\n{outcome.test.render_report()}\n")
+    say(render_next(str(outcome.folder)))
+    if demo:
+        say(DEMO_BANNER)
+
+
 def _finish(trainer: "ExpressionTrainer", processor: Any, faces: "RunData", folder: "RunFolder") -> TrainOutcome:
     """Saves the best model, and scores it as it was saved."""
     from rafdb_vit.inference import evaluate_model
     from rafdb_vit.model import load_trained
+    from rafdb_vit.processes import from_main
 
-    if trainer.args.should_save:
-        folder.write_model(trainer.network, processor)
-    trainer.accelerator.wait_for_everyone()
-    saved, saved_processor = load_trained(folder.path)
-    validation, test = (
-        evaluate_model(saved, saved_processor, faces.splits[split], batch_size=trainer.args.per_device_eval_batch_size)
-        for split in ("validation", "test")
-    )
+    best, _ = load_trained(str(trainer.state.best_model_checkpoint))
+    from_main(lambda: folder.write_model(best, processor))
+    settings: dict[str, Any] = {
+        "batch_size": trainer.args.per_device_eval_batch_size,
+        "before_batch": trainer.raise_if_interrupted,
+    }
+    saved = load_trained(folder.path)
+    validation, test = (evaluate_model(*saved, faces.splits[split], **settings) for split in ("validation", "test"))
+    trainer.raise_if_interrupted()
     return TrainOutcome(folder.path, validation, test)
 
 
@@ -225,8 +226,7 @@ def _record(
 ) -> None:
     """Writes the figures and `results.json`."""
     from rafdb_vit import protocol
-    from rafdb_vit.figures import CONFUSION_FILE, CURVES_FILE, plot_confusion_matrix, plot_learning_curves
-    from rafdb_vit.results import write_results
+    from rafdb_vit.processes import from_main
 
     args, state = trainer.args, trainer.state
     content = protocol.build_protocol(
@@ -235,15 +235,16 @@ def _record(
         splits=faces.splits,
         validation={"fraction": data.validation_fraction, "seed": data.split_seed},
         model=protocol.describe_model(trainer.network, source=model.from_scratch or model.model_name_or_path),
-        training={
-            **protocol.describe_training(args, processes=args.world_size),
-            "layer_decay": model.layer_decay,
-            "random_erasing": model.random_erasing,
-            "early_stopping_patience": model.early_stopping_patience,
-        },
+        training={**protocol.describe_training(args, processes=args.world_size), **_own_settings(model)},
         checkpoint=protocol.describe_checkpoint(args, state),
     )
-    plot_confusion_matrix(outcome.test, folder.figures / CONFUSION_FILE, title=f"Test faces, {faces.name}")
     chosen = protocol.epoch_of_step(state, state.best_global_step) or 0.0
-    plot_learning_curves(state.log_history, folder.figures / CURVES_FILE, chosen_epoch=chosen)
-    write_results(folder.path, validation=outcome.validation, test=outcome.test, protocol=content)
+    from_main(
+        lambda: folder.write_results(
+            validation=outcome.validation,
+            test=outcome.test,
+            protocol=content,
+            history=state.log_history,
+            chosen_epoch=chosen,
+        )
+    )
