@@ -6,8 +6,9 @@ import shutil
 from pathlib import Path
 
 import pytest
+from accelerate.commands.launch import launch_command_parser
 
-from rafdb_vit.arguments import DataArguments, ExpressionTrainingArguments, ModelArguments
+from rafdb_vit.arguments import NEWEST_CHECKPOINT, DataArguments, ExpressionTrainingArguments, ModelArguments
 from rafdb_vit.cli import parse_arguments
 
 ROOT = Path(__file__).parents[1]
@@ -33,10 +34,26 @@ def test_every_training_command_is_parsed(command, monkeypatch, tmp_path):
     shutil.copytree(ROOT / "rafdb_vit" / "recipes", tmp_path / "rafdb_vit" / "recipes")
     monkeypatch.chdir(tmp_path)
     words = shlex.split(command.split("&&")[-1])
-    assert words[:3] == ["accelerate", "launch", "train.py"]
+    assert words[:2] == ["accelerate", "launch"]
+    launcher = launch_command_parser().parse_args(words[2:])
+    assert launcher.training_script == "train.py" and Path(launcher.config_file or ".").exists()
+    words = ["accelerate", "launch", *words[words.index("train.py") :]]
     types = (DataArguments, ModelArguments, ExpressionTrainingArguments)
     (data, _, _), _ = parse_arguments(types, [*words[3:], "--use_cpu"], prog="p", description="d")
     assert data.demo or data.data_dir == "RAFDB"
+
+
+def test_the_slurm_job_is_short_and_its_command_is_parsed():
+    (job,) = blocks("sbatch")
+    lines = job.splitlines()
+    assert len(lines) == 12
+    assert {"#SBATCH --signal=TERM@120", "#SBATCH --requeue"} <= set(lines)
+    (command,) = [line for line in lines if line.startswith("srun ")]
+    words = shlex.split(command)
+    assert words[:3] == ["srun", "python", "train.py"]
+    types = (DataArguments, ModelArguments, ExpressionTrainingArguments)
+    (_, _, args), _ = parse_arguments(types, [*words[3:], "--use_cpu"], prog="p", description="d")
+    assert args.resume_from_checkpoint == NEWEST_CHECKPOINT
 
 
 def tree_files():
