@@ -10,9 +10,7 @@ import torch
 from accelerate.utils import save_fsdp_optimizer
 from torch.distributed.checkpoint.state_dict import StateDictOptions, get_model_state_dict, set_model_state_dict
 from torch.optim.lr_scheduler import LambdaLR, LRScheduler
-from transformers import (
-    PreTrainedModel,
-)
+from transformers import PreTrainedModel
 from transformers.trainer import SCHEDULER_NAME
 from transformers.trainer_utils import SchedulerType, TrainOutput
 

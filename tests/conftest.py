@@ -103,6 +103,18 @@ def tiny_vit(tmp_path_factory) -> Path:
     return save_vit(tmp_path_factory.mktemp("models") / "tiny-vit", names=BASIC.names)
 
 
+QUICK_TRAINING = {
+    "per_device_train_batch_size": 14,
+    "num_train_epochs": 3,
+    "learning_rate": 3e-3,
+    "bf16": False,
+    "use_cpu": True,
+    "disable_tqdm": True,
+    "save_total_limit": None,
+}
+"""Training arguments with which the tiny ViT learns on the faces of `faces_dir`, 4 steps an epoch."""
+
+
 def save_vit(folder: Path, *, names=BASIC.names, **changes) -> Path:
     """Saves a tiny ViT classifier with random weights and its processor."""
     import torch

@@ -16,6 +16,7 @@ from rafdb_vit.interruption import Interruption
 from rafdb_vit.trainer import build_trainer
 from rafdb_vit.training_checkpoint import list_checkpoints, step_of
 from tests.checkpoint_content import difference
+from tests.conftest import QUICK_TRAINING
 
 EVERY_TWO_STEPS = {"eval_strategy": "steps", "save_strategy": "steps", "eval_steps": 2, "save_steps": 2}
 
@@ -44,17 +45,8 @@ def make(faces, tiny_vit, tmp_path_factory):
     root = tmp_path_factory.mktemp("runs")
 
     def make(out, *, interruption=None, patience=2, callback=None, **changes):
-        settings = {
-            "per_device_train_batch_size": 14,
-            "per_device_eval_batch_size": 8,
-            "num_train_epochs": 3,
-            "learning_rate": 3e-3,
-            "bf16": False,
-            "use_cpu": True,
-            "disable_tqdm": True,
-            "save_total_limit": None,
-        }
-        args = ExpressionTrainingArguments(output_dir=str(root / out), **{**settings, **changes})
+        settings = {**QUICK_TRAINING, "per_device_eval_batch_size": 8, **changes}
+        args = ExpressionTrainingArguments(output_dir=str(root / out), **settings)
         trainer = build_trainer(
             ViTForImageClassification.from_pretrained(tiny_vit, hidden_dropout_prob=0.1),
             ViTImageProcessor.from_pretrained(tiny_vit),

@@ -10,6 +10,7 @@ from rafdb_vit.arguments import ExpressionTrainingArguments
 from rafdb_vit.data import load_rafdb
 from rafdb_vit.errors import UserError
 from rafdb_vit.trainer import build_trainer
+from tests.conftest import QUICK_TRAINING
 
 
 @pytest.fixture(scope="module")
@@ -23,16 +24,7 @@ def make(faces, tiny_vit, tmp_path):
 
     def make(out="out", model=None, trainer=None, **changes):
         model = model or ViTForImageClassification.from_pretrained(tiny_vit)
-        settings = {
-            "per_device_train_batch_size": 14,
-            "num_train_epochs": 3,
-            "learning_rate": 3e-3,
-            "bf16": False,
-            "use_cpu": True,
-            "disable_tqdm": True,
-            "save_total_limit": None,
-        }
-        args = ExpressionTrainingArguments(output_dir=str(tmp_path / out), **{**settings, **changes})
+        args = ExpressionTrainingArguments(output_dir=str(tmp_path / out), **{**QUICK_TRAINING, **changes})
         processor = ViTImageProcessor.from_pretrained(tiny_vit)
         built = {"train": faces["train"], "validation": faces["validation"], "layer_decay": 1.0, **(trainer or {})}
         return build_trainer(model, processor, args=args, **built)

@@ -26,6 +26,7 @@ from rafdb_vit.processes import count_processes, fails_together, from_main, gath
 from rafdb_vit.trainer import build_trainer
 from rafdb_vit.training_checkpoint import list_checkpoints, step_of
 from tests.checkpoint_content import difference
+from tests.conftest import QUICK_TRAINING
 
 EVERY_THREE_STEPS = {
     "eval_strategy": "steps",
@@ -41,18 +42,14 @@ def build(folder, out, *, interruption=None, batch=8, **changes):
     """Builds the trainer that every scenario uses: 49 training faces, which neither 8 nor 16 divides."""
     splits = load_rafdb(folder / "faces", validation_fraction=0.3)
     settings = {
+        **QUICK_TRAINING,
+        **EVERY_THREE_STEPS,
         "per_device_train_batch_size": batch,
         "per_device_eval_batch_size": 4,
-        "num_train_epochs": 3,
-        "learning_rate": 3e-3,
         "label_smoothing_factor": 0.1,
-        "bf16": False,
-        "use_cpu": True,
-        "disable_tqdm": True,
-        "save_total_limit": None,
-        **EVERY_THREE_STEPS,
+        **changes,
     }
-    args = ExpressionTrainingArguments(output_dir=str(folder / out), **{**settings, **changes})
+    args = ExpressionTrainingArguments(output_dir=str(folder / out), **settings)
     return build_trainer(
         ViTForImageClassification.from_pretrained(folder / "model"),
         ViTImageProcessor.from_pretrained(folder / "model"),
