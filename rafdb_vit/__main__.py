@@ -8,7 +8,10 @@ from rafdb_vit import __version__
 from rafdb_vit.cli import run_command
 from rafdb_vit.errors import UserError
 
-VERBS = {"train": "fine-tune a model, score it once on test, and save it"}
+VERBS = {
+    "train": "fine-tune a model, score it once on test, and save it",
+    "push": "publish a finished run on the Hugging Face Hub",
+}
 
 
 def _usage() -> str:

@@ -1,7 +1,9 @@
 """Finds a checkpoint, on disk or on the Hugging Face Hub, and refuses what is not safe or not complete."""
 
+import hashlib
 from collections.abc import Iterator
 from contextlib import contextmanager
+from fnmatch import fnmatch
 from pathlib import Path
 
 from huggingface_hub import HfApi, constants, snapshot_download
@@ -57,6 +59,27 @@ def find_checkpoint(name_or_path: str, *, revision: str | None = None) -> tuple[
         raise UserError(f"--model_revision {revision}: {name_or_path} is a folder; revisions are for the Hub's models")
     _check_files(name_or_path, folder)
     return folder, commit
+
+
+def is_pickle(path: str) -> bool:
+    """Tells whether a file's name is one under which pickles are saved."""
+    return any(fnmatch(path.rsplit("/", 1)[-1], name) for name in (*PICKLE_FILES, "*.bin", "*.pickle"))
+
+
+def hash_model(folder: Path) -> dict[str, str]:
+    """Returns the SHA-256 of each file that decides what a saved model answers, by name.
+
+    Args:
+        folder: Holds the model and its processor.
+    """
+    paths = sorted({path for pattern in CHECKPOINT_FILES for path in folder.glob(pattern)})
+    return {path.name: hash_file(path) for path in paths}
+
+
+def hash_file(path: Path) -> str:
+    """Returns the SHA-256 of a file's content."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _check_name(name: str) -> None:

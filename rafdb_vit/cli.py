@@ -7,22 +7,42 @@ import signal
 import sys
 from argparse import ArgumentDefaultsHelpFormatter
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import field
 from pathlib import Path
-from types import FrameType
+from types import FrameType, MappingProxyType
 from typing import Any, NoReturn
 
 import yaml
 
 from rafdb_vit.errors import Interrupted, UserError
 
+_NONE: Mapping[str, str] = MappingProxyType({})
 RECIPES = Path(__file__).parent / "recipes"
 
 
-def _build_parser(dataclass_types: Sequence[Any], *, prog: str, description: str) -> Any:
+def switch(text: str) -> Any:
+    """Returns the field of a flag that is off unless it stands there, and takes no value.
+
+    Args:
+        text: What the flag does, for `--help`.
+    """
+    return field(default=False, metadata={"help": text, "switch": True})
+
+
+def _build_parser(dataclass_types: Sequence[Any], *, prog: str, description: str, takes_config: bool) -> Any:
     from transformers import HfArgumentParser
 
     class OneLineParser(HfArgumentParser):
-        """Raises a `UserError` where argparse would print a page of usage and exit."""
+        """Raises a `UserError` where argparse would print a page of usage and exit; knows words and switches too."""
+
+        @staticmethod
+        def _parse_dataclass_field(parser: Any, field: Any) -> None:
+            if field.metadata.get("positional"):
+                parser.add_argument(field.name, help=field.metadata["help"], metavar=field.name.upper())
+            elif field.metadata.get("switch"):
+                parser.add_argument(f"--{field.name}", help=field.metadata["help"], action="store_true")
+            else:
+                HfArgumentParser._parse_dataclass_field(parser, field)
 
         def error(self, message: str) -> NoReturn:
             """Refuses a command line; argparse's own hook."""
@@ -40,15 +60,18 @@ def _build_parser(dataclass_types: Sequence[Any], *, prog: str, description: str
     parser = OneLineParser(
         dataclass_types, prog=prog, description=description, allow_abbrev=False, formatter_class=Formatter
     )
-    parser.add_argument("--config", metavar="FILE.yaml", help="Settings to start from; flags given beside it win.")
+    if takes_config:
+        parser.add_argument("--config", metavar="FILE.yaml", help="Settings to start from; flags given beside it win.")
     return parser
 
 
-def _check_known(parser: Any, argv: Sequence[str]) -> None:
+def _check_known(parser: Any, argv: Sequence[str], refused: Mapping[str, str]) -> None:
     known = [option for action in parser._actions for option in action.option_strings]
     for word in argv:
         flag = word.split("=", 1)[0]
         if flag.startswith("--") and flag not in known:
+            if flag[2:] in refused:
+                raise UserError(f"{flag}: {refused[flag[2:]]}")
             close = difflib.get_close_matches(flag, known, n=1)
             raise UserError(f"{flag}: no such flag" + (f"; did you mean {close[0]}?" if close else "; see --help"))
 
@@ -95,7 +118,8 @@ def parse_arguments(
     prog: str,
     description: str,
     implied_recipes: Mapping[str, str] | None = None,
-    refused: Mapping[str, str] | None = None,
+    refused: Mapping[str, str] = _NONE,
+    takes_config: bool = True,
 ) -> tuple[tuple[Any, ...], dict[str, Any]]:
     """Parses a command line, with the settings of its `--config` placed before it.
 
@@ -106,6 +130,7 @@ def parse_arguments(
         description: What it does, for `--help`.
         implied_recipes: Flag name to the recipe that this flag stands for, placed before everything else.
         refused: Flag name to the reason why any value but its default is refused.
+        takes_config: There is a `--config`.
 
     Returns:
         An instance of each dataclass, and the settings that were asked for, by flag name.
@@ -113,26 +138,37 @@ def parse_arguments(
     Raises:
         UserError: A flag is unknown or its value not accepted; one line says which and why.
     """
-    parser = _build_parser(dataclass_types, prog=prog, description=description)
-    known = [action.dest for action in parser._actions if action.dest != "help"]
-    _check_known(parser, argv)
-    namespace = parser.parse_args(list(argv))
-    words = list(argv)
-    if namespace.config is not None:
+    parser = _build_parser(dataclass_types, prog=prog, description=description, takes_config=takes_config)
+    _mark_refused(parser, refused)
+    known = [action.dest for action in parser._actions if action.dest != "help" and action.option_strings]
+    _check_known(parser, argv, refused)
+    namespace = parser.parse_args(words := list(argv))
+    if takes_config and namespace.config is not None:
         words = config_arguments(namespace.config, known) + words
         namespace = parser.parse_args(words)
     asked = _asked_settings(parser, words)
-    for name in asked:
-        if name in (refused or {}) and asked[name] != parser.get_default(name):
-            raise UserError(f"--{name}: {(refused or {})[name]}")
+    _check_refused(parser, asked, refused)
     for flag, recipe in (implied_recipes or {}).items():
         if getattr(namespace, flag):
             words = config_arguments(RECIPES / recipe, known) + words
     try:
-        *parsed, rest = parser.parse_args_into_dataclasses(words, look_for_args_file=False)
+        parsed = parser.parse_args_into_dataclasses(words, look_for_args_file=False)[: len(dataclass_types)]
     except (ValueError, TypeError, ImportError, OSError) as error:
         raise UserError(" ".join(str(error).split())) from error
     return tuple(parsed), asked
+
+
+def _mark_refused(parser: Any, refused: Mapping[str, str]) -> None:
+    """Puts the reason in place of upstream's help, which promises what is not done here."""
+    for action in parser._actions:
+        if action.dest in refused:
+            action.help = f"Refused: {refused[action.dest]}."
+
+
+def _check_refused(parser: Any, asked: Mapping[str, Any], refused: Mapping[str, str]) -> None:
+    for name in asked:
+        if name in refused and asked[name] != parser.get_default(name):
+            raise UserError(f"--{name}: {refused[name]}")
 
 
 def _asked_settings(parser: Any, words: Sequence[str]) -> dict[str, Any]:
@@ -159,7 +195,7 @@ def run_command(main: Callable[[Sequence[str] | None], Any]) -> int:
         return 2
     except Interrupted as stop:
         if is_main:
-            print(f"{stop.name}: {stop.message or 'ended; nothing had been trained yet'}", file=sys.stderr)
+            print(f"{stop.name}: {stop.message or 'ended before anything was done'}", file=sys.stderr)
         return stop.status
     finally:
         for signum, handler in previous.items():

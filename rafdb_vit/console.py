@@ -19,9 +19,13 @@ def is_main_process() -> bool:
 
 
 def say(text: str = "") -> None:
-    """Prints on stdout, on the main process only."""
-    if is_main_process():
+    """Prints on stdout, on the main process only; goes on in silence when nobody reads it any more (`... | head`)."""
+    if not is_main_process():
+        return
+    try:
         print(text, flush=True)
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
 
 
 def quiet_libraries() -> None:
@@ -79,12 +83,14 @@ def render_start(
 
 
 def render_next(folder: str) -> str:
-    """Renders where a finished run lies, and the command that uses it."""
+    """Renders where a finished run lies, and the commands that use it."""
     return (
         f"Best model   {folder}\n"
         f"All figures  {folder}/results.json\n"
         f"Pictures     {folder}/figures\n"
         "Next, read a cropped face:\n"
         '  python -c "from transformers import pipeline; '
-        f"print(pipeline('image-classification', '{folder}', top_k=7)('FACE.jpg'))\""
+        f"print(pipeline('image-classification', '{folder}', top_k=7)('FACE.jpg'))\"\n"
+        "Or look at what would be published:\n"
+        f"  python push_to_hub.py {folder} --repo_id USER/NAME --dry_run"
     )

@@ -3,8 +3,10 @@
 Everything else is a bug and keeps its traceback.
 """
 
+import re
 import signal
 
+_HUB_TOKEN = re.compile(r"hf_(?:[a-z]+_)?[A-Za-z0-9]{16,}")
 WORKER_PREFIX = "Caught UserError in DataLoader worker process"
 
 
@@ -25,12 +27,13 @@ class UserError(Exception):
         """The message as one line, also when a data worker wrapped it.
 
         torch hands an exception of a data worker to the training process as a new exception of the same type whose
-        message is the worker's whole traceback; the last line of that names the original error.
+        message is the worker's whole traceback; the last line of that names the original error. What looks like a
+        token of the Hub is not repeated, wherever on a command line it stood.
         """
         text = str(self)
         if text.startswith(WORKER_PREFIX):
             text = text.rsplit(f"\n{__name__}.UserError: ", 1)[-1]
-        return " ".join(text.split())
+        return _HUB_TOKEN.sub("<token>", " ".join(text.split()))
 
 
 class Interrupted(BaseException):

@@ -14,7 +14,6 @@ from transformers import PreTrainedModel
 from transformers.trainer import SCHEDULER_NAME
 from transformers.trainer_utils import SchedulerType, TrainOutput
 
-from rafdb_vit.arguments import ExpressionTrainingArguments, StepSchedule
 from rafdb_vit.callbacks import BarsCallback, EpochCallback
 from rafdb_vit.checkpoint import quiet_loading
 from rafdb_vit.errors import UserError
@@ -24,6 +23,7 @@ from rafdb_vit.model import build_from_weights, load_trained, load_weights
 from rafdb_vit.optim import build_parameter_groups
 from rafdb_vit.resumable_trainer import ResumableTrainer
 from rafdb_vit.sampler import EpochSampler
+from rafdb_vit.training_arguments import ExpressionTrainingArguments, StepSchedule
 from rafdb_vit.transforms import TrainTransform
 
 
@@ -66,6 +66,7 @@ class ExpressionTrainer(ResumableTrainer):
         self.sampler = EpochSampler(len(train_dataset), seed=args.seed if args.data_seed is None else args.data_seed)
         loss = ExpressionLoss(args.label_smoothing_factor)
         super().__init__(args=args, train_dataset=train_dataset, compute_loss_func=loss, **kwargs)
+        self.transform = transform
         self.add_callback(EpochCallback(transform, self.sampler))
 
     def train(self, resume_from_checkpoint: Any = None, *args: Any, **kwargs: Any) -> TrainOutput:

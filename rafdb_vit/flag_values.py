@@ -31,6 +31,7 @@ _RECOMPUTING = ("activation_checkpointing", "gradient_checkpointing")  # the sec
 _ADAM_ONLY = ("adam_beta1", "adam_beta2", "adam_epsilon")
 _NOT_ADAM = ("sgd", "adagrad", "rmsprop", "adafactor")
 _WITHOUT_WARM_UP = ("constant", "reduce_lr_on_plateau")
+_PUBLISHING = ("hub_model_id", "hub_private_repo", "hub_revision", "license")
 _TRACKED = ("run_name", "project", "trackio_space_id", "trackio_bucket_id", "trackio_static_space_id")
 
 
@@ -92,6 +93,7 @@ def refuse_without_effect(asked: Collection[str], values: Mapping[str, Any]) -> 
     for name in _RECOMPUTING:
         if f"{name}_kwargs" in asked and not any(values.get(other) for other in _RECOMPUTING):
             raise UserError(f"--{name}_kwargs: has no effect without --{name} True; add that, or leave this out")
+    _refuse_publishing(asked, values)
     optimizer = str(getattr(values["optim"], "value", values["optim"]))
     schedule = str(getattr(values["lr_scheduler_type"], "value", values["lr_scheduler_type"]))
     for name in _ADAM_ONLY:
@@ -104,3 +106,11 @@ def refuse_without_effect(asked: Collection[str], values: Mapping[str, Any]) -> 
         tracker = "trackio" if name.startswith(("trackio", "project")) else None
         if name in asked and not (tracker in values["report_to"] if tracker else values["report_to"]):
             raise UserError(f"--{name}: has no effect without --report_to {tracker or 'TRACKER'}; leave it out")
+
+
+def _refuse_publishing(asked: Collection[str], values: Mapping[str, Any]) -> None:
+    if values["publishes"] and not values["hub_model_id"]:
+        raise UserError("--push_to_hub: needs --hub_model_id USER/NAME")
+    for name in _PUBLISHING:
+        if name in asked and not values["publishes"]:
+            raise UserError(f"--{name}: has no effect without --push_to_hub; add that, or leave this out")

@@ -9,9 +9,9 @@ from typing import Any
 from datasets import Dataset, DatasetDict, Image
 from transformers import PreTrainedModel, TrainerState
 
-from rafdb_vit.arguments import ExpressionTrainingArguments
-from rafdb_vit.data import count_classes, hash_files
+from rafdb_vit.data import hash_files
 from rafdb_vit.refusals import REFUSED_FLAGS, is_fsdp_chosen
+from rafdb_vit.training_arguments import ExpressionTrainingArguments
 
 _MAY_DIFFER = frozenset(
     """output_dir overwrite_output_dir resume_from_checkpoint use_cpu
@@ -20,7 +20,8 @@ _MAY_DIFFER = frozenset(
     dataloader_multiprocessing_context disable_tqdm report_to run_name project logging_dir
     trackio_space_id trackio_bucket_id trackio_static_space_id log_level log_level_replica log_on_each_node
     save_total_limit ddp_timeout ddp_backend ddp_bucket_cap_mb ddp_broadcast_buffers ddp_static_graph
-    ddp_find_unused_parameters skip_memory_metrics torch_empty_cache_steps eval_on_start debug fp16 bf16""".split()
+    ddp_find_unused_parameters skip_memory_metrics torch_empty_cache_steps eval_on_start debug fp16 bf16
+    push_to_hub hub_model_id hub_private_repo hub_revision""".split()
 )
 
 _LIBRARIES = (
@@ -64,16 +65,20 @@ def describe_training(args: ExpressionTrainingArguments, *, processes: int) -> d
     }
 
 
-def describe_model(model: PreTrainedModel, *, source: str) -> dict[str, Any]:
+def describe_model(model: PreTrainedModel, *, source: str, from_scratch: bool) -> dict[str, Any]:
     """Returns what was trained.
 
     Args:
         model: The model as saved.
         source: A name on the Hub, a folder (of which only the name is kept) or a size from scratch.
+        from_scratch: It is a size.
     """
+    commit = getattr(model.config, "_commit_hash", None)
+    is_folder = commit is None and not from_scratch
     return {
-        "source": Path(source).name if Path(source).is_dir() else source,
-        "commit": getattr(model.config, "_commit_hash", None),
+        "source": Path(source).name if is_folder else source,
+        "origin": "scratch" if from_scratch else "folder" if is_folder else "Hub",
+        "commit": commit,
         "type": model.config.model_type,
         "parameters": sum(p.numel() for p in model.parameters()),
         "image_size": getattr(model.config, "image_size", None),
@@ -140,39 +145,29 @@ def epoch_of_step(state: TrainerState, step: int | None) -> float | None:
 
 def build_protocol(
     *,
-    data_name: str,
-    found: Mapping[str, Mapping[str, int]],
-    splits: DatasetDict,
+    data: Mapping[str, Any],
     validation: Mapping[str, Any],
     model: Mapping[str, Any],
     training: Mapping[str, Any],
     checkpoint: Mapping[str, Any],
+    files: Mapping[str, str],
 ) -> dict[str, Any]:
     """Puts the protocol together: no times and no paths, so that the same command gives the same bytes.
 
     Args:
-        data_name: `RAF-DB basic`, `folder in RAF-DB layout` or `drawn`.
-        found: Faces per class of each split as found, before validation was carved and samples drawn.
-        splits: What was trained, validated and tested on.
-        validation: `fraction` and `seed` of the validation split.
+        data: What was trained, validated and tested on, from `rafdb_vit.data.RunData`.
+        validation: `fraction` and `seed` of the validation split, `files_sha256` of its file list.
         model: What was trained.
         training: From `describe_training`, and this package's own settings.
         checkpoint: From `describe_checkpoint`.
+        files: SHA-256 by name of the files that were scored.
     """
     return {
-        "data": {
-            "name": data_name,
-            "found": {split: dict(counts) for split, counts in found.items()},
-            "used": {split: count_classes(dataset) for split, dataset in splits.items()},
-            "subsampled": sum(map(len, splits.values())) < sum(sum(counts.values()) for counts in found.values()),
-        },
-        "validation": {
-            "carved_from": "train, stratified by class",
-            **validation,
-            "files_sha256": hash_files(splits["validation"]["file"]),
-        },
+        "data": dict(data),
+        "validation": {"carved_from": "train, stratified by class", **validation},
         "test": "scored once, at the end, with the chosen checkpoint",
         "scoring": "fp32, without autocast, by the model reloaded from the run folder",
+        "files_sha256": dict(files),
         "model": dict(model),
         "training": dict(training),
         "checkpoint": dict(checkpoint),

@@ -5,7 +5,7 @@ import os
 from rafdb_vit.errors import UserError
 
 _ALWAYS = "train.py always trains, validates after each epoch and scores test once at the end; leave it out"
-_PUBLISH = "training publishes nothing; upload the run folder once you have looked at it"
+_PUBLISH = "a run is published once, whole, when it has been scored; leave it out"
 _TEXT = "is for language models; leave it out"
 _METRICS = "the figures need the logits of every face of validation; leave it out"
 _FSDP = "shard with `accelerate launch --config_file rafdb_vit/recipes/accelerate/fsdp.yaml`, and leave it out"
@@ -14,17 +14,7 @@ _RESUMING = "a run could not be resumed to the same figures; leave it out"
 
 REFUSED_FLAGS: dict[str, str] = {
     "hub_token": "a token on the command line ends up in logs and files; use `hf auth login` or HF_TOKEN",
-    **dict.fromkeys(
-        (
-            "push_to_hub",
-            "hub_model_id",
-            "hub_strategy",
-            "hub_private_repo",
-            "hub_always_push",
-            "hub_revision",
-        ),
-        _PUBLISH,
-    ),
+    **dict.fromkeys(("hub_strategy", "hub_always_push"), _PUBLISH),
     **dict.fromkeys(("do_train", "do_eval", "do_predict"), _ALWAYS),
     **dict.fromkeys(
         (

@@ -68,10 +68,26 @@ class EvaluationResult:
             names: The C class names in model order.
         """
         from scipy.special import log_softmax
+
+        log_probabilities = log_softmax(logits.astype(np.float64), axis=-1)
+        loss = float(-log_probabilities[np.arange(len(labels)), labels].mean())
+        return cls.from_predictions(labels, logits.argmax(axis=-1), names, loss=loss)
+
+    @classmethod
+    def from_predictions(
+        cls, labels: np.ndarray, predicted: np.ndarray, names: Sequence[str], *, loss: float
+    ) -> "EvaluationResult":
+        """Computes the figures of predicted classes, with scikit-learn.
+
+        Args:
+            labels: [N] label ids in [0, C).
+            predicted: [N] predicted ids in [0, C).
+            names: The C class names in model order.
+            loss: Mean cross-entropy, which predicted classes do not tell.
+        """
         from sklearn.metrics import accuracy_score, confusion_matrix, precision_recall_fscore_support
 
         ids = list(range(len(names)))
-        predicted = logits.argmax(axis=-1)
         scores = precision_recall_fscore_support(labels, predicted, labels=ids, zero_division=0)
         averages = {
             f"{average}_{name}": float(value)
@@ -82,10 +98,9 @@ class EvaluationResult:
                 strict=False,
             )
         }
-        log_probabilities = log_softmax(logits.astype(np.float64), axis=-1)
         return cls(
             n=len(labels),
-            loss=float(-log_probabilities[np.arange(len(labels)), labels].mean()),
+            loss=loss,
             accuracy=float(accuracy_score(labels, predicted)),
             per_class={
                 name: {"precision": float(p), "recall": float(r), "f1": float(f), "support": int(s)}
@@ -94,6 +109,19 @@ class EvaluationResult:
             confusion_matrix=confusion_matrix(labels, predicted, labels=ids).tolist(),
             **averages,
         )
+
+    def find_contradiction(self) -> str | None:
+        """Returns the name of a figure that does not follow from the confusion matrix; None if all do."""
+        matrix = np.asarray(self.confusion_matrix)
+        labels, predicted = (ids.ravel().repeat(matrix.ravel()) for ids in np.indices(matrix.shape))
+        expected = self.from_predictions(labels, predicted, list(self.per_class), loss=self.loss)
+        ours, theirs = ({"n": result.n, **result.flat(), **result.supports} for result in (self, expected))
+        return next((name for name, value in theirs.items() if not np.isclose(ours[name], value, atol=1e-9)), None)
+
+    @property
+    def supports(self) -> dict[str, int]:
+        """Number of faces by class name."""
+        return {name: int(values["support"]) for name, values in self.per_class.items()}
 
     def flat(self) -> dict[str, float]:
         """Returns the figures as flat scalars (`macro_f1`, `f1_fear`, ...), the form that experiment trackers log."""
@@ -154,17 +182,23 @@ def read_results(folder: str | Path) -> tuple[EvaluationResult, EvaluationResult
         The validation figures, the test figures and the protocol.
 
     Raises:
-        UserError: The folder has no `results.json`, or not one of this form.
+        UserError: The folder has no `results.json`, or not one of this form; or a figure in it was changed.
     """
     path = Path(folder) / RESULTS_FILE
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
-        return (
-            EvaluationResult(**content["validation"]),
-            EvaluationResult(**content["test"]),
-            content["protocol"],
-        )
+        splits = {split: EvaluationResult(**content[split]) for split in ("validation", "test")}
+        wrong = {split: figure for split, result in splits.items() if (figure := result.find_contradiction())}
+        protocol = dict(content["protocol"])
     except FileNotFoundError as error:
         raise UserError(f"{path}: no such file; expected the folder of a finished training run") from error
-    except (UnicodeDecodeError, json.JSONDecodeError, KeyError, TypeError) as error:
+    except OSError as error:
+        raise UserError(f"{path}: cannot be read ({error.strerror})") from error
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise UserError(f"{path}: not the results of a training run ({error}); train again to write it") from error
+    for split, figure in wrong.items():
+        raise UserError(
+            f"{path}: {figure} of {split} is not what its confusion matrix gives; it was changed after the run: train "
+            "again, or restore the file"
+        )
+    return splits["validation"], splits["test"], protocol

@@ -9,11 +9,13 @@ from typing import Any
 
 import yaml
 
-from rafdb_vit.checkpoint import quiet_loading
+from rafdb_vit.checkpoint import hash_file, quiet_loading
 from rafdb_vit.console import say
 from rafdb_vit.disk import naming_disk_errors
+from rafdb_vit.drawn_faces import write_drawn_faces
 from rafdb_vit.errors import UserError
 from rafdb_vit.figures import CONFUSION_FILE, CURVES_FILE, plot_confusion_matrix, plot_learning_curves
+from rafdb_vit.processes import fails_together, from_main
 from rafdb_vit.results import RESULTS_FILE, EvaluationResult, write_results
 from rafdb_vit.training_checkpoint import choose_checkpoint, compare_identity, find_fault
 
@@ -32,7 +34,10 @@ _WRITTEN_FILES = (
 _STAGED_MODEL = "partial-model"
 _LEFTOVERS = ("partial-*", "replaced-checkpoint-*")
 _WRITTEN_PATTERNS = ("checkpoint-*", "model-*-of-*.safetensors", *_LEFTOVERS)
-_NOT_SETTINGS = ("output_dir", "overwrite_output_dir", "resume_from_checkpoint", "hub_token")
+_NOT_SETTINGS = (
+    *("output_dir", "overwrite_output_dir", "resume_from_checkpoint"),
+    *("push_to_hub", "hub_model_id", "hub_private_repo", "hub_revision", "hub_token", "license"),
+)
 
 
 def _plain(value: Any) -> Any:
@@ -119,6 +124,18 @@ class RunFolder:
             self.check(demo=demo, overwrite=overwrite)
         return checkpoint
 
+    def open(
+        self, asked: dict[str, Any], *, resume_from: Path | None = None, identity: Mapping[str, Any] | None = None
+    ) -> None:
+        """Makes the folder ready on all processes of a run: started by the main one, seen by every one; see `start`.
+
+        Raises:
+            UserError: On every process, why it is not.
+        """
+        from_main(lambda: self.start(asked, resume_from=resume_from, identity=identity))
+        with fails_together():
+            self.check_shared()
+
     def start(
         self, asked: dict[str, Any], *, resume_from: Path | None = None, identity: Mapping[str, Any] | None = None
     ) -> None:
@@ -170,8 +187,14 @@ class RunFolder:
         if self.figures.is_dir() and not any(self.figures.iterdir()):
             self.figures.rmdir()
 
+    def draw_demo_faces(self) -> None:
+        """Draws the faces of a demo run, in place of what an earlier run wrote."""
+        say("Drawing faces ...")
+        self.clear()
+        write_drawn_faces(self.demo_faces)
+
     def write_settings(self, asked: dict[str, Any]) -> None:
-        """Writes `training_config.yaml`: what was asked for, without folders to write to, resuming and tokens."""
+        """Writes `training_config.yaml`: what was asked for, without folders, resuming, publishing and tokens."""
         settings = {name: _plain(value) for name, value in asked.items() if name not in _NOT_SETTINGS}
         text = yaml.safe_dump(settings, sort_keys=True, allow_unicode=True) if settings else "{}\n"
         (self.path / CONFIG_FILE).write_text(text, encoding="utf-8")
@@ -199,7 +222,6 @@ class RunFolder:
         test: EvaluationResult,
         protocol: Mapping[str, Any],
         history: Sequence[Mapping[str, Any]],
-        chosen_epoch: float,
     ) -> None:
         """Writes the figures, and `results.json` last: a folder that has it holds a finished run.
 
@@ -208,7 +230,6 @@ class RunFolder:
             test: Its figures on test.
             protocol: From `rafdb_vit.protocol.build_protocol`.
             history: The Trainer's `log_history`.
-            chosen_epoch: The epoch of the saved model.
 
         Raises:
             UserError: They cannot be written.
@@ -216,5 +237,7 @@ class RunFolder:
         with naming_disk_errors(self.path):
             title = f"Test faces, {protocol['data']['name']}"
             plot_confusion_matrix(test, self.figures / CONFUSION_FILE, title=title)
-            plot_learning_curves(history, self.figures / CURVES_FILE, chosen_epoch=chosen_epoch)
-            write_results(self.path, validation=validation, test=test, protocol=protocol)
+            chosen = protocol["checkpoint"]["epoch"] or 0.0
+            curves = plot_learning_curves(history, self.figures / CURVES_FILE, chosen_epoch=chosen)
+            files = {**protocol["files_sha256"], f"{FIGURES}/{CURVES_FILE}": hash_file(curves)}
+            write_results(self.path, validation=validation, test=test, protocol={**protocol, "files_sha256": files})

@@ -5,12 +5,12 @@ from typing import Any
 from datasets import Dataset
 from transformers import EarlyStoppingCallback, PreTrainedModel, PrinterCallback, ProgressCallback
 
-from rafdb_vit.arguments import ExpressionTrainingArguments
 from rafdb_vit.callbacks import BarsCallback, EpochLineCallback
 from rafdb_vit.errors import UserError
 from rafdb_vit.expression_trainer import ExpressionTrainer
 from rafdb_vit.metrics import build_compute_metrics
 from rafdb_vit.results import AVERAGES, CLASS_FIGURES, flat_name
+from rafdb_vit.training_arguments import ExpressionTrainingArguments
 from rafdb_vit.transforms import (
     build_collator,
     build_eval_transform,

@@ -97,6 +97,11 @@ class TrainTransform:
         fill = geometry.mean.round().tolist()
         self.erase = transforms.RandomErasing(random_erasing, value=fill) if random_erasing else None
 
+    def describe(self) -> list[str]:
+        """Returns the steps of the augmentation, as torchvision writes them."""
+        steps = [*self.turn.transforms, self.jitter, self.crop, self.erase]
+        return [" ".join(repr(step).split()) for step in steps if step is not None]
+
     def set_epoch(self, epoch: int) -> None:
         """Sets the epoch (from 0) that the draws depend on, here and in running data workers."""
         self.epoch.fill_(epoch)

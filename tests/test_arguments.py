@@ -4,9 +4,10 @@ import pytest
 from transformers import TrainingArguments
 from transformers.trainer_utils import IntervalStrategy
 
-from rafdb_vit.arguments import ExpressionTrainingArguments, ModelArguments
+from rafdb_vit.arguments import ModelArguments
 from rafdb_vit.errors import UserError
 from rafdb_vit.refusals import refuse_sharding
+from rafdb_vit.training_arguments import ExpressionTrainingArguments
 
 
 def arguments(tmp_path, **changes):

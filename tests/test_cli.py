@@ -4,10 +4,11 @@ from pathlib import Path
 import pytest
 
 import rafdb_vit
-from rafdb_vit.arguments import DataArguments, ExpressionTrainingArguments, ModelArguments
-from rafdb_vit.cli import RECIPES, config_arguments, parse_arguments, run_command
+from rafdb_vit.arguments import DataArguments, ModelArguments
+from rafdb_vit.cli import RECIPES, config_arguments, parse_arguments, run_command, switch
 from rafdb_vit.errors import UserError
 from rafdb_vit.refusals import REFUSED_FLAGS
+from rafdb_vit.training_arguments import ExpressionTrainingArguments
 
 ALL = (DataArguments, ModelArguments, ExpressionTrainingArguments)
 
@@ -84,6 +85,36 @@ def test_no_args_file_is_read(tmp_path, monkeypatch):
     (tmp_path / "train.args").write_text("--rate 9")
     monkeypatch.setattr("sys.argv", [str(tmp_path / "train.py")])
     assert parse()[0][0].rate == 1.0
+
+
+@dataclass
+class Words:
+    """Flags of a command that takes a word."""
+
+    run: str = field(metadata={"help": "What to run.", "positional": True})
+    name: str | None = None
+    dry: bool = switch("Do nothing.")
+
+
+@pytest.mark.parametrize("argv", ["--dry x --name n", "x --dry --name n", "--name n --dry x", "--name=n x --dry"])
+def test_words_and_switches_stand_in_any_order(argv):
+    (words,), asked = parse(*argv.split(), types=(Words,), takes_config=False)
+    assert (words.run, words.name, words.dry) == ("x", "n", True) and asked == {"dry": True, "name": "n"}
+
+
+@pytest.mark.parametrize(
+    ("argv", "message"),
+    [
+        ("--dry", "required: RUN"),
+        ("x y", "unrecognized arguments: y"),
+        ("x --config c.yaml", "--config: no such flag"),
+        ("x --secret s", "--secret: not here"),
+        ("x --secret=s", "--secret: not here"),
+    ],
+)
+def test_words_that_are_wrong(argv, message):
+    with pytest.raises(UserError, match=message):
+        parse(*argv.split(), types=(Words,), takes_config=False, refused={"secret": "not here"})
 
 
 def test_a_mapping_becomes_json():

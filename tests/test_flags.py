@@ -7,12 +7,13 @@ import torch
 from transformers import TrainingArguments
 from transformers.utils import logging
 
-from rafdb_vit.arguments import ExpressionTrainingArguments, parse_training_arguments
+from rafdb_vit.arguments import parse_training_arguments
 from rafdb_vit.data import load_rafdb
 from rafdb_vit.errors import UserError
 from rafdb_vit.model import load_model
 from rafdb_vit.refusals import REFUSED_FLAGS
 from rafdb_vit.trainer import build_trainer
+from rafdb_vit.training_arguments import ExpressionTrainingArguments
 
 STEPS = "--eval_strategy steps --save_strategy steps"
 
@@ -115,6 +116,10 @@ PASSED_ON = {
     "ddp_broadcast_buffers": ("False", lambda a: a.ddp_broadcast_buffers is False),
     "ddp_static_graph": ("True", lambda a: a.ddp_static_graph is True),
     "ddp_timeout": ("60", lambda a: a.ddp_timeout == 60),
+    "push_to_hub": ("True --hub_model_id a/b", lambda a: a.publishes and not a.push_to_hub),
+    "hub_model_id": ("a/b --push_to_hub", lambda a: a.hub_model_id == "a/b"),
+    "hub_private_repo": ("True --push_to_hub --hub_model_id a/b", lambda a: a.hub_private_repo is True),
+    "hub_revision": ("c --push_to_hub --hub_model_id a/b", lambda a: a.hub_revision == "c"),
 }
 """Flags that are handed to the libraries as they are, or whose effect other tests show."""
 
@@ -203,9 +208,7 @@ OTHER_VALUES = {
     "label_names": "x",
     "optim_target_modules": "x",
     "length_column_name": "x",
-    "hub_model_id": "x",
     "hub_token": "x",
-    "hub_revision": "x",
     "neftune_noise_alpha": "5",
     "fsdp": "full_shard",
     "local_rank": "3",
@@ -244,6 +247,10 @@ def test_it_is_refused_with_its_reason(flag):
         ("--debug tpu_metrics_debug", "TPUs"),
         ("--dataloader_prefetch_factor 2", "dataloader_prefetch_factor"),
         ("--optim schedule_free_adamw", "schedule_free"),
+        ("--push_to_hub True", "--push_to_hub: needs --hub_model_id USER/NAME"),
+        ("--hub_model_id a/b", "--hub_model_id: has no effect without --push_to_hub"),
+        ("--license mit", "--license: has no effect without --push_to_hub"),
+        ("--push_to_hub True --hub_model_id a/b --max_test_samples 9", "--push_to_hub: demo and subsampled"),
     ],
 )
 def test_what_would_be_ignored_or_fail_late_is_refused_at_once(words, message):

@@ -8,8 +8,10 @@ from pathlib import Path
 import pytest
 from accelerate.commands.launch import launch_command_parser
 
-from rafdb_vit.arguments import NEWEST_CHECKPOINT, DataArguments, ExpressionTrainingArguments, ModelArguments
+from rafdb_vit.arguments import DataArguments, ModelArguments
 from rafdb_vit.cli import parse_arguments
+from rafdb_vit.commands.push import PushArguments
+from rafdb_vit.training_arguments import NEWEST_CHECKPOINT, ExpressionTrainingArguments
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -41,6 +43,14 @@ def test_every_training_command_is_parsed(command, monkeypatch, tmp_path):
     types = (DataArguments, ModelArguments, ExpressionTrainingArguments)
     (data, _, _), _ = parse_arguments(types, [*words[3:], "--use_cpu"], prog="p", description="d")
     assert data.demo or data.data_dir == "RAFDB"
+
+
+@pytest.mark.parametrize("command", [line for line in COMMANDS if "push_to_hub.py" in line])
+def test_every_publishing_command_is_parsed(command):
+    words = shlex.split(command)
+    assert words[:2] == ["python", "push_to_hub.py"]
+    (push,), _ = parse_arguments((PushArguments,), words[2:], prog="p", description="d", takes_config=False)
+    assert push.repo_id == "USER/NAME" and push.run == "runs/RAFDB-vit-base-patch16-224-in21k"
 
 
 def test_the_slurm_job_is_short_and_its_command_is_parsed():

@@ -9,11 +9,11 @@ import pytest
 import torch
 from transformers import TrainerCallback, ViTForImageClassification, ViTImageProcessor
 
-from rafdb_vit.arguments import ExpressionTrainingArguments
 from rafdb_vit.data import load_rafdb
 from rafdb_vit.errors import Interrupted, UserError
 from rafdb_vit.interruption import Interruption
 from rafdb_vit.trainer import build_trainer
+from rafdb_vit.training_arguments import ExpressionTrainingArguments
 from rafdb_vit.training_checkpoint import list_checkpoints, step_of
 from tests.checkpoint_content import difference
 from tests.conftest import QUICK_TRAINING

@@ -6,10 +6,10 @@ import pytest
 import torch
 from transformers import ViTForImageClassification, ViTImageProcessor
 
-from rafdb_vit.arguments import ExpressionTrainingArguments
 from rafdb_vit.data import load_rafdb
 from rafdb_vit.errors import UserError
 from rafdb_vit.trainer import build_trainer
+from rafdb_vit.training_arguments import ExpressionTrainingArguments
 from tests.conftest import QUICK_TRAINING
 
 

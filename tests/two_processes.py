@@ -16,7 +16,6 @@ import torch
 from accelerate import PartialState
 from transformers import TrainerCallback, ViTForImageClassification, ViTImageProcessor, logging
 
-from rafdb_vit.arguments import ExpressionTrainingArguments
 from rafdb_vit.data import load_rafdb
 from rafdb_vit.errors import Interrupted, UserError
 from rafdb_vit.inference import predict_logits
@@ -24,6 +23,7 @@ from rafdb_vit.interruption import Interruption
 from rafdb_vit.model import load_trained
 from rafdb_vit.processes import count_processes, fails_together, from_main, gather, main_process_first, process_index
 from rafdb_vit.trainer import build_trainer
+from rafdb_vit.training_arguments import ExpressionTrainingArguments
 from rafdb_vit.training_checkpoint import list_checkpoints, step_of
 from tests.checkpoint_content import difference
 from tests.conftest import QUICK_TRAINING
@@ -191,10 +191,10 @@ def sharded(folder):
     from torch.distributed.checkpoint.state_dict import StateDictOptions, get_model_state_dict
     from torch.distributed.tensor import DTensor
 
-    from rafdb_vit import arguments
+    from rafdb_vit import training_arguments
 
     # The refusal itself has a test; what it refuses is what accelerate does with CPUs, mended above.
-    arguments.refuse_sharding = lambda use_cpu: None
+    training_arguments.refuse_sharding = lambda use_cpu: None
     shard_on_cpus()
     whole = build(folder, "sharded")
     whole.train()

@@ -7,11 +7,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from rafdb_vit.arguments import DataArguments, ExpressionTrainingArguments, ModelArguments
+    from rafdb_vit.arguments import DataArguments, ModelArguments
     from rafdb_vit.data import RunData
     from rafdb_vit.expression_trainer import ExpressionTrainer
+    from rafdb_vit.publication import Publication
     from rafdb_vit.results import EvaluationResult
     from rafdb_vit.run_folder import RunFolder
+    from rafdb_vit.training_arguments import ExpressionTrainingArguments
 
 
 @dataclass(frozen=True)
@@ -40,33 +42,32 @@ def main(argv: Sequence[str] | None = None) -> TrainOutcome:
 
     from transformers import set_seed
 
-    from rafdb_vit.console import DEMO_BANNER, quiet_libraries, say
+    from rafdb_vit.console import quiet_libraries
     from rafdb_vit.hardware import set_threads
     from rafdb_vit.interruption import Interruption
     from rafdb_vit.launch import says_how_to_go_on
-    from rafdb_vit.processes import fails_alone, fails_together, from_main
+    from rafdb_vit.processes import fails_alone, from_main
     from rafdb_vit.run_folder import RunFolder
+    from rafdb_vit.trained_publication import publish_trained
 
     quiet_libraries()
     threads, folder = set_threads(), RunFolder(args.output_dir)
     checkpoint = _find_checkpoint(folder, data, model, args)
-    if data.demo:
-        say(DEMO_BANNER)
     faces = _load_faces(data, folder, resuming=checkpoint is not None)
+    publication = _plan_publication(faces, model, args) if args.publishes else None
     set_seed(args.seed)
     network, processor = _load_network(model, faces.splits["train"].features["label"].names)
     with Interruption() as interruption:
         identity = _describe_identity(network, faces, data, model, args)
         trainer = _build_trainer(network, processor, faces, model, args, interruption=interruption, identity=identity)
-        from_main(lambda: folder.start(asked, resume_from=checkpoint, identity=identity))
-        with fails_together():
-            folder.check_shared()
+        folder.open(asked, resume_from=checkpoint, identity=identity)
         _say_start(faces, model, trainer, folder, threads)
         with says_how_to_go_on(argv), fails_alone():
             trainer.train(resume_from_checkpoint=checkpoint and str(checkpoint))
             outcome = _finish(trainer, processor, faces, folder)
         _record(outcome, trainer, faces, data, model, folder)
     _say_end(outcome, demo=data.demo)
+    from_main(lambda: publication and publish_trained(publication, folder.path))
     return outcome
 
 
@@ -74,8 +75,8 @@ def _find_checkpoint(
     folder: "RunFolder", data: "DataArguments", model: "ModelArguments", args: "ExpressionTrainingArguments"
 ) -> Path | None:
     """Checks the run folder; returns the checkpoint to go on from, None to start from the beginning."""
-    from rafdb_vit.arguments import NEWEST_CHECKPOINT
     from rafdb_vit.processes import from_main
+    from rafdb_vit.training_arguments import NEWEST_CHECKPOINT
 
     asked, allowed = args.resume_from_checkpoint, {"demo": data.demo, "overwrite": model.overwrite_output_dir}
     if asked is None:
@@ -84,12 +85,15 @@ def _find_checkpoint(
 
 
 def _load_faces(data: "DataArguments", folder: "RunFolder", *, resuming: bool) -> "RunData":
+    from rafdb_vit.console import DEMO_BANNER, say
     from rafdb_vit.data import load_run_data
     from rafdb_vit.processes import fails_together, from_main
 
     root = data.data_dir or folder.demo_faces
+    if data.demo:
+        say(DEMO_BANNER)
     if data.demo and not resuming:
-        from_main(lambda: _draw_faces(folder))
+        from_main(folder.draw_demo_faces)
     with fails_together():
         return load_run_data(
             root,
@@ -100,13 +104,17 @@ def _load_faces(data: "DataArguments", folder: "RunFolder", *, resuming: bool) -
         )
 
 
-def _draw_faces(folder: "RunFolder") -> None:
-    from rafdb_vit.console import say
-    from rafdb_vit.drawn_faces import write_drawn_faces
+def _plan_publication(faces: "RunData", model: "ModelArguments", args: "ExpressionTrainingArguments") -> "Publication":
+    """Returns where the run will be published; what speaks against it is said before anything is trained."""
+    from rafdb_vit.trained_publication import plan_publication
 
-    say("Drawing faces ...")
-    folder.clear()
-    write_drawn_faces(folder.demo_faces)
+    return plan_publication(
+        faces.describe(),
+        repo_id=str(args.hub_model_id),
+        revision=args.hub_revision,
+        private=bool(args.hub_private_repo),
+        license=model.license,
+    )
 
 
 def _load_network(model: "ModelArguments", names: Sequence[str]) -> tuple[Any, Any]:
@@ -151,17 +159,9 @@ def _describe_identity(
     from rafdb_vit import protocol
     from rafdb_vit.processes import from_main
 
-    described = protocol.describe_model(network, source=model.from_scratch or model.model_name_or_path)
-    settings = {**asdict(data), "data_dir": None, **_own_settings(model)}  # the same faces may lie elsewhere
+    described = protocol.describe_model(network, source=model.source, from_scratch=bool(model.from_scratch))
+    settings = {**asdict(data), "data_dir": None, **model.recipe}  # the same faces may lie elsewhere
     return from_main(lambda: protocol.describe_identity(args, splits=faces.splits, model=described, settings=settings))
-
-
-def _own_settings(model: "ModelArguments") -> dict[str, Any]:
-    return {
-        "layer_decay": model.layer_decay,
-        "random_erasing": model.random_erasing,
-        "early_stopping_patience": model.early_stopping_patience,
-    }
 
 
 def _say_start(
@@ -226,25 +226,23 @@ def _record(
 ) -> None:
     """Writes the figures and `results.json`."""
     from rafdb_vit import protocol
+    from rafdb_vit.checkpoint import hash_model
+    from rafdb_vit.data import hash_files
     from rafdb_vit.processes import from_main
 
     args, state = trainer.args, trainer.state
+    recipe = {**model.recipe, "augmentation": trainer.transform.describe()}
     content = protocol.build_protocol(
-        data_name=faces.name,
-        found=faces.found,
-        splits=faces.splits,
-        validation={"fraction": data.validation_fraction, "seed": data.split_seed},
-        model=protocol.describe_model(trainer.network, source=model.from_scratch or model.model_name_or_path),
-        training={**protocol.describe_training(args, processes=args.world_size), **_own_settings(model)},
+        data=faces.describe(),
+        validation={
+            "fraction": data.validation_fraction,
+            "seed": data.split_seed,
+            "files_sha256": hash_files(faces.splits["validation"]["file"]),
+        },
+        model=protocol.describe_model(trainer.network, source=model.source, from_scratch=bool(model.from_scratch)),
+        training={**protocol.describe_training(args, processes=args.world_size), **recipe},
         checkpoint=protocol.describe_checkpoint(args, state),
+        files=hash_model(folder.path),
     )
-    chosen = protocol.epoch_of_step(state, state.best_global_step) or 0.0
-    from_main(
-        lambda: folder.write_results(
-            validation=outcome.validation,
-            test=outcome.test,
-            protocol=content,
-            history=state.log_history,
-            chosen_epoch=chosen,
-        )
-    )
+    figures = {"validation": outcome.validation, "test": outcome.test}
+    from_main(lambda: folder.write_results(**figures, protocol=content, history=state.log_history))

@@ -4,6 +4,7 @@ import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from datasets import ClassLabel, Dataset, DatasetDict, Features, Image, Value
@@ -56,6 +57,12 @@ class RunData:
     name: str
     found: dict[str, dict[str, int]]
     splits: DatasetDict
+
+    def describe(self) -> dict[str, Any]:
+        """Returns the part `data` of a run's protocol."""
+        used = {split: count_classes(dataset) for split, dataset in self.splits.items()}
+        totals = [sum(sum(counts.values()) for counts in kind.values()) for kind in (used, self.found)]
+        return {"name": self.name, "found": self.found, "used": used, "subsampled": totals[0] < totals[1]}
 
 
 def load_run_data(

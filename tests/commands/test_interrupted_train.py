@@ -112,7 +112,7 @@ def test_before_training_a_signal_ends_at_once_and_in_one_line(capsys):
 
     before = signal.getsignal(signal.SIGTERM)
     assert run_command(main) == 143
-    assert capsys.readouterr().err == "SIGTERM: ended; nothing had been trained yet\n"
+    assert capsys.readouterr().err == "SIGTERM: ended before anything was done\n"
     assert signal.getsignal(signal.SIGTERM) == before
 
 

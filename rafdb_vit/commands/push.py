@@ -1,0 +1,65 @@
+"""`push`: publishes a finished run on the Hub, in one commit, and proves that it is what was measured."""
+
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from rafdb_vit.cli import parse_arguments, switch
+
+_TOKEN = "a token on the command line ends up in logs and histories; use `hf auth login` or HF_TOKEN"
+
+
+@dataclass
+class PushArguments:
+    """What to publish, and where."""
+
+    run: str = field(metadata={"help": "Folder of a finished training run.", "positional": True})
+    repo_id: str = field(metadata={"help": "USER/NAME or ORGANISATION/NAME; made if it is not there."})
+    private: bool = switch("Make it private, if it is new.")
+    revision: str | None = field(default=None, metadata={"help": "Branch to publish on; made if it is not there."})
+    tag: str | None = field(default=None, metadata={"help": "Name for the commit, set after everything was proved."})
+    license: str | None = field(
+        default=None,
+        metadata={"help": "Licence: the Hub's identifier, or an address. Default: RAF-DB's terms, for RAF-DB."},
+    )
+    dry_run: bool = switch("Show files, checksums, card and target, and send nothing.")
+    verify: bool = switch("Load the model back from the Hub and compare what it answers.")
+    force: bool = switch("Publish demo and subsampled runs too, and replace a card that was edited by hand.")
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Publishes a run.
+
+    Args:
+        argv: The words of the command line; those of the process if None.
+
+    Raises:
+        UserError: It must not be published, or could not be; the branch holds the whole model or is as it was.
+        Interrupted: A signal ended it.
+    """
+    (push,), _ = parse_arguments(
+        (PushArguments,),
+        sys.argv[1:] if argv is None else argv,
+        prog="push_to_hub.py",
+        description="Publish a training run on the Hugging Face Hub.",
+        refused={"token": _TOKEN, "hub_token": _TOKEN},
+        takes_config=False,
+    )
+
+    from rafdb_vit.console import quiet_libraries
+    from rafdb_vit.publication import Publication
+
+    quiet_libraries()
+    publication = Publication(
+        push.repo_id,
+        private=push.private,
+        revision=push.revision,
+        tag=push.tag,
+        license=push.license,
+        force=push.force,
+        verify=push.verify,
+    )
+    if push.dry_run:
+        publication.show(push.run)
+    else:
+        publication.publish(push.run)

@@ -1,0 +1,203 @@
+"""The model card of a run, rendered from its `results.json`: nothing in it is typed by hand."""
+
+import hashlib
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from huggingface_hub import EvalResult, ModelCard, ModelCardData
+from jinja2 import Environment, StrictUndefined
+
+from rafdb_vit.figures import CONFUSION_FILE, CURVES_FILE
+from rafdb_vit.license import DRAWN, RAFDB, License, describe_license, name_data
+from rafdb_vit.results import EvaluationResult
+
+TEMPLATE = Path(__file__).parent / "templates" / "model_card.md"
+_METRICS = {
+    "Accuracy": ("accuracy", "accuracy"),
+    "Macro-F1": ("f1", "macro_f1"),
+    "Macro precision": ("precision", "macro_precision"),
+    "Macro recall": ("recall", "macro_recall"),
+}
+_SIGNATURE = "<!-- Rendered by rafdb_vit from results.json; SHA-256 of all above: {}. An edited card is kept. -->"
+_NOT_SHOWN = ("batch", "max_steps", "schedule_settings", "sharding")
+_SETTING_NAMES = {
+    "epochs": "epochs, unless stopped early",
+    "batch_size": "batch size, on all devices",
+    "warmup_steps": "warm-up (share of all steps below 1, else steps)",
+    "early_stopping_patience": "early stopping patience (evaluations)",
+    "layer_decay": "layer-wise learning-rate decay",
+    "random_erasing": "random erasing (probability)",
+}
+
+
+def find_objection(protocol: Mapping[str, Any]) -> str | None:
+    """Returns why figures should not be published as they stand; None if nothing speaks against it.
+
+    Args:
+        protocol: From `results.json`.
+    """
+    data = protocol["data"]
+    if data["name"] == DRAWN:
+        return "it was trained and tested on drawn faces; its figures say nothing about real ones"
+    if data["subsampled"]:
+        used, found = (sum(sum(counts.values()) for counts in data[kind].values()) for kind in ("used", "found"))
+        return f"it was trained and tested on a sample of {used:,} of {found:,} faces, for a trial"
+    return None
+
+
+def render_card(
+    *,
+    validation: EvaluationResult,
+    test: EvaluationResult,
+    protocol: Mapping[str, Any],
+    repo_id: str,
+    license: License,
+    revision: str | None = None,
+    has_curves: bool = False,
+) -> ModelCard:
+    """Renders the card of a run.
+
+    Args:
+        validation: Its figures on validation.
+        test: Its figures on test.
+        protocol: How they came about, as in `results.json`.
+        repo_id: `USER/NAME` that it is published as.
+        license: From `choose_license`.
+        revision: The branch that it is published on; None for `main`.
+        has_curves: The picture of the learning curves is published beside it.
+    """
+    name = repo_id.split("/")[-1]
+    template = Environment(undefined=StrictUndefined, autoescape=False).from_string(TEMPLATE.read_text("utf-8"))
+    text = template.render(
+        card_data=_build_metadata(test, protocol, name=name, license=license).to_yaml(),
+        title=name,
+        repo_id=repo_id,
+        revision=f'revision="{revision}", ' if revision else "",
+        names=list(test.per_class),
+        test=test,
+        validation=validation,
+        protocol=protocol,
+        confusion_file=CONFUSION_FILE,
+        curves_file=CURVES_FILE if has_curves else None,
+        license_text=describe_license(license, protocol["data"]["name"]),
+        **_describe_model(protocol),
+        **_describe_data(test, protocol),
+        **_describe_training(protocol),
+    )
+    return ModelCard(f"{text.rstrip()}\n\n{_SIGNATURE.format(_hash_text(text))}\n")
+
+
+def was_edited(card: str) -> bool:
+    """Tells whether a card that stands on the Hub has words that `render_card` did not write.
+
+    Args:
+        card: The whole README.md; metadata alone, as the Hub's form for a new one writes them, are nobody's words.
+    """
+    signature = re.search(_SIGNATURE.format("([0-9a-f]{64})").replace(".", r"\."), card)
+    if signature is None:
+        return bool(re.sub(r"\A---\n.*?\n---\s*", "", card, flags=re.S).strip())
+    return signature[1] != _hash_text(card[: signature.start()]) or bool(card[signature.end() :].strip())
+
+
+def _hash_text(text: str) -> str:
+    return hashlib.sha256(text.strip().encode()).hexdigest()
+
+
+def _build_metadata(
+    test: EvaluationResult, protocol: Mapping[str, Any], *, name: str, license: License
+) -> ModelCardData:
+    model, data_name = protocol["model"], protocol["data"]["name"]
+    figures = {label: (metric, getattr(test, figure)) for label, (metric, figure) in _METRICS.items()}
+    figures |= {f"F1 {label}": ("f1", row["f1"]) for label, row in test.per_class.items()}
+    return ModelCardData(
+        base_model=model["source"] if model["origin"] == "Hub" else None,
+        library_name="transformers",
+        pipeline_tag="image-classification",
+        license=license.identifier,
+        license_name=license.name,
+        license_link=license.link,
+        tags=["facial-expression-recognition", "emotion-recognition", model["type"], "rafdb_vit"],
+        metrics=["accuracy", "f1", "precision", "recall"],
+        model_name=name,
+        eval_results=[
+            EvalResult(
+                task_type="image-classification",
+                task_name="Facial expression recognition",
+                dataset_type=data_name.lower().replace(" ", "-"),
+                dataset_name=data_name,
+                dataset_split="test",
+                metric_type=metric,
+                metric_name=label,
+                metric_value=round(value, 4),
+                metric_args={"average": "macro"} if label.startswith("Macro") else None,
+            )
+            for label, (metric, value) in figures.items()
+        ],
+    )
+
+
+def _describe_model(protocol: Mapping[str, Any]) -> dict[str, Any]:
+    model = protocol["model"]
+    is_vit = model["type"] == "vit"
+    sources = {
+        "Hub": f"fine-tuned from [{model['source']}](https://huggingface.co/{model['source']})",
+        "folder": f"fine-tuned from a local checkpoint named `{model['source']}`",
+        "scratch": "trained from scratch, with random weights to begin with,",
+    }
+    return {
+        "architecture": "Vision Transformer (ViT)" if is_vit else f"image classifier ({model['type']})",
+        "origin": sources[model["origin"]],
+        "parameters": f"{model['parameters']:,}",
+        "is_vit": is_vit,
+    }
+
+
+def _describe_data(test: EvaluationResult, protocol: Mapping[str, Any]) -> dict[str, Any]:
+    data = protocol["data"]
+    counts = " + ".join(f"{sum(data['found'][split].values()):,}" for split in ("train", "test"))
+    supports = test.supports
+    majority = max(supports, key=lambda name: supports[name])
+    objection = find_objection(protocol)
+    used = {split: f"{sum(counts.values()):,}" for split, counts in data["used"].items()}
+    return {
+        "data": f"{name_data(data['name'])}, {counts} faces",
+        "used": f"trained on {used['train']}, validated on {used['validation']}, tested on {used['test']}",
+        "is_rafdb": data["name"].startswith(RAFDB),
+        "class_list": ", ".join(test.per_class),
+        "train_counts": data["used"]["train"],
+        "majority": {"name": majority, "accuracy": supports[majority] / test.n},
+        "weakest": _describe_weakest(test),
+        "warnings": [f"Not for use: {objection}."] if objection else [],
+    }
+
+
+def _describe_weakest(test: EvaluationResult) -> str:
+    """Returns a sentence on the classes that the model cannot tell, or tells worst."""
+    known = {name: row for name, row in test.per_class.items() if row["support"]}
+    names = {name: f"{name} (F1 {row['f1']:.2f}, {row['support']} test faces)" for name, row in known.items()}
+    never = [names[name] for name, row in known.items() if not row["recall"]]
+    if never:
+        return f"Not one test face was recognised of: {', '.join(never)}."
+    worst = sorted(known, key=lambda name: known[name]["f1"])[:2]
+    return f"Weakest on {' and '.join(names[name] for name in worst)}."
+
+
+def _describe_training(protocol: Mapping[str, Any]) -> dict[str, Any]:
+    training, checkpoint, model = protocol["training"], protocol["checkpoint"], protocol["model"]
+    shown = {name: value for name, value in training.items() if name not in _NOT_SHOWN and value is not None}
+    settings = {_SETTING_NAMES.get(name, name.replace("_", " ")): value for name, value in shown.items()}
+    settings["augmentation"] = "; ".join(training["augmentation"])
+    for name in ("image_size", "patch_size"):
+        if isinstance(model[name], int):
+            settings[f"{name.replace('_', ' ')} (pixels)"] = model[name]
+    settings["versions"] = ", ".join(f"{name} {version}" for name, version in protocol["versions"].items())
+    epoch = checkpoint["epoch"]
+    return {
+        "settings": settings,
+        "versions": protocol["versions"],
+        "chosen_epoch": f" (epoch {epoch:.4g})" if epoch is not None else "",
+        "chosen_value": f"{checkpoint['value']:.4f}",
+        "precision": training["precision"],
+    }
