@@ -82,15 +82,14 @@ def render_start(
     )
 
 
-def render_next(folder: str) -> str:
-    """Renders where a finished run lies, and the commands that use it."""
+def render_next(folder: str, *, publishable: bool) -> str:
+    """Renders where a finished run lies, and the commands that use it, and publish it where it is worth that."""
+    publish = f"Or look at what would be published:\n  python push_to_hub.py {folder} --repo_id USER/NAME --dry_run"
     return (
         f"Best model   {folder}\n"
         f"All figures  {folder}/results.json\n"
         f"Pictures     {folder}/figures\n"
         "Next, read a cropped face:\n"
         '  python -c "from transformers import pipeline; '
-        f"print(pipeline('image-classification', '{folder}', top_k=7)('FACE.jpg'))\"\n"
-        "Or look at what would be published:\n"
-        f"  python push_to_hub.py {folder} --repo_id USER/NAME --dry_run"
-    )
+        f"print(pipeline('image-classification', '{folder}', top_k=7)('FACE.jpg'))\""
+    ) + (f"\n{publish}" if publishable else "")

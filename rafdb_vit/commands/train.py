@@ -193,7 +193,7 @@ def _say_end(outcome: TrainOutcome, *, demo: bool) -> None:
     from rafdb_vit.console import DEMO_BANNER, render_next, say
 
     say(f"\nTest ({outcome.test.n} faces, scored once)\n\n{outcome.test.render_report()}\n")
-    say(render_next(str(outcome.folder)))
+    say(render_next(str(outcome.folder), publishable=not demo))
     if demo:
         say(DEMO_BANNER)
 
