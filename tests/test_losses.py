@@ -49,3 +49,43 @@ def test_each_face_of_an_epoch_counts_once_in_what_accelerate_hands_out(faces, s
                 labels = ignore_padding(labels, faces=faces, processes=processes, process=process)
             counted += labels[labels != IGNORED].tolist()
     assert sorted(counted) == list(range(faces))
+
+
+def draw_soft(count):
+    generator = torch.Generator().manual_seed(0)
+    vectors = torch.rand(count, 7, generator=generator).pow(3)
+    return torch.randn(count, 7, generator=generator, requires_grad=True), vectors / vectors.sum(1, keepdim=True)
+
+
+@pytest.mark.parametrize("smoothing", [0.0, 0.2])
+def test_shares_of_soft_labels_add_up_to_torchs_mean(smoothing):
+    logits, vectors = draw_soft(13)
+    loss = ExpressionLoss(smoothing)
+    expected = F.cross_entropy(logits, vectors, label_smoothing=smoothing)
+    entries = torch.tensor(13 * 7)  # what the Trainer counts: every entry that is not IGNORED
+    shares = [
+        loss(SimpleNamespace(logits=part), own, num_items_in_batch=entries)
+        for part, own in zip(logits.split(8), vectors.split(8), strict=True)
+    ]
+    assert sum(shares).item() == pytest.approx(expected.item(), rel=1e-6)
+    assert loss(SimpleNamespace(logits=logits), vectors).item() == pytest.approx(expected.item(), rel=1e-6)
+
+
+def test_a_vector_of_one_class_is_its_label():
+    logits, _ = draw_soft(5)
+    labels = torch.tensor([0, 6, 3, 3, 1])
+    soft = ExpressionLoss(0.1)(SimpleNamespace(logits=logits), F.one_hot(labels, 7).float())
+    hard = ExpressionLoss(0.1)(SimpleNamespace(logits=logits), labels)
+    assert soft.item() == pytest.approx(hard.item(), rel=1e-6)
+
+
+@pytest.mark.parametrize("smoothing", [0.0, 0.2])
+def test_faces_with_vectors_that_fill_up_do_not_count(smoothing):
+    logits, vectors = draw_soft(6)
+    filled = ignore_padding(vectors, faces=10, processes=2, process=1)  # 6 + 4, filled up with 2
+    assert (filled[4:] == IGNORED).all() and torch.equal(filled[:4], vectors[:4])
+    loss = ExpressionLoss(smoothing)(SimpleNamespace(logits=logits), filled)
+    loss.backward()
+    expected = F.cross_entropy(logits[:4], vectors[:4], label_smoothing=smoothing)
+    assert loss.item() == pytest.approx(expected.item(), rel=1e-6)
+    assert logits.grad[4:].abs().max() == 0

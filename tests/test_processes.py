@@ -29,6 +29,10 @@ def folder(tmp_path_factory):
     folder = tmp_path_factory.mktemp("processes")
     write_official(folder / "faces", train=10, test=4)
     save_vit(folder / "model")
+    rows = (folder / "faces" / "basic" / "EmoLabel" / "list_patition_label.txt").read_text().splitlines()
+    vectors = [[0.7 if code == int(row[-1]) else 0.05 for code in range(1, 8)] for row in rows]
+    lines = [f"{row[:-2]} {' '.join(map(str, vector))} " for row, vector in zip(rows, vectors, strict=True)]
+    (folder / "distribution_basic.txt").write_text("\n".join(lines))
     return folder
 
 
@@ -39,8 +43,15 @@ def alone(folder):
     return logged(trainer)
 
 
-def largest_difference(folder, alone):
-    found = json.loads((folder / "logged.json").read_text())
+@pytest.fixture(scope="module")
+def soft_alone(folder):
+    trainer = build(folder, "soft-one", batch=16, soft=True)
+    trainer.train()
+    return logged(trainer)
+
+
+def largest_difference(folder, alone, name="logged.json"):
+    found = json.loads((folder / name).read_text())
     assert found.keys() == alone.keys() and len(found) > 12
     return max(abs(found[name] - alone[name]) for name in found)
 
@@ -55,12 +66,19 @@ def test_two_processes_follow_one(folder, alone, scenario):
         path.rename(folder / f"{left}-{scenario}")
 
 
-def test_accumulated_batches_follow_one(folder, alone):
-    trainer = build(folder, "accumulated", batch=8, gradient_accumulation_steps=2)
+def test_two_processes_follow_one_on_distribution_vectors(folder, alone, soft_alone):
+    assert largest_difference(folder, soft_alone, "logged-soft.json") < 1e-5
+    losses = [name for name in alone if name.endswith("/loss")]
+    assert all(abs(soft_alone[name] - alone[name]) > 1e-3 for name in losses)  # another target than the labels
+
+
+@pytest.mark.parametrize("soft", [False, True])
+def test_accumulated_batches_follow_one(folder, alone, soft_alone, soft):
+    trainer = build(folder, f"accumulated-{soft}", batch=8, gradient_accumulation_steps=2, soft=soft)
     trainer.train()
-    found = logged(trainer)
-    assert found.keys() == alone.keys()
-    assert max(abs(found[name] - alone[name]) for name in found) < 1e-5
+    found, expected = logged(trainer), soft_alone if soft else alone
+    assert found.keys() == expected.keys()
+    assert max(abs(found[name] - expected[name]) for name in found) < 1e-5
 
 
 def test_a_mistake_is_said_once_under_a_launcher(tmp_path):

@@ -38,9 +38,10 @@ EVERY_THREE_STEPS = {
 }
 
 
-def build(folder, out, *, interruption=None, batch=8, **changes):
+def build(folder, out, *, interruption=None, batch=8, soft=False, **changes):
     """Builds the trainer that every scenario uses: 49 training faces, which neither 8 nor 16 divides."""
-    splits = load_rafdb(folder / "faces", validation_fraction=0.3)
+    vectors = folder / "distribution_basic.txt" if soft else None
+    splits = load_rafdb(folder / "faces", validation_fraction=0.3, distribution_file=vectors)
     settings = {
         **QUICK_TRAINING,
         **EVERY_THREE_STEPS,
@@ -149,6 +150,10 @@ def shared(folder):
     if process_index() == 0:
         (folder / "logged.json").write_text(json.dumps(logged(whole)))
     resumed_equals(folder, whole, lambda out: build(folder, out))
+    soft = build(folder, "soft-two", soft=True)
+    soft.train()
+    if process_index() == 0:
+        (folder / "logged-soft.json").write_text(json.dumps(logged(soft)))
     with Interruption() as interruption:
         stopped = build(folder, "stopped", interruption=interruption)
         stopped.add_callback(SignalOnSecond())
