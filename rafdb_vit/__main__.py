@@ -10,6 +10,7 @@ from rafdb_vit.errors import UserError
 
 VERBS = {
     "train": "fine-tune a model, score it once on test, and save it",
+    "check": "say what is wrong with a folder of labelled faces",
     "push": "publish a finished run on the Hugging Face Hub",
 }
 
@@ -19,15 +20,16 @@ def _usage() -> str:
     return f"usage: rafdb-vit VERB [flags]\n\nverbs:\n{verbs}\n\nrafdb-vit VERB --help lists a verb's flags."
 
 
-def _dispatch(words: list[str], argv: object = None) -> None:
+def _dispatch(words: list[str], argv: object = None) -> object:
     if not words or words[0] in ("-h", "--help"):
         print(_usage())
     elif words[0] == "--version":
         print(f"rafdb-vit {__version__}")
     elif words[0] in VERBS:
-        importlib.import_module(f"rafdb_vit.commands.{words[0]}").main(words[1:])
+        return importlib.import_module(f"rafdb_vit.commands.{words[0]}").main(words[1:])
     else:
         raise UserError(f"{words[0]}: no such verb; expected one of {', '.join(VERBS)}")
+    return None
 
 
 def main() -> int:

@@ -182,13 +182,13 @@ def _asked_settings(parser: Any, words: Sequence[str]) -> dict[str, Any]:
 def run_command(main: Callable[[Sequence[str] | None], Any]) -> int:
     """Runs a command's `main` on the command line and returns its exit status.
 
-    0: done. 2: a person's mistake, one line on stderr. 130, 143: ended by SIGINT, by SIGTERM, which a command may also
-    handle itself. A bug raises through, with its traceback and status 1.
+    0: done, or the number that `main` returns. 2: a person's mistake, one line on stderr. 130, 143: ended by SIGINT, by
+    SIGTERM, which a command may also handle itself. A bug raises through, with its traceback and status 1.
     """
     is_main = os.environ.get("RANK", "0") == "0"
     previous = {signum: signal.signal(signum, _interrupt) for signum in (signal.SIGINT, signal.SIGTERM)}
     try:
-        main(None)
+        status = main(None)
     except UserError as error:
         if is_main or error.on_one:
             print(f"error: {error.line}", file=sys.stderr)
@@ -200,7 +200,7 @@ def run_command(main: Callable[[Sequence[str] | None], Any]) -> int:
     finally:
         for signum, handler in previous.items():
             signal.signal(signum, handler)
-    return 0
+    return status if isinstance(status, int) else 0
 
 
 def _interrupt(signum: int, frame: FrameType | None) -> NoReturn:

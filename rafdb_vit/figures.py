@@ -15,7 +15,8 @@ CURVES_FILE = "learning_curves.png"
 _TRAIN, _VALIDATION, _CHOSEN = "#4477aa", "#cc6677", "#666666"
 
 
-def _save(figure: Figure, path: Path) -> Path:
+def save_figure(figure: Figure, path: Path) -> Path:
+    """Writes a figure as PNG, without what would differ from run to run; its folder is made if missing."""
     path.parent.mkdir(parents=True, exist_ok=True)
     FigureCanvasAgg(figure).print_png(str(path), metadata={"Software": None})
     return path
@@ -47,7 +48,7 @@ def plot_confusion_matrix(result: EvaluationResult, path: str | Path, *, title: 
     axes.set_ylabel("Labelled (faces)")
     axes.set_title(title)
     figure.colorbar(image, label="Share of the labelled class", shrink=0.8)
-    return _save(figure, Path(path))
+    return save_figure(figure, Path(path))
 
 
 def plot_learning_curves(history: Sequence[Mapping[str, float]], path: str | Path, *, chosen_epoch: float) -> Path:
@@ -91,4 +92,4 @@ def plot_learning_curves(history: Sequence[Mapping[str, float]], path: str | Pat
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))
         axes.grid(alpha=0.25)
         axes.legend(frameon=False)
-    return _save(figure, Path(path))
+    return save_figure(figure, Path(path))

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import torch
 
+from rafdb_vit.cpus import count_cpus
 from rafdb_vit.errors import UserError
 from rafdb_vit.processes import count_local_processes, is_launched
 
@@ -64,12 +65,6 @@ def resolve_precision(device: str, *, fp16: bool | None, bf16: bool | None) -> s
     if chosen == "bf16" and device == "mps":
         raise UserError(f"{source}: mixed precision is not supported on {device}; leave it out")
     return chosen
-
-
-def count_cpus() -> int:
-    """Returns the CPUs that this process may use."""
-    affinity = getattr(os, "sched_getaffinity", None)
-    return len(affinity(0)) if affinity else os.cpu_count() or 1
 
 
 def default_workers(device: str) -> int:

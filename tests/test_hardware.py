@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from rafdb_vit import hardware
+from rafdb_vit.cpus import count_cpus
 from rafdb_vit.errors import UserError
 from rafdb_vit.hardware import default_workers, resolve_precision, set_threads
 
@@ -128,4 +129,4 @@ def test_where_nothing_tells_a_launcher_1_is_its_own(monkeypatch):
 
 
 def test_cpus_are_those_of_this_process():
-    assert 1 <= hardware.count_cpus() <= (os.cpu_count() or 1)
+    assert 1 <= count_cpus() <= (os.cpu_count() or 1)

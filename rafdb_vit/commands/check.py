@@ -1,0 +1,87 @@
+"""`check`: says what is wrong with a data folder, before an hour of GPU is spent on it."""
+
+import os
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from rafdb_vit.cli import parse_arguments, switch
+from rafdb_vit.errors import UserError
+from rafdb_vit.labels import LABEL_SETS
+
+FOUND = 1
+"""Exit status where something was found."""
+
+
+@dataclass
+class CheckArguments:
+    """What to check, and how to say what was found."""
+
+    data_dir: str = field(
+        metadata={"help": "RAF-DB's folder, a folder of class folders, or a CSV file of labels.", "positional": True}
+    )
+    subset: str = field(
+        default="basic",
+        metadata={"help": "RAF-DB's basic set (7 classes) or compound set (11).", "choices": list(LABEL_SETS)},
+    )
+    aligned: bool = field(default=True, metadata={"help": "Check the aligned images; false: the original photographs."})
+    image_column_name: str | None = field(
+        default=None, metadata={"help": "A CSV file's column of image paths. Default: found by its name."}
+    )
+    label_column_name: str | None = field(default=None, metadata={"help": "Likewise of labels."})
+    json: bool = switch("Print every finding as JSON, for programs.")
+    figures: str | None = field(
+        default=None, metadata={"help": "Folder for pictures of class counts and of the images found at fault."}
+    )
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Checks a data folder; nothing in it is changed.
+
+    Args:
+        argv: The words of the command line; those of the process if None.
+
+    Returns:
+        The exit status: 0 if nothing was found, 1 if something was.
+
+    Raises:
+        UserError: The folder cannot be read, or is in no known form.
+    """
+    (check,), _ = parse_arguments(
+        (CheckArguments,),
+        sys.argv[1:] if argv is None else argv,
+        prog="rafdb-vit check",
+        description="Check a folder of labelled faces. Exit status: 0 nothing found, 1 findings, 2 cannot be read.",
+        takes_config=False,
+    )
+
+    from rafdb_vit.console import say
+    from rafdb_vit.data_check.check import check_data
+
+    if not check.data_dir.strip():
+        raise UserError("DATA_DIR: is empty; expected the folder to check")
+    if check.figures is not None:
+        _check_figures(Path(check.figures), Path(check.data_dir))
+    columns = (check.image_column_name, check.label_column_name)
+    report = check_data(check.data_dir, subset=check.subset, aligned=check.aligned, columns=columns)
+    say(report.to_json() if check.json else report.render())
+    if check.figures is not None:
+        from rafdb_vit.data_check.pictures import draw_pictures
+
+        for path in draw_pictures(report, check.figures):
+            print(f"Picture  {path}", file=sys.stderr)  # noqa: T201 (stdout is the report's)
+    return FOUND if report.findings else 0
+
+
+def _check_figures(figures: Path, data_dir: Path) -> None:
+    """Refuses a folder for pictures that cannot be one, before minutes of work.
+
+    Raises:
+        UserError: It is a file, or lies in the data, where its pictures would be images without labels.
+    """
+    if os.path.lexists(figures) and not os.path.isdir(figures):
+        raise UserError(f"--figures {figures}: is a file; expected a folder")
+    data = Path(os.path.realpath(data_dir if os.path.isdir(data_dir) else data_dir.parent))
+    if os.path.lexists(data_dir) and Path(os.path.realpath(figures)).is_relative_to(data):
+        raise UserError(f"--figures {figures}: lies in the data; take a folder outside {data}")
