@@ -8,6 +8,7 @@ from typing import Any
 from rafdb_vit.cli import parse_arguments
 from rafdb_vit.errors import UserError
 from rafdb_vit.flag_values import refuse_without_effect
+from rafdb_vit.labels import LABEL_SETS
 from rafdb_vit.refusals import REFUSED_FLAGS
 from rafdb_vit.training_arguments import ExpressionTrainingArguments
 
@@ -17,13 +18,35 @@ class DataArguments:
     """What to train on."""
 
     data_dir: str | None = field(
-        default=None, metadata={"help": "Folder in RAF-DB's official or Kaggle layout, or one above it."}
+        default=None,
+        metadata={"help": "RAF-DB's folder, a folder of class folders, or a CSV file of paths and labels."},
     )
     demo: bool = field(
         default=False, metadata={"help": "Train on drawn faces, with settings for a few minutes on a CPU."}
     )
-    validation_fraction: float = field(
-        default=0.1, metadata={"help": "Share of each class of train that is set aside for validation."}
+    dataset_name: str | None = field(
+        default=None, metadata={"help": "A data set of the Hub, or on disk, in place of --data_dir."}
+    )
+    image_column_name: str | None = field(
+        default=None, metadata={"help": "Column of images, or of their paths. Default: found by its name or type."}
+    )
+    label_column_name: str | None = field(default=None, metadata={"help": "Column of labels. Default: likewise."})
+    subset: str = field(
+        default="basic",
+        metadata={"help": "RAF-DB's basic set (7 classes) or compound set (11).", "choices": list(LABEL_SETS)},
+    )
+    aligned: bool = field(
+        default=True, metadata={"help": "Take the aligned images; false: cut faces out of the original photographs."}
+    )
+    box_margin: float = field(
+        default=0.0, metadata={"help": "Context round the face's box, a share of its longer side; --aligned false."}
+    )
+    distribution_file: str | None = field(
+        default=None, metadata={"help": "Train on the expression distribution vectors of this file (soft labels)."}
+    )
+    validation_fraction: float | None = field(
+        default=None,
+        metadata={"help": "Share of each class of train that is set aside. Default: 0.1; data may have its own split."},
     )
     split_seed: int = field(default=0, metadata={"help": "Seed of the validation split and of the --max_* draws."})
     max_train_samples: int | None = field(default=None, metadata={"help": "Train on a stratified sample of so many."})
@@ -34,6 +57,28 @@ class DataArguments:
     def max_samples(self) -> dict[str, int | None]:
         """The size of the sample of each split, None for all."""
         return {name: getattr(self, f"max_{name}_samples") for name in ("train", "validation", "test")}
+
+    @property
+    def source(self) -> str | None:
+        """What the data is called: a folder, a file or a name on the Hub; None for drawn faces."""
+        return self.data_dir or self.dataset_name
+
+    @property
+    def loading(self) -> dict[str, Any]:
+        """The settings of `rafdb_vit.data.load_run_data`, less the folder."""
+        same = ("dataset_name", "subset", "aligned", "box_margin", "distribution_file", "validation_fraction")
+        return {
+            **{name: getattr(self, name) for name in (*same, "split_seed", "max_samples")},
+            "image_column": self.image_column_name,
+            "label_column": self.label_column_name,
+            "drawn": self.demo,
+        }
+
+    @property
+    def identity(self) -> dict[str, Any]:
+        """What bears on the figures, but for the faces themselves, which may lie elsewhere."""
+        places = ("data_dir", "dataset_name", "distribution_file", "image_column_name", "label_column_name")
+        return {name: value for name, value in vars(self).items() if name not in places}
 
 
 @dataclass
@@ -110,12 +155,15 @@ def parse_training_arguments(
         refused=REFUSED_FLAGS,
     )
     refuse_without_effect(asked, vars(args))
-    if bool(data.data_dir) == data.demo:
-        raise UserError("--data_dir: expected the folder that holds RAF-DB, or --demo for drawn faces (one of the two)")
+    if [bool(data.data_dir), bool(data.dataset_name), data.demo].count(True) != 1:
+        raise UserError(
+            "--data_dir: expected the folder that holds RAF-DB, or --dataset_name, or --demo for drawn faces (one "
+            "of the three)"
+        )
     if args.publishes and (data.demo or any(data.max_samples.values())):
         raise UserError("--push_to_hub: demo and subsampled runs are trials; push_to_hub.py --force publishes one")
     if not args.output_dir:
         source = f"scratch-{model.from_scratch}" if model.from_scratch else Path(model.model_name_or_path).name
-        name = "demo" if data.demo else f"{Path(data.data_dir).resolve().name}-{source}"
+        name = "demo" if data.demo else f"{Path(str(data.source)).resolve().name.removesuffix('.csv')}-{source}"
         args.output_dir = str(Path("runs") / name)
     return data, model, args, asked

@@ -1,8 +1,10 @@
 """What a person sees: printed once, by the main process, without the libraries' chatter."""
 
+import io
 import os
+import sys
 import warnings
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from transformers.utils import logging
 
@@ -22,6 +24,8 @@ def say(text: str = "") -> None:
     """Prints on stdout, on the main process only; goes on in silence when nobody reads it any more (`... | head`)."""
     if not is_main_process():
         return
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")  # names of files in a terminal that is not UTF-8
     try:
         print(text, flush=True)
     except BrokenPipeError:
@@ -38,20 +42,20 @@ def quiet_libraries() -> None:
     warnings.filterwarnings("ignore", message="FSDP2-wrapped module .* returned a view tensor")
 
 
-def render_counts(counts: Mapping[str, Mapping[str, int]]) -> str:
+def render_counts(rows_of_counts: Sequence[tuple[str, Mapping[str, int]]]) -> str:
     """Renders faces per class and split as a table.
 
     Args:
-        counts: Faces by class name, by split name.
+        rows_of_counts: What each row is called, and faces by class name.
     """
-    names = list(next(iter(counts.values())))
+    names = list(rows_of_counts[0][1]) if rows_of_counts else []
     widths = [max(len(name), 6) for name in names]
     head = f"{'':12}" + "".join(f"{name:>{w + 1}}" for name, w in zip(names, widths, strict=True)) + f"{'total':>8}"
     rows = [
         f"  {split:10}"
         + "".join(f"{row[name]:>{w + 1}}" for name, w in zip(names, widths, strict=True))
         + f"{sum(row.values()):>8}"
-        for split, row in counts.items()
+        for split, row in rows_of_counts
     ]
     return "\n".join([head, *rows])
 
@@ -70,7 +74,7 @@ def render_start(
     data: str,
     counts: Mapping[str, Mapping[str, int]],
 ) -> str:
-    """Renders what a run is about to do; `millions` of parameters, `counts` as in `render_counts`."""
+    """Renders what a run is about to do; `millions` of parameters, `counts` by class name, by split."""
     size = f", {image_size} x {image_size} pixels" if image_size else ""
     return (
         f"Device      {device}, {processes} process(es) of {threads} thread(s) and {workers} data worker(s)\n"
@@ -78,11 +82,11 @@ def render_start(
         f"Model       {model}, {millions:.1f} M parameters{size}\n"
         f"Run folder  {folder}\n"
         f"Data        {data}\n"
-        f"{render_counts(counts)}\n"
+        f"{render_counts(list(counts.items()))}\n"
     )
 
 
-def render_next(folder: str, *, publishable: bool) -> str:
+def render_next(folder: str, *, classes: int, publishable: bool) -> str:
     """Renders where a finished run lies, and the commands that use it, and publish it where it is worth that."""
     publish = f"Or look at what would be published:\n  python push_to_hub.py {folder} --repo_id USER/NAME --dry_run"
     return (
@@ -91,5 +95,5 @@ def render_next(folder: str, *, publishable: bool) -> str:
         f"Pictures     {folder}/figures\n"
         "Next, read a cropped face:\n"
         '  python -c "from transformers import pipeline; '
-        f"print(pipeline('image-classification', '{folder}', top_k=7)('FACE.jpg'))\""
+        f"print(pipeline('image-classification', '{folder}', top_k={classes})('FACE.jpg'))\""
     ) + (f"\n{publish}" if publishable else "")

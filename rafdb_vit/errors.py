@@ -10,6 +10,13 @@ _HUB_TOKEN = re.compile(r"hf_(?:[a-z]+_)?[A-Za-z0-9]{16,}")
 WORKER_PREFIX = "Caught UserError in DataLoader worker process"
 
 
+def escape(text: str) -> str:
+    """Returns text as it can stand in a line: control characters, and what is not UTF-8, as their codes."""
+    if text.isprintable():
+        return text
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+
+
 class UserError(Exception):
     """Something that the person at the keyboard can put right.
 
@@ -30,10 +37,13 @@ class UserError(Exception):
         message is the worker's whole traceback; the last line of that names the original error. What looks like a
         token of the Hub is not repeated, wherever on a command line it stood.
         """
-        text = str(self)
+        text = str(self.args[0]) if self.args else ""
         if text.startswith(WORKER_PREFIX):
             text = text.rsplit(f"\n{__name__}.UserError: ", 1)[-1]
-        return _HUB_TOKEN.sub("<token>", " ".join(text.split()))
+        return _HUB_TOKEN.sub("<token>", escape(re.sub(r"[\r\n]+\s*", " ", text).strip()))
+
+    def __str__(self) -> str:
+        return self.line
 
 
 class Interrupted(BaseException):

@@ -4,8 +4,8 @@ import re
 from dataclasses import dataclass
 
 from rafdb_vit.errors import UserError
+from rafdb_vit.labels import LABEL_SETS
 
-RAFDB = "RAF-DB"
 DRAWN = "drawn"
 RAFDB_PAGE = "http://www.whdeld.cn/RAF/model1.html"
 
@@ -43,7 +43,7 @@ def choose_license(data_name: str, asked: str | None) -> License:
         raise UserError(f"--license {asked}: expected the Hub's identifier, such as cc-by-nc-4.0, or an address")
     if asked:
         return License(asked)
-    if data_name.startswith(RAFDB):
+    if is_rafdb(data_name):
         return License("other", name="raf-db-non-commercial-research", link=RAFDB_PAGE)
     raise UserError(
         f"--license: needed, since the data is not RAF-DB as published but {name_data(data_name)}; give the Hub's "
@@ -51,9 +51,18 @@ def choose_license(data_name: str, asked: str | None) -> License:
     )
 
 
+def is_rafdb(data_name: str) -> bool:
+    """Tells whether data is RAF-DB as published, by its name in `results.json`."""
+    return data_name in {f"RAF-DB {subset}" for subset in LABEL_SETS}
+
+
 def name_data(data_name: str) -> str:
     """Returns the name of the data as it stands in a sentence."""
-    return {DRAWN: "drawn faces", "folder in RAF-DB layout": "a folder in RAF-DB layout"}.get(data_name, data_name)
+    if data_name == DRAWN:
+        return "drawn faces"
+    if "/" in data_name:
+        return f"the data set {data_name}"
+    return data_name if is_rafdb(data_name) else f"a {data_name}"
 
 
 def describe_license(license: License, data_name: str) -> str:
@@ -67,9 +76,9 @@ def describe_license(license: License, data_name: str) -> str:
         f"RAF-DB is free for non-commercial research only ([its terms]({RAFDB_PAGE})), and may not be passed on; no "
         "part of it is in this repository."
     )
-    is_rafdb = data_name.startswith(RAFDB)
+    of_rafdb = is_rafdb(data_name)
     if license.link not in (None, RAFDB_PAGE):
-        return f"[The publisher's terms]({license.link})." + (f" {terms}" if is_rafdb else "")
+        return f"[The publisher's terms]({license.link})." + (f" {terms}" if of_rafdb else "")
     if license.name:
         return f"For non-commercial research only, as the data that the model was trained on. {terms}"
-    return f"`{license.identifier}`, as given by the publisher." + (f" {terms}" if is_rafdb else "")
+    return f"`{license.identifier}`, as given by the publisher." + (f" {terms}" if of_rafdb else "")

@@ -10,7 +10,7 @@ from huggingface_hub import EvalResult, ModelCard, ModelCardData
 from jinja2 import Environment, StrictUndefined
 
 from rafdb_vit.figures import CONFUSION_FILE, CURVES_FILE
-from rafdb_vit.license import DRAWN, RAFDB, License, describe_license, name_data
+from rafdb_vit.license import DRAWN, License, describe_license, is_rafdb, name_data
 from rafdb_vit.results import EvaluationResult
 
 TEMPLATE = Path(__file__).parent / "templates" / "model_card.md"
@@ -21,6 +21,8 @@ _METRICS = {
     "Macro recall": ("recall", "macro_recall"),
 }
 _SIGNATURE = "<!-- Rendered by rafdb_vit from results.json; SHA-256 of all above: {}. An edited card is kept. -->"
+_PLAIN_DATA = {"sources": {"test": "test"}, "images": "as found", "targets": "single labels"}
+"""What runs of earlier versions did not write down."""
 _NOT_SHOWN = ("batch", "max_steps", "schedule_settings", "sharding")
 _SETTING_NAMES = {
     "epochs": "epochs, unless stopped early",
@@ -43,7 +45,7 @@ def find_objection(protocol: Mapping[str, Any]) -> str | None:
         return "it was trained and tested on drawn faces; its figures say nothing about real ones"
     if data["subsampled"]:
         used, found = (sum(sum(counts.values()) for counts in data[kind].values()) for kind in ("used", "found"))
-        return f"it was trained and tested on a sample of {used:,} of {found:,} faces, for a trial"
+        return f"it is a trial on a sample, {used:,} of {found:,} faces"
     return None
 
 
@@ -69,6 +71,7 @@ def render_card(
         has_curves: The picture of the learning curves is published beside it.
     """
     name = repo_id.split("/")[-1]
+    protocol = {**protocol, "data": {**_PLAIN_DATA, **protocol["data"]}}
     template = Environment(undefined=StrictUndefined, autoescape=False).from_string(TEMPLATE.read_text("utf-8"))
     text = template.render(
         card_data=_build_metadata(test, protocol, name=name, license=license).to_yaml(),
@@ -113,6 +116,7 @@ def _build_metadata(
     figures |= {f"F1 {label}": ("f1", row["f1"]) for label, row in test.per_class.items()}
     return ModelCardData(
         base_model=model["source"] if model["origin"] == "Hub" else None,
+        datasets=[data_name] if "/" in data_name else None,
         library_name="transformers",
         pipeline_tag="image-classification",
         license=license.identifier,
@@ -125,7 +129,7 @@ def _build_metadata(
             EvalResult(
                 task_type="image-classification",
                 task_name="Facial expression recognition",
-                dataset_type=data_name.lower().replace(" ", "-"),
+                dataset_type=data_name if "/" in data_name else data_name.lower().replace(" ", "-"),
                 dataset_name=data_name,
                 dataset_split="test",
                 metric_type=metric,
@@ -156,7 +160,7 @@ def _describe_model(protocol: Mapping[str, Any]) -> dict[str, Any]:
 
 def _describe_data(test: EvaluationResult, protocol: Mapping[str, Any]) -> dict[str, Any]:
     data = protocol["data"]
-    counts = " + ".join(f"{sum(data['found'][split].values()):,}" for split in ("train", "test"))
+    counts = " + ".join(f"{sum(of.values()):,}" for of in data["found"].values())
     supports = test.supports
     majority = max(supports, key=lambda name: supports[name])
     objection = find_objection(protocol)
@@ -164,7 +168,7 @@ def _describe_data(test: EvaluationResult, protocol: Mapping[str, Any]) -> dict[
     return {
         "data": f"{name_data(data['name'])}, {counts} faces",
         "used": f"trained on {used['train']}, validated on {used['validation']}, tested on {used['test']}",
-        "is_rafdb": data["name"].startswith(RAFDB),
+        "is_rafdb": is_rafdb(data["name"]),
         "class_list": ", ".join(test.per_class),
         "train_counts": data["used"]["train"],
         "majority": {"name": majority, "accuracy": supports[majority] / test.n},
@@ -187,6 +191,8 @@ def _describe_weakest(test: EvaluationResult) -> str:
 def _describe_training(protocol: Mapping[str, Any]) -> dict[str, Any]:
     training, checkpoint, model = protocol["training"], protocol["checkpoint"], protocol["model"]
     shown = {name: value for name, value in training.items() if name not in _NOT_SHOWN and value is not None}
+    if training["max_steps"] > 0:
+        shown = {"optimizer steps": training["max_steps"], **{k: v for k, v in shown.items() if k != "epochs"}}
     settings = {_SETTING_NAMES.get(name, name.replace("_", " ")): value for name, value in shown.items()}
     settings["augmentation"] = "; ".join(training["augmentation"])
     for name in ("image_size", "patch_size"):

@@ -6,7 +6,8 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from datasets import Dataset, DatasetDict, Image
+import pyarrow.compute as pc
+from datasets import Dataset, DatasetDict
 from transformers import PreTrainedModel, TrainerState
 
 from rafdb_vit.data import hash_files
@@ -24,6 +25,7 @@ _MAY_DIFFER = frozenset(
     push_to_hub hub_model_id hub_private_repo hub_revision""".split()
 )
 
+_IDENTIFYING = ("file", "label", "crop", "distribution")
 _LIBRARIES = (
     "rafdb-vit",
     "transformers",
@@ -129,12 +131,15 @@ def describe_identity(
 
 
 def _hash_faces(faces: Dataset) -> str:
-    """Returns a short hash of a split: each face's name, label and size in bytes, whatever their order."""
-    columns = faces.cast_column("image", Image(decode=False))
-    rows = sorted(
-        f"{file} {label} {Path(image['path']).stat().st_size}"
-        for file, label, image in zip(columns["file"], columns["label"], columns["image"], strict=True)
-    )
+    """Returns a short hash of a split, whatever its order: each face's name, label, size in bytes, crop and vector."""
+    rows: list[str] = []
+    for table in faces.with_format("arrow").iter(1000):
+        image = table.column("image").combine_chunks()
+        sizes = pc.binary_length(image.field("bytes")).to_pylist()
+        paths = image.field("path").to_pylist()
+        for i, (size, path) in enumerate(zip(sizes, paths, strict=True)):
+            row = [table.column(name)[i].as_py() for name in _IDENTIFYING if name in table.column_names]
+            rows.append(f"{row} {Path(path).stat().st_size if size is None else size}")
     return hash_files(rows)[:12]
 
 
@@ -156,7 +161,7 @@ def build_protocol(
 
     Args:
         data: What was trained, validated and tested on, from `rafdb_vit.data.RunData`.
-        validation: `fraction` and `seed` of the validation split, `files_sha256` of its file list.
+        validation: How it came about, and `files_sha256` of its file list.
         model: What was trained.
         training: From `describe_training`, and this package's own settings.
         checkpoint: From `describe_checkpoint`.
@@ -164,7 +169,7 @@ def build_protocol(
     """
     return {
         "data": dict(data),
-        "validation": {"carved_from": "train, stratified by class", **validation},
+        "validation": dict(validation),
         "test": "scored once, at the end, with the chosen checkpoint",
         "scoring": "fp32, without autocast, by the model reloaded from the run folder",
         "files_sha256": dict(files),

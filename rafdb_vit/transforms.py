@@ -21,28 +21,21 @@ from PIL import Image
 from torchvision import transforms
 from torchvision.transforms.v2 import functional as F
 
-from rafdb_vit.errors import UserError
+from rafdb_vit.picture import open_face
 
-_IMAGE = ImageFeature(mode="RGB")
+_COLUMNS = ("image", "label", "file", "crop", "distribution")
 
 
-def open_face(image: Image.Image | Mapping[str, Any]) -> Image.Image:
-    """Returns a face as an RGB picture, decoding it if it is still a file.
+def _open_faces(batch: Mapping[str, Sequence[Any]]) -> Iterator[Image.Image]:
+    """Yields the faces of a batch of columns `image`, `file` and perhaps `crop`."""
+    count = len(batch["image"])
+    rows = zip(batch["image"], batch.get("file", [""] * count), batch.get("crop", [None] * count), strict=True)
+    return (open_face(image, file, crop) for image, file, crop in rows)
 
-    Args:
-        image: A picture, or the `path` and `bytes` of an undecoded `datasets.Image`.
 
-    Raises:
-        UserError: The file cannot be read as an image; the message names it, which the library's own does not.
-    """
-    if isinstance(image, Image.Image):
-        return image if image.mode == "RGB" else image.convert("RGB")
-    try:
-        return _IMAGE.decode_example(dict(image))
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-        raise UserError(
-            f"{image['path']}: cannot be read as an image ({error}); put the file from the release in its place"
-        ) from error
+def _keep(batch: Mapping[str, Sequence[Any]], *columns: str) -> dict[str, Any]:
+    """Returns the columns that a model or a loss needs beside the picture."""
+    return {name: batch[name] for name in ("label", "file", *columns) if name in batch}
 
 
 @contextmanager
@@ -107,14 +100,13 @@ class TrainTransform:
         self.epoch.fill_(epoch)
 
     def __call__(self, batch: Mapping[str, Sequence[Any]]) -> dict[str, Any]:
-        """Turns columns `image`, `file` (and `label`) into uint8 `image` tensors [3, H, W], ids left as they are."""
+        """Turns the column `image` into uint8 tensors [3, H, W]; other columns that are needed stay."""
         epoch = int(self.epoch)
         images = []
-        for image, file in zip(batch["image"], batch["file"], strict=True):
-            picture = open_face(image)
+        for picture, file in zip(_open_faces(batch), batch["file"], strict=True):
             with _seeded(self.seed, epoch, file):
                 images.append(self._augment(picture))
-        return {**batch, "image": images}
+        return {**_keep(batch, "distribution"), "image": images}
 
     def _augment(self, picture: Image.Image) -> torch.Tensor:
         height, width = self.crop.size
@@ -132,13 +124,13 @@ class EvalTransform:
         self.geometry = geometry
 
     def __call__(self, batch: Mapping[str, Sequence[Any]]) -> dict[str, Any]:
-        """Turns the column `image` into uint8 tensors [3, H, W]."""
+        """Turns the column `image` into uint8 tensors [3, H, W]; `label` and `file` stay as they are."""
         size, interpolation = self.geometry.size, self.geometry.interpolation
         images = [
-            F.resize(F.pil_to_tensor(open_face(image)), size, interpolation=interpolation, antialias=True)
-            for image in batch["image"]
+            F.resize(F.pil_to_tensor(picture), size, interpolation=interpolation, antialias=True)
+            for picture in _open_faces(batch)
         ]
-        return {**batch, "image": images}
+        return {**_keep(batch), "image": images}
 
 
 class ProcessorTransform:
@@ -149,10 +141,8 @@ class ProcessorTransform:
 
     def __call__(self, batch: Mapping[str, Sequence[Any]]) -> dict[str, Any]:
         """Turns the column `image` into normalised `pixel_values` [3, H, W]."""
-        pictures = [open_face(image) for image in batch["image"]]
-        pixels = self.processor(pictures, return_tensors="pt")["pixel_values"]
-        rest = {name: column for name, column in batch.items() if name != "image"}
-        return {**rest, "pixel_values": list(pixels)}
+        pixels = self.processor(list(_open_faces(batch)), return_tensors="pt")["pixel_values"]
+        return {**_keep(batch), "pixel_values": list(pixels)}
 
 
 class FaceCollator:
@@ -166,10 +156,11 @@ class FaceCollator:
 
         Args:
             faces: Rows of a transform of this module: `image` (uint8 [3, H, W]) or normalised `pixel_values`, and
-                `label` where known.
+                `label` or `distribution` where known.
 
         Returns:
-            `pixel_values` [B, 3, H, W] float32, normalised; `labels` [B] int64 where the rows have a `label`.
+            `pixel_values` [B, 3, H, W] float32, normalised; `labels` where the rows have any: [B, C] float32
+            probabilities if they have a `distribution`, which only the training transform passes on, else [B] int64.
 
         Raises:
             TypeError: The rows hold neither, so no transform of this module was set.
@@ -183,7 +174,9 @@ class FaceCollator:
         else:
             raise TypeError("FaceCollator takes rows of build_train_transform or build_eval_transform: set one first")
         batch = {"pixel_values": pixels}
-        if "label" in faces[0]:
+        if "distribution" in faces[0]:
+            batch["labels"] = torch.tensor([face["distribution"] for face in faces], dtype=torch.float32)
+        elif "label" in faces[0]:
             batch["labels"] = torch.tensor([face["label"] for face in faces], dtype=torch.int64)
         return batch
 
@@ -209,7 +202,8 @@ def with_face_transform(dataset: Dataset, transform: Any) -> Dataset:
 
     `datasets` would decode before the transform runs, and not say which file it was that it could not read.
     """
-    undecoded = dataset.cast_column("image", ImageFeature(mode="RGB", decode=False))
+    needed = [name for name in _COLUMNS if name in dataset.column_names]
+    undecoded = dataset.select_columns(needed).cast_column("image", ImageFeature(mode="RGB", decode=False))
     return undecoded.with_transform(transform)
 
 

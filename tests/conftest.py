@@ -46,20 +46,22 @@ COLOURS = ((20, 20, 20), (235, 235, 235), (220, 30, 30), (30, 200, 30), (30, 30,
 
 def paint_face(code: int, seed: int) -> Image.Image:
     """Returns a picture that even a tiny model tells from those of other codes: a noisy plane of a colour per code."""
+    if code > len(COLOURS):
+        return paint_face(code - len(COLOURS), seed).transpose(Image.Transpose.ROTATE_90)
     noise = np.random.default_rng([seed, code]).normal(0, 12, (100, 100, 3))
     return Image.fromarray((np.asarray(COLOURS[code - 1]) + noise).clip(0, 255).astype(np.uint8))
 
 
-def write_official(root: Path, *, train: int = 6, test: int = 3) -> Path:
-    """Writes a tree in the official layout, so many faces a class; returns the `basic` folder."""
-    basic = root / "basic"
+def write_official(root: Path, *, train: int = 6, test: int = 3, subset: str = "basic") -> Path:
+    """Writes a tree in the official layout, so many faces a class; returns the `basic` or `compound` folder."""
+    basic, classes = root / subset, {"basic": 7, "compound": 11}[subset]
     (basic / "EmoLabel").mkdir(parents=True)
     images = basic / "Image" / "aligned"
     images.mkdir(parents=True)
     rows = []
     for split, per_class, digits in (("train", train, 5), ("test", test, 4)):
-        for i in range(per_class * 7):
-            code, stem = i % 7 + 1, f"{split}_{i + 1:0{digits}d}"
+        for i in range(per_class * classes):
+            code, stem = i % classes + 1, f"{split}_{i + 1:0{digits}d}"
             paint_face(code, i).save(images / f"{stem}_aligned.jpg", quality=95)
             rows.append(f"{stem}.jpg {code}")
     (basic / "EmoLabel" / "list_patition_label.txt").write_text("\n".join(rows))

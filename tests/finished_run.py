@@ -9,6 +9,7 @@ from rafdb_vit.results import EvaluationResult, write_results
 from tests.conftest import save_vit
 
 PUBLISHED = {split: dict(zip(BASIC.names, counts, strict=True)) for split, counts in BASIC.published_counts.items()}
+FORM = {"sources": {"train": "train", "test": "test"}, "images": "aligned", "targets": "single labels"}
 
 
 def describe_data(name="RAF-DB basic", *, subsampled=False):
@@ -22,7 +23,7 @@ def describe_data(name="RAF-DB basic", *, subsampled=False):
     used = {"train": train, "validation": validation, "test": found["test"]}
     if subsampled:
         used["train"] = dict.fromkeys(BASIC.names, 5)
-    return {"name": name, "found": found, "used": used, "subsampled": subsampled}
+    return {"name": name, "found": found, "used": used, "subsampled": subsampled, **FORM}
 
 
 def describe_run(data, files):

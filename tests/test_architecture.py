@@ -10,7 +10,8 @@ PACKAGE = ROOT / "rafdb_vit"
 FILES = sorted(PACKAGE.rglob("*.py"))
 
 LAYERS = [
-    {"labels", "errors"},
+    {"cpus", "errors"},
+    {"labels", "picture"},
     {
         "cli",
         "console",
@@ -38,7 +39,16 @@ LAYERS = [
         "sampler",
         "transforms",
     },
-    {"callbacks", "inference", "model", "model_card", "probe", "training_arguments", "training_checkpoint"},
+    {
+        "callbacks",
+        "data_check",
+        "inference",
+        "model",
+        "model_card",
+        "probe",
+        "training_arguments",
+        "training_checkpoint",
+    },
     {"arguments", "checkpoint_trainer", "protocol", "run_folder", "staging"},
     {"hub"},
     {"publication"},
@@ -53,6 +63,8 @@ LAYERS = [
 
 BRICKS_WITHOUT_ARGUMENTS = {
     "data",
+    "data_check",
+    "picture",
     "transforms",
     "model",
     "optim",
@@ -129,7 +141,7 @@ def test_modules_and_functions_are_short(path):
 
 def test_heavy_libraries_are_not_imported_by_the_command_line_itself():
     heavy = {"torch", "transformers", "datasets", "evaluate", "accelerate", "torchvision", "sklearn", "matplotlib"}
-    for name in ("cli.py", "errors.py", "__main__.py", "commands/train.py", "commands/push.py"):
+    for name in ("cli.py", "errors.py", "__main__.py", "commands/train.py", "commands/push.py", "commands/check.py"):
         tree = ast.parse((PACKAGE / name).read_text())
         for node in tree.body:
             modules = (

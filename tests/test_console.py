@@ -6,8 +6,9 @@ from rafdb_vit.console import render_next
 
 
 def test_a_trial_is_not_proposed_for_publishing():
-    assert "push_to_hub.py runs/x --repo_id USER/NAME --dry_run" in render_next("runs/x", publishable=True)
-    assert "push_to_hub" not in render_next("runs/x", publishable=False)
+    proposed = render_next("runs/x", classes=11, publishable=True)
+    assert "push_to_hub.py runs/x --repo_id USER/NAME --dry_run" in proposed and "top_k=11)" in proposed
+    assert "push_to_hub" not in render_next("runs/x", classes=7, publishable=False)
 
 
 def test_nobody_reading_any_more_is_no_fault(tmp_path):

@@ -19,5 +19,5 @@ def test_line_is_one_line():
 def test_line_survives_a_data_worker():
     with pytest.raises(UserError) as caught:
         list(DataLoader(Unreadable(), num_workers=1))
-    assert "Traceback" in str(caught.value)
+    assert "Traceback" in caught.value.args[0] and str(caught.value) == caught.value.line
     assert caught.value.line == "a/b.jpg: cannot be read; UserError: or so"

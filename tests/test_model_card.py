@@ -87,10 +87,10 @@ def test_the_base_model_is_named_where_it_is_on_the_hub(origin, words):
 
 def test_trials_say_so():
     drawn, sample = describe_data("drawn"), describe_data(subsampled=True)
-    assert "drawn faces" in find_objection({"data": drawn}) and "sample of" in find_objection({"data": sample})
+    assert "drawn faces" in find_objection({"data": drawn}) and "on a sample" in find_objection({"data": sample})
     assert find_objection({"data": describe_data()}) is None
     assert "> **Not for use: it was trained and tested on drawn faces" in str(render(drawn, license="mit"))
-    assert "> **Not for use: it was trained and tested on a sample of" in str(render(sample))
+    assert "> **Not for use: it is a trial on a sample," in str(render(sample))
     assert "Not for use" not in str(render())
 
 

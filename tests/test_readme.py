@@ -10,6 +10,7 @@ from accelerate.commands.launch import launch_command_parser
 
 from rafdb_vit.arguments import DataArguments, ModelArguments
 from rafdb_vit.cli import parse_arguments
+from rafdb_vit.commands.check import CheckArguments
 from rafdb_vit.commands.push import PushArguments
 from rafdb_vit.training_arguments import NEWEST_CHECKPOINT, ExpressionTrainingArguments
 
@@ -42,7 +43,15 @@ def test_every_training_command_is_parsed(command, monkeypatch, tmp_path):
     words = ["accelerate", "launch", *words[words.index("train.py") :]]
     types = (DataArguments, ModelArguments, ExpressionTrainingArguments)
     (data, _, _), _ = parse_arguments(types, [*words[3:], "--use_cpu"], prog="p", description="d")
-    assert data.demo or data.data_dir == "RAFDB"
+    assert data.demo or data.data_dir in ("RAFDB", "AFFECTNET", "faces.csv") or data.dataset_name == "USER/FACES"
+
+
+def test_the_checking_command_is_parsed():
+    (command,) = [line for line in COMMANDS if line.startswith("rafdb-vit check")]
+    (check,), _ = parse_arguments(
+        (CheckArguments,), shlex.split(command)[2:], prog="p", description="d", takes_config=False
+    )
+    assert (check.data_dir, check.figures) == ("RAFDB", "pictures")
 
 
 @pytest.mark.parametrize("command", [line for line in COMMANDS if "push_to_hub.py" in line])

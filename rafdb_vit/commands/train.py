@@ -2,7 +2,7 @@
 
 import sys
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -65,7 +65,7 @@ def main(argv: Sequence[str] | None = None) -> TrainOutcome:
         with says_how_to_go_on(argv), fails_alone():
             trainer.train(resume_from_checkpoint=checkpoint and str(checkpoint))
             outcome = _finish(trainer, processor, faces, folder)
-        _record(outcome, trainer, faces, data, model, folder)
+        _record(outcome, trainer, faces, model, folder)
     _say_end(outcome, demo=data.demo)
     from_main(lambda: publication and publish_trained(publication, folder.path))
     return outcome
@@ -87,21 +87,16 @@ def _find_checkpoint(
 def _load_faces(data: "DataArguments", folder: "RunFolder", *, resuming: bool) -> "RunData":
     from rafdb_vit.console import DEMO_BANNER, say
     from rafdb_vit.data import load_run_data
-    from rafdb_vit.processes import fails_together, from_main
+    from rafdb_vit.processes import fails_together, from_main, main_process_first
 
-    root = data.data_dir or folder.demo_faces
     if data.demo:
         say(DEMO_BANNER)
     if data.demo and not resuming:
         from_main(folder.draw_demo_faces)
-    with fails_together():
-        return load_run_data(
-            root,
-            validation_fraction=data.validation_fraction,
-            split_seed=data.split_seed,
-            max_samples=data.max_samples,
-            drawn=data.demo,
-        )
+    with main_process_first() if data.dataset_name else fails_together():
+        faces = load_run_data(folder.demo_faces if data.demo else data.data_dir, **data.loading)
+    from_main(faces.check_images)
+    return faces
 
 
 def _plan_publication(faces: "RunData", model: "ModelArguments", args: "ExpressionTrainingArguments") -> "Publication":
@@ -160,7 +155,7 @@ def _describe_identity(
     from rafdb_vit.processes import from_main
 
     described = protocol.describe_model(network, source=model.source, from_scratch=bool(model.from_scratch))
-    settings = {**asdict(data), "data_dir": None, **model.recipe}  # the same faces may lie elsewhere
+    settings = {**data.identity, **model.recipe, "validation_fraction": faces.validation.get("fraction")}
     return from_main(lambda: protocol.describe_identity(args, splits=faces.splits, model=described, settings=settings))
 
 
@@ -183,7 +178,7 @@ def _say_start(
             millions=network.num_parameters() / 1e6,
             image_size=getattr(network.config, "image_size", None),
             folder=str(folder.path),
-            data=faces.name,
+            data=faces.render_form(),
             counts={split: count_classes(dataset) for split, dataset in faces.splits.items()},
         )
     )
@@ -193,7 +188,7 @@ def _say_end(outcome: TrainOutcome, *, demo: bool) -> None:
     from rafdb_vit.console import DEMO_BANNER, render_next, say
 
     say(f"\nTest ({outcome.test.n} faces, scored once)\n\n{outcome.test.render_report()}\n")
-    say(render_next(str(outcome.folder), publishable=not demo))
+    say(render_next(str(outcome.folder), classes=len(outcome.test.per_class), publishable=not demo))
     if demo:
         say(DEMO_BANNER)
 
@@ -220,25 +215,19 @@ def _record(
     outcome: TrainOutcome,
     trainer: "ExpressionTrainer",
     faces: "RunData",
-    data: "DataArguments",
     model: "ModelArguments",
     folder: "RunFolder",
 ) -> None:
     """Writes the figures and `results.json`."""
     from rafdb_vit import protocol
     from rafdb_vit.checkpoint import hash_model
-    from rafdb_vit.data import hash_files
     from rafdb_vit.processes import from_main
 
     args, state = trainer.args, trainer.state
     recipe = {**model.recipe, "augmentation": trainer.transform.describe()}
     content = protocol.build_protocol(
         data=faces.describe(),
-        validation={
-            "fraction": data.validation_fraction,
-            "seed": data.split_seed,
-            "files_sha256": hash_files(faces.splits["validation"]["file"]),
-        },
+        validation=faces.describe_validation(),
         model=protocol.describe_model(trainer.network, source=model.source, from_scratch=bool(model.from_scratch)),
         training={**protocol.describe_training(args, processes=args.world_size), **recipe},
         checkpoint=protocol.describe_checkpoint(args, state),

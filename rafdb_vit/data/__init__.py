@@ -1,6 +1,7 @@
 """RAF-DB as a `datasets.DatasetDict`: indexed from paths, checked as a whole, decoded lazily."""
 
-from rafdb_vit.data.dataset import RunData, count_classes, load_rafdb, load_run_data, name_data
+from rafdb_vit.data.dataset import count_classes
+from rafdb_vit.data.run_data import RunData, load_rafdb, load_run_data
 from rafdb_vit.data.split import draw_samples, hash_files
 
 __all__ = [
@@ -10,5 +11,4 @@ __all__ = [
     "hash_files",
     "load_rafdb",
     "load_run_data",
-    "name_data",
 ]

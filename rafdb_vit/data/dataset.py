@@ -2,129 +2,158 @@
 
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from datasets import ClassLabel, Dataset, DatasetDict, Features, Image, Value
+from datasets import ClassLabel, Dataset, DatasetDict, Features, Image, List, Value
 
-from rafdb_vit.data.layout import Faces, find_faces
-from rafdb_vit.data.split import choose_validation, draw_samples
+from rafdb_vit.data.annotations import BOX, Kind, find_kinds, read_annotations
+from rafdb_vit.data.completeness import check_names, check_splits
+from rafdb_vit.data.crop import check_margin, square_box
+from rafdb_vit.data.distribution import match_distributions, read_distributions
+from rafdb_vit.data.faces import ORDER, FoundFaces
+from rafdb_vit.data.finding import printable, refuse
+from rafdb_vit.data.layout import find_faces
+from rafdb_vit.data.split_name import settle_test
 from rafdb_vit.errors import UserError
-from rafdb_vit.labels import BASIC, LabelSet
-
-
-def load_rafdb(root: str | os.PathLike[str], *, validation_fraction: float = 0.1, split_seed: int = 0) -> DatasetDict:
-    """Loads RAF-DB's basic set, or any folder in its layout, from a local folder.
-
-    The whole folder is checked before anything is returned; images are opened only when they are used.
-
-    Args:
-        root: The folder in RAF-DB's official or Kaggle layout, or one above it.
-        validation_fraction: Share of each class of train, in (0, 1), that becomes `validation`.
-        split_seed: Seed of that choice.
-
-    Returns:
-        `train`, `validation` and `test`, each with the columns `image` (`Image(mode="RGB")`, decoded when accessed),
-        `label` (`ClassLabel`, ids from 0 in the order of RAF-DB's codes) and `file` (the file's stem, unique).
-
-    Raises:
-        UserError: The folder is not in a known layout, or a file or row in it is not as it should be.
-    """
-    faces = find_faces(Path(os.path.abspath(root)), BASIC)
-    _check_splits(Path(root), faces, BASIC)
-    train = faces["train"]
-    held_out = set(choose_validation(train.labels, train.files, fraction=validation_fraction, seed=split_seed))
-    kept = [i for i in range(len(train.files)) if i not in held_out]
-    return DatasetDict(
-        train=_build_dataset(_take(train, kept), BASIC),
-        validation=_build_dataset(_take(train, sorted(held_out)), BASIC),
-        test=_build_dataset(faces["test"], BASIC),
-    )
+from rafdb_vit.labels import LABEL_SETS, LabelSet
 
 
 @dataclass(frozen=True)
-class RunData:
-    """The data of one run.
+class FoundSplits:
+    """A data set as it was found, as datasets.
 
     Attributes:
-        name: `RAF-DB basic`, `folder in RAF-DB layout` or `drawn`.
-        found: Faces per class of `train` and `test` as found, before validation was carved and samples drawn.
-        splits: `train`, `validation` and `test` as they are used.
+        layout: The form that it has, in a few words.
+        labels: Its classes.
+        splits: `train`, `test`, and `validation` where the data has one of its own.
+        sources: What each split is called in the data.
+        images: Which images these are, in a few words.
+        targets: What training learns, in a few words.
     """
 
-    name: str
-    found: dict[str, dict[str, int]]
+    layout: str
+    labels: LabelSet
     splits: DatasetDict
-
-    def describe(self) -> dict[str, Any]:
-        """Returns the part `data` of a run's protocol."""
-        used = {split: count_classes(dataset) for split, dataset in self.splits.items()}
-        totals = [sum(sum(counts.values()) for counts in kind.values()) for kind in (used, self.found)]
-        return {"name": self.name, "found": self.found, "used": used, "subsampled": totals[0] < totals[1]}
+    sources: dict[str, str] = field(default_factory=dict)
+    images: str = "as found"
+    targets: str = "single labels"
 
 
-def load_run_data(
-    root: str | os.PathLike[str],
-    *,
-    validation_fraction: float,
-    split_seed: int,
-    max_samples: Mapping[str, int | None],
-    drawn: bool = False,
-) -> RunData:
-    """Loads what a run trains, validates and tests on, and names it by what was found.
-
-    Args:
-        root: See `load_rafdb`, as for the next two.
-        validation_fraction: Share of each class of train for validation.
-        split_seed: Seed of that choice, and of the draws of `max_samples`.
-        max_samples: Size of a stratified sample by split name; None keeps all.
-        drawn: The folder holds drawn faces.
+def choose_label_set(subset: str) -> LabelSet:
+    """Returns one of RAF-DB's label sets by the name of its subset.
 
     Raises:
-        UserError: See `load_rafdb`; or a sample of less than one face was asked for.
+        UserError: There is none of that name.
     """
-    splits = load_rafdb(root, validation_fraction=validation_fraction, split_seed=split_seed)
-    counts = {split: count_classes(dataset) for split, dataset in splits.items()}
-    train = {name: count + counts["validation"][name] for name, count in counts["train"].items()}
-    for split, count in max_samples.items():
-        flag = f"--max_{split}_samples"
-        splits[split] = draw_samples(splits[split], count, seed=split_seed, flag=flag)
-    name = "drawn" if drawn else name_data(train, counts["test"])
-    return RunData(name, {"train": train, "test": counts["test"]}, splits)
+    if subset not in LABEL_SETS:
+        raise UserError(f"--subset {subset}: expected one of {', '.join(LABEL_SETS)}")
+    return LABEL_SETS[subset]
 
 
-def _check_splits(root: Path, faces: dict[str, Faces], labels: LabelSet) -> None:
-    for split, found in faces.items():
-        if not found.files:
-            raise UserError(f"{root}: the {split} split is empty; expected faces of every class in it")
-    counts = np.bincount(faces["train"].labels, minlength=len(labels.names))
-    missing = [f"{labels.code_of_id(i)} ({name})" for i, name in enumerate(labels.names) if counts[i] == 0]
-    if missing:
-        raise UserError(f"{root}: no face of class {', '.join(missing)} in train; expected faces of every class")
-    seen: dict[str, str] = {}
-    for found in faces.values():
-        for file, image in zip(found.files, found.images, strict=True):
-            if file in seen:
-                raise UserError(f"{image}: {seen[file]} has the same name; expected each name once in the data")
-            seen[file] = image
+def find_splits(
+    root: str | os.PathLike[str],
+    *,
+    subset: str = "basic",
+    aligned: bool = True,
+    box_margin: float = 0.0,
+    annotations: bool = True,
+    image_column: str | None = None,
+    label_column: str | None = None,
+) -> FoundSplits:
+    """Finds the splits of a data folder.
+
+    Columns beside `image`, `label` and `file`, where the release has them: `gender`, `race`, `age` (`ClassLabel`),
+    `landmarks` [5, 2], `automatic_landmarks` [37, 2] and `box` (xmin, ymin, xmax, ymax), in pixels of the original
+    photograph. With `aligned=False`, `crop` (left, top, side): what transforms cut out of `image`.
+
+    Args:
+        root: The folder, or one above it; or a CSV file of image paths and labels.
+        subset: RAF-DB's subset: `basic` or `compound`.
+        aligned: Take the release's aligned images; else its original photographs.
+        box_margin: With `aligned=False`: context on each side, as a share of the box's longer side.
+        annotations: Read the release's annotations, where they are there.
+        image_column: Name of a CSV file's column of image paths; by default one of the usual names.
+        label_column: Likewise of labels.
+
+    Raises:
+        UserError: The folder is in no known form, or a file or row in it is not as it should be.
+    """
+    labels = choose_label_set(subset)
+    check_margin(box_margin)
+    if box_margin and aligned:
+        raise UserError(f"--box_margin {box_margin}: goes with --aligned False; aligned images are cut already")
+    root = Path(os.path.abspath(root))
+    found = find_faces(root, labels, aligned=aligned, columns=(image_column, label_column))
+    found = replace(found, splits=settle_test(found.splits), sources=settle_test(found.sources))
+    found = replace(found, splits={split: found.splits[split] for split in ORDER if split in found.splits})
+    check_splits(printable(root), found.splits, refuse)
+    check_names(found.splits, refuse)
+    kinds = _choose_kinds(found, annotations=annotations, boxes=not aligned)
+    splits = _build_splits(root, found, kinds, margin=None if aligned else box_margin)
+    images = "aligned" if found.is_release else "as found"
+    if not aligned:
+        images = f"original, cut to a square around the face's box with margin {box_margin:g}"
+    return FoundSplits(found.layout, found.labels, splits, found.sources, images)
 
 
-def _take(faces: Faces, positions: list[int]) -> Faces:
-    return Faces(
-        images=[faces.images[i] for i in positions],
-        labels=[faces.labels[i] for i in positions],
-        files=[faces.files[i] for i in positions],
-    )
+def _choose_kinds(found: FoundFaces, *, annotations: bool, boxes: bool) -> list[Kind]:
+    """Returns the kinds of annotation to read: those that are there, or boxes alone."""
+    there = find_kinds(found.folder) if found.is_release else []
+    if boxes and BOX not in there:
+        folder = printable(found.folder / "Annotation" / BOX.folder)
+        raise UserError(
+            f"{folder}: no such folder; --aligned False needs the boxes that RAF-DB has since its version 1.1"
+        )
+    return [kind for kind in there if annotations or (boxes and kind is BOX)]
 
 
-def _build_dataset(faces: Faces, labels: LabelSet) -> Dataset:
-    features = Features(
-        {"image": Value("string"), "label": ClassLabel(names=list(labels.names)), "file": Value("string")}
-    )
-    columns = {"image": faces.images, "label": faces.labels, "file": faces.files}
-    return Dataset.from_dict(columns, features=features).cast_column("image", Image(mode="RGB"))
+def _build_splits(root: Path, found: FoundFaces, kinds: list[Kind], *, margin: float | None) -> DatasetDict:
+    """Returns the datasets, with the columns of `kinds`, and `crop` where there is a margin."""
+    columns: dict[str, list[Any]] = {}
+    features = {"image": Value("string"), "label": ClassLabel(names=list(found.labels.names)), "file": Value("string")}
+    files = [file for faces in found.splits.values() for file in faces.files]
+    for kind in kinds:
+        columns |= read_annotations(root, found.folder, kind, files, refuse)
+        features |= dict(kind.columns)
+    if margin is not None:
+        columns["crop"] = [square_box(box, margin=margin) for box in columns["box"]]
+        features["crop"] = List(Value("int32"), length=3)
+    splits, start = DatasetDict(), 0
+    for split, faces in found.splits.items():
+        own = {"image": faces.images, "label": faces.labels, "file": faces.files}
+        own |= {name: values[start : start + len(faces.files)] for name, values in columns.items()}
+        splits[split] = Dataset.from_dict(own, features=Features(features)).cast_column("image", Image(mode="RGB"))
+        start += len(faces.files)
+    return splits
+
+
+def add_distributions(found: FoundSplits, path: str | os.PathLike[str]) -> FoundSplits:
+    """Adds the column `distribution`, the vector of each face, to every split.
+
+    Args:
+        found: The data.
+        path: The file of distribution vectors.
+
+    Raises:
+        UserError: The file does not fit the data; see `rafdb_vit.data.distribution`.
+    """
+    path, splits = Path(path), DatasetDict()
+    vectors = read_distributions(path, found.labels)
+    files = [file for dataset in found.splits.values() for file in dataset["file"]]
+    ids = [label for dataset in found.splits.values() for label in dataset["label"]]
+    matched = match_distributions(path, vectors, files, ids, found.labels)
+    feature, start = List(Value("float32"), length=len(found.labels.names)), 0
+    for split, dataset in found.splits.items():
+        if dataset._indices is not None:
+            # A choice of rows would be written out, into the folder that the data came from.
+            dataset = dataset.flatten_indices(keep_in_memory=True)
+        splits[split] = dataset.add_column("distribution", matched[start : start + len(dataset)], feature=feature)
+        start += len(dataset)
+    targets = "distribution vectors; scored on single labels"
+    return replace(found, splits=splits, targets=targets)
 
 
 def count_classes(dataset: Dataset) -> dict[str, int]:
@@ -134,20 +163,17 @@ def count_classes(dataset: Dataset) -> dict[str, int]:
     return dict(zip(names, counts.tolist(), strict=True))
 
 
-def name_data(train_counts: Mapping[str, int], test_counts: Mapping[str, int], labels: LabelSet = BASIC) -> str:
-    """Names a data set by what it holds: only the published counts make it RAF-DB.
+def is_rafdb(labels: LabelSet, counts: Mapping[str, Mapping[str, int]]) -> bool:
+    """Tells whether counts are those that the release states: of every class, or in all where it states no more.
 
     Args:
-        train_counts: Faces per class of train as found, validation included.
-        test_counts: Faces per class of test as found.
-        labels: The label set whose published table is compared.
-
-    Returns:
-        `RAF-DB basic` if every count equals the published one, else `folder in RAF-DB layout`.
+        labels: The classes.
+        counts: Faces by class name, by split, as found.
     """
+    if set(counts) != {"train", "test"} or labels.subset not in LABEL_SETS:
+        return False
+    totals = {split: sum(of.values()) for split, of in counts.items()}
     published = {
-        split: dict(zip(labels.names, counts, strict=True)) for split, counts in labels.published_counts.items()
+        split: dict(zip(labels.names, numbers, strict=True)) for split, numbers in labels.published_counts.items()
     }
-    if dict(train_counts) == published["train"] and dict(test_counts) == published["test"]:
-        return f"RAF-DB {labels.subset}"
-    return "folder in RAF-DB layout"
+    return totals == labels.published_totals and all(dict(counts[split]) == of for split, of in published.items())

@@ -1,11 +1,17 @@
-"""Reads RAF-DB's label files: one image and one code a row, every row checked."""
+"""Reads label files: rows of an image and its label, every row checked."""
 
 import csv
+import io
+import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath, PureWindowsPath
 
+from rafdb_vit.data.finding import Finding, Report, printable, refuse
 from rafdb_vit.errors import UserError
 from rafdb_vit.labels import LabelSet
+
+_LARGEST = 256 * 2**20
 
 
 @dataclass(frozen=True)
@@ -17,85 +23,128 @@ class Row:
     code: int
 
 
-def _read_text(path: Path) -> str:
+def read_text(path: Path, *, what: str = "RAF-DB's label file") -> str:
+    """Returns the text of a small file, whatever its line ends, without a byte order mark.
+
+    Args:
+        path: The file.
+        what: What was expected in it, for errors.
+
+    Raises:
+        UserError: It cannot be read, is no text, or far too large.
+    """
+    where = printable(path)
     try:
+        if path.stat().st_size > _LARGEST:
+            raise UserError(f"{where}: {path.stat().st_size:,} bytes; expected {what}, which is far smaller")
         text = path.read_bytes().decode("utf-8-sig")
     except UnicodeDecodeError as error:
-        raise UserError(
-            f"{path}: not a text file (byte {error.start} is not UTF-8); expected RAF-DB's label file"
-        ) from error
+        raise UserError(f"{where}: not a text file (byte {error.start} is not UTF-8); expected {what}") from error
     except OSError as error:
-        raise UserError(f"{path}: cannot be read ({error.strerror}); check the file's permissions") from error
+        raise UserError(f"{where}: cannot be read ({error.strerror}); check the file's permissions") from error
     if "\0" in text:
-        raise UserError(f"{path}: not a text file (it holds NUL bytes); expected RAF-DB's label file")
-    return text
+        raise UserError(f"{where}: not a text file (it holds NUL bytes); expected {what}")
+    return re.sub("\r\n?", "\n", text)
 
 
-def _check_name(where: str, name: str) -> None:
-    """Refuses a name that is more than a file's name: it could lead out of the data folder."""
+def _is_plain_name(name: str) -> bool:
+    """Tells whether a name is no more than a file's name; else it could lead out of the data folder."""
     parts = {*PurePosixPath(name).parts, *PureWindowsPath(name).parts}
-    if not name or name in (".", "..") or parts != {name}:
-        raise UserError(f"{where}: expected the plain name of an image file, found {name!r}; a path is not accepted")
+    return parts == {name} and name != ".." and not {"/", "\\"} & set(name) and name.isprintable()
 
 
-def _check_rows(path: Path, rows: list[tuple[int, str, str]], labels: LabelSet) -> list[Row]:
-    """Turns (row number, image, code) texts into rows; refuses bad names, bad codes and images listed twice."""
+def _check_row(where: str, image: str, code_text: str, labels: LabelSet) -> Finding | None:
+    if not _is_plain_name(image):
+        words = f"{where}: expected the plain name of an image file, found {image!r}; a path is not accepted"
+        return Finding("bad row", words)
+    if not re.fullmatch(r"0{0,9}[0-9]{1,9}", code_text, re.ASCII) or int(code_text) not in labels.codes:
+        expected = f"a code from 1 to {len(labels.names)} ({labels.names[0]} to {labels.names[-1]})"
+        hint = "; --subset compound takes 1 to 11" if code_text in ("8", "9", "10", "11") else ""
+        words = f"{where}: expected {expected} for {image}, found {code_text[:80]!r}{hint}"
+        return Finding("bad row", words, names=(image,))
+    return None
+
+
+def check_rows(path: Path, rows: Sequence[tuple[int, str, str]], labels: LabelSet, report: Report) -> list[Row]:
+    """Turns (row number, image, code) texts into rows; bad names, bad codes and images listed twice are reported."""
     checked: dict[str, Row] = {}
-    expected = f"a code from 1 to {len(labels.names)} ({labels.names[0]} to {labels.names[-1]})"
     for number, image, code_text in rows:
-        where = f"{path}, row {number}"
-        _check_name(where, image)
-        if not (code_text.isascii() and code_text.isdigit()) or int(code_text) not in labels.codes:
-            raise UserError(f"{where}: expected {expected} for {image}, found {code_text!r}")
-        first = checked.get(image)
-        if first is not None:
-            fault = (
-                "is listed twice" if first.code == int(code_text) else f"has two labels, {first.code} and {code_text}"
-            )
-            raise UserError(f"{where}: {image} {fault} (first in row {first.number}); expected one row for an image")
-        checked[image] = Row(number, image, int(code_text))
+        where = f"{printable(path)}, row {number}"
+        if finding := _check_row(where, image, code_text, labels):
+            report(finding)
+            continue
+        code, first = int(code_text), checked.setdefault(image, Row(number, image, int(code_text)))
+        if first.number != number and first.code == code:
+            words = f"{where}: {image} is listed twice (first in row {first.number}); expected one row for an image"
+            report(Finding("image listed twice", words))
+        elif first.number != number:
+            words = f"{where}: {image} has two labels, {first.code} and {code} (first in row {first.number})"
+            report(Finding("image with two labels", f"{words}; expected one row for an image"))
     return list(checked.values())
 
 
-def read_list_file(path: Path, labels: LabelSet) -> list[Row]:
+def read_list_file(path: Path, labels: LabelSet, report: Report = refuse) -> list[Row]:
     """Reads a label file of the official release: rows like `train_00001.jpg 5`.
 
+    Args:
+        path: The file.
+        labels: The classes whose codes it uses.
+        report: Is told of each bad row, which is then left out.
+
     Raises:
-        UserError: The file is not text, or a row is not an image name and a code of `labels`.
+        UserError: The file is not text; or what `report` raises.
     """
     rows = []
-    for number, line in enumerate(_read_text(path).splitlines(), start=1):
+    for number, line in enumerate(read_text(path).split("\n"), start=1):
         fields = line.split()
         if not fields:
             continue
         if len(fields) != 2:
-            raise UserError(f"{path}, row {number}: expected a row like 'train_00001.jpg 5', found {line[:80]!r}")
-        rows.append((number, fields[0], fields[1]))
-    return _check_rows(path, rows, labels)
+            words = f"{printable(path)}, row {number}: expected a row like 'train_00001.jpg 5', found {line[:80]!r}"
+            report(Finding("bad row", words, names=(fields[0],)))
+        else:
+            rows.append((number, fields[0], fields[1]))
+    return check_rows(path, rows, labels, report)
 
 
-def read_csv_file(path: Path, labels: LabelSet) -> list[Row]:
+def read_csv_rows(path: Path, *, what: str = "RAF-DB's label file") -> list[tuple[int, list[str]]]:
+    """Reads a CSV file: line number and stripped fields of every row that is not empty.
+
+    Raises:
+        UserError: The file is not text, or no CSV file.
+    """
+    reader = csv.reader(io.StringIO(read_text(path, what=what), newline=""))
+    rows = []
+    try:
+        for line in reader:
+            fields = [field.strip() for field in line]
+            if any(fields):
+                rows.append((reader.line_num, fields))
+    except csv.Error as error:
+        raise UserError(f"{printable(path)}, row {reader.line_num}: not a row of a CSV file ({error})") from error
+    return rows
+
+
+def read_csv_file(path: Path, labels: LabelSet, report: Report = refuse) -> list[Row]:
     """Reads a label file of the Kaggle layout: a header row, then image name and code, by position.
 
     Copies differ in what their header says, and some have none: a first row whose second column is a number is data.
 
+    Args:
+        path: The file.
+        labels: The classes whose codes it uses.
+        report: Is told of each bad row, which is then left out.
+
     Raises:
-        UserError: The file is not text, or a row is not an image name and a code of `labels`.
+        UserError: The file is not text, or no CSV file; or what `report` raises.
     """
     rows = []
-    reader = csv.reader(_read_text(path).splitlines())
-    try:
-        for line in reader:
-            fields = [field.strip() for field in line]
-            is_header = reader.line_num == 1 and len(fields) == 2 and not fields[1].lstrip("-").isdigit()
-            if is_header or not any(fields):
-                continue
-            if len(fields) != 2:
-                raise UserError(
-                    f"{path}, row {reader.line_num}: expected two columns like 'train_00001_aligned.jpg,5', "
-                    f"found {','.join(line)[:80]!r}"
-                )
-            rows.append((reader.line_num, fields[0], fields[1]))
-    except csv.Error as error:
-        raise UserError(f"{path}, row {reader.line_num}: not a row of a CSV file ({error})") from error
-    return _check_rows(path, rows, labels)
+    for position, (number, fields) in enumerate(read_csv_rows(path)):
+        if position == 0 and len(fields) == 2 and not fields[1].lstrip("-").isdigit():
+            continue
+        if len(fields) != 2:
+            words = f"expected two columns like 'train_00001_aligned.jpg,5', found {','.join(fields)[:80]!r}"
+            report(Finding("bad row", f"{printable(path)}, row {number}: {words}", names=(fields[0],)))
+        else:
+            rows.append((number, fields[0], fields[1]))
+    return check_rows(path, rows, labels, report)

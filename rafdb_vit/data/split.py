@@ -1,12 +1,15 @@
 """Divides faces into train and validation, and draws smaller samples of a split; both seeded and stratified."""
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
-from datasets import Dataset
+from datasets import Dataset, DatasetDict
 
 from rafdb_vit.errors import UserError
+
+DEFAULT_FRACTION = 0.1
+"""Share of each class of train that becomes validation, where nothing else is said."""
 
 
 def choose_validation(labels: Sequence[int], files: Sequence[str], *, fraction: float, seed: int) -> list[int]:
@@ -25,7 +28,7 @@ def choose_validation(labels: Sequence[int], files: Sequence[str], *, fraction: 
         Sorted positions of the chosen faces.
 
     Raises:
-        UserError: `fraction` is not between 0 and 1.
+        UserError: `fraction` is not between 0 and 1, or no class has two faces.
     """
     if not 0 < fraction < 1:
         raise UserError(f"--validation_fraction {fraction}: expected a share of train between 0 and 1, such as 0.1")
@@ -35,7 +38,25 @@ def choose_validation(labels: Sequence[int], files: Sequence[str], *, fraction: 
         count = min(max(1, round(fraction * len(positions))), len(positions) - 1)
         order = np.random.default_rng([seed, label]).permutation(len(positions))
         chosen += [positions[i] for i in order[:count]]
+    if not chosen:
+        raise UserError(
+            "--validation_fraction: train has one face of each class, none to set aside; expected two or more"
+        )
     return sorted(chosen)
+
+
+def carve_validation(found: Mapping[str, Dataset], *, fraction: float, seed: int) -> DatasetDict:
+    """Divides train into train and validation; see `choose_validation`.
+
+    Args:
+        found: `train` and `test`.
+        fraction: Share of every class of train to set aside, in (0, 1).
+        seed: Seed of the draw.
+    """
+    train = found["train"]
+    chosen = choose_validation(list(train["label"]), list(train["file"]), fraction=fraction, seed=seed)
+    kept = sorted(set(range(len(train))) - set(chosen))
+    return DatasetDict(train=train.select(kept), validation=train.select(chosen), test=found["test"])
 
 
 def _share_out(counts: np.ndarray, total: int) -> np.ndarray:

@@ -1,7 +1,8 @@
 import datasets
 import pytest
 
-from rafdb_vit.data import count_classes, load_rafdb, load_run_data, name_data
+from rafdb_vit.data import count_classes, load_rafdb, load_run_data
+from rafdb_vit.data.dataset import is_rafdb
 from rafdb_vit.labels import BASIC
 
 
@@ -31,9 +32,11 @@ def test_counts_include_absent_classes(faces_dir):
 
 def test_only_the_published_counts_make_it_rafdb():
     train, test = (dict(zip(BASIC.names, BASIC.published_counts[split], strict=True)) for split in ("train", "test"))
-    assert name_data(train, test) == "RAF-DB basic"
-    assert name_data({**train, "Fear": 280}, test) == "folder in RAF-DB layout"
-    assert name_data(train, {**test, "Fear": 75}) == "folder in RAF-DB layout"
+    assert is_rafdb(BASIC, {"train": train, "test": test})
+    assert not is_rafdb(BASIC, {"train": {**train, "Fear": 280}, "test": test})
+    assert not is_rafdb(BASIC, {"train": train, "test": {**test, "Fear": 75}})
+    assert not is_rafdb(BASIC, {"train": {**train, "Fear": 280}, "test": {**test, "Fear": 75}})
+    assert not is_rafdb(BASIC, {"train": train, "test": test, "validation": test})
 
 
 @pytest.mark.parametrize("drawn", [False, True])

@@ -1,0 +1,171 @@
+"""Reads the release's annotations: gender, race, age, landmarks and the face's box, a file a face and kind.
+
+Formats and codes are those of the release's readme. Coordinates are in pixels of the original photograph.
+"""
+
+import os
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from datasets import ClassLabel, Features, List, Value
+
+from rafdb_vit.data.finding import Finding, Notes, Report, printable
+from rafdb_vit.data.folder import list_files
+from rafdb_vit.data.label_file import read_text
+from rafdb_vit.errors import UserError
+
+GENDERS = ("male", "female", "unsure")
+RACES = ("Caucasian", "African-American", "Asian")
+AGES = ("0-3", "4-19", "20-39", "40-69", "70+")
+FIVE_LANDMARKS = ("left eye", "right eye", "nose tip", "left mouth corner", "right mouth corner")
+AUTOMATIC_LANDMARKS = 37
+_LARGEST = 1e6
+"""Pixels; no photograph is larger, and NaN compares false."""
+_POINTS = List(List(Value("float32"), length=2))
+
+
+class _Malformed(ValueError):
+    """What is wrong with an annotation file's content."""
+
+
+def _parse_numbers(line: str, count: int, where: str) -> list[float]:
+    try:
+        numbers = [float(word) for word in line.split()]
+    except ValueError:
+        numbers = []
+    if len(numbers) != count or not all(abs(number) <= _LARGEST for number in numbers):
+        raise _Malformed(f"expected {count} numbers in {where}, found {line[:60]!r}")
+    return numbers
+
+
+def _parse_code(line: str, names: Sequence[str], where: str) -> int:
+    word = line.strip()
+    if word not in map(str, range(len(names))):
+        raise _Malformed(f"expected a code from 0 to {len(names) - 1} in {where}, found {word[:60]!r}")
+    return int(word)
+
+
+def _split_lines(text: str, count: int) -> list[str]:
+    lines = [line for line in text.split("\n") if line.strip()]
+    if len(lines) != count:
+        raise _Malformed(f"expected {count} lines, found {len(lines)}")
+    return lines
+
+
+def parse_manual(text: str) -> dict[str, Any]:
+    """Parses a `_manu_attri.txt`: five landmarks, gender, race and age, a line each.
+
+    Raises:
+        ValueError: It has another form; the message says where.
+    """
+    lines = _split_lines(text, 8)
+    return {
+        "landmarks": [_parse_numbers(line, 2, f"line {i}") for i, line in enumerate(lines[:5], start=1)],
+        "gender": _parse_code(lines[5], GENDERS, "line 6 (gender)"),
+        "race": _parse_code(lines[6], RACES, "line 7 (race)"),
+        "age": _parse_code(lines[7], AGES, "line 8 (age)"),
+    }
+
+
+def parse_automatic(text: str) -> dict[str, Any]:
+    """Parses an `_auto_attri.txt`: 37 landmarks, a line each.
+
+    Raises:
+        ValueError: It has another form; the message says where.
+    """
+    lines = _split_lines(text, AUTOMATIC_LANDMARKS)
+    points = [_parse_numbers(line, 2, f"line {i}") for i, line in enumerate(lines, start=1)]
+    return {"automatic_landmarks": points}
+
+
+def parse_box(text: str) -> dict[str, Any]:
+    """Parses a `_boundingbox.txt`: xmin, ymin, xmax and ymax in one line.
+
+    Raises:
+        ValueError: It has another form, or the box has no area; the message says where.
+    """
+    (line,) = _split_lines(text, 1)
+    box = _parse_numbers(line, 4, "line 1")
+    if not (box[0] < box[2] and box[1] < box[3]):
+        raise _Malformed(f"expected xmin < xmax and ymin < ymax, found {line.strip()[:60]!r}")
+    return {"box": box}
+
+
+@dataclass(frozen=True)
+class Kind:
+    """One kind of annotation: its folder in `Annotation`, the end of its files' names, its parser and columns."""
+
+    folder: str
+    suffix: str
+    parse: Callable[[str], dict[str, Any]]
+    columns: Features
+
+
+KINDS = (
+    Kind(
+        "manual",
+        "_manu_attri.txt",
+        parse_manual,
+        Features(
+            gender=ClassLabel(names=list(GENDERS)),
+            race=ClassLabel(names=list(RACES)),
+            age=ClassLabel(names=list(AGES)),
+            landmarks=_POINTS,
+        ),
+    ),
+    Kind("auto", "_auto_attri.txt", parse_automatic, Features(automatic_landmarks=_POINTS)),
+    Kind("boundingbox", "_boundingbox.txt", parse_box, Features(box=List(Value("float32"), length=4))),
+)
+BOX = KINDS[2]
+
+
+def find_kinds(release: Path) -> list[Kind]:
+    """Returns the kinds of annotation that a copy of the release has."""
+    return [kind for kind in KINDS if (release / "Annotation" / kind.folder).is_dir()]
+
+
+def read_annotations(
+    root: Path, release: Path, kind: Kind, files: Sequence[str], report: Report
+) -> dict[str, list[Any]]:
+    """Reads one kind of annotation of every face.
+
+    Args:
+        root: Nothing outside it is read.
+        release: The folder that holds `Annotation`.
+        kind: One of `KINDS`.
+        files: Names of the faces, such as `train_00001`.
+        report: Is told of every file that is missing or malformed; its values are then None.
+
+    Returns:
+        The columns, in the order of `files`.
+    """
+    folder = release / "Annotation" / kind.folder
+    notes = Notes(report)
+    found = list_files(root, folder, (kind.suffix,), notes)
+    columns: dict[str, list[Any]] = {name: [] for name in kind.columns}
+    for file in files:
+        name = file + kind.suffix
+        values: dict[str, Any] = {}
+        path = os.path.join(folder, name)  # noqa: PTH118 (Path is slow for 46,000 files)
+        if name not in found and path not in notes.files:
+            words = f"{printable(path)}: no such file; expected one for every face"
+            report(Finding("annotation missing", words, (path,)))
+        elif name in found:
+            values = _read(found[name], kind, report)
+        for column, items in columns.items():
+            items.append(values.get(column))
+    return columns
+
+
+def _read(path: str, kind: Kind, report: Report) -> dict[str, Any]:
+    try:
+        return kind.parse(read_text(Path(path), what="an annotation of RAF-DB"))
+    except UserError as error:
+        report(Finding("annotation malformed", str(error), (path,)))
+    except _Malformed as error:
+        report(
+            Finding("annotation malformed", f"{printable(path)}: {error}; put the release's file in its place", (path,))
+        )
+    return {}

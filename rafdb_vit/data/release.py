@@ -1,0 +1,104 @@
+"""Reads the official release: one label file, aligned or original images in one folder each.
+
+The release's baseline classifier outputs are not read.
+"""
+
+import os
+from pathlib import Path
+
+from rafdb_vit.data.faces import RELEASE, SPLITS, Faces, FoundFaces
+from rafdb_vit.data.finding import Finding, Notes, Report, printable
+from rafdb_vit.data.folder import IMAGE_SUFFIXES, check_inside, list_files
+from rafdb_vit.data.label_file import Row, read_list_file
+from rafdb_vit.errors import UserError
+from rafdb_vit.labels import LabelSet
+
+LIST_FILES = ("list_patition_label.txt", "list_partition_label.txt")
+
+
+def is_release(folder: Path) -> bool:
+    """Tells whether a folder is `basic` or `compound` of the release."""
+    return os.path.isdir(folder / "EmoLabel")
+
+
+def find_label_file(root: Path, folders: list[Path], names: tuple[str, ...]) -> Path:
+    """Returns the one label file that goes by one of several names.
+
+    Raises:
+        UserError: There is none, or more than one, or it leads out of `root`.
+    """
+    found = [path for folder in folders for name in names if (path := folder / name).is_file()]
+    if not found:
+        raise UserError(f"{printable(folders[0])}: no label file here; expected {' or '.join(names)}")
+    if len(found) > 1:
+        raise UserError(f"{printable(found[0])}: {found[1]} is a label file too; keep the one that is right")
+    check_inside(root, found[0])
+    return found[0]
+
+
+def read_release(root: Path, folder: Path, labels: LabelSet, *, aligned: bool, report: Report) -> FoundFaces:
+    """Reads one subset of the release.
+
+    Args:
+        root: What was asked for; nothing outside it is read.
+        folder: The folder that holds `EmoLabel` and `Image`.
+        labels: The classes of the subset.
+        aligned: Take the aligned images; else the original photographs.
+        report: Is told of every fault.
+
+    Raises:
+        UserError: Label file or images are not there; or what `report` raises.
+    """
+    if folder.name in ("basic", "compound") and folder.name != labels.subset:
+        raise UserError(
+            f"{printable(folder)}: expected RAF-DB's {labels.subset} set, found a folder named {folder.name}; use "
+            f"--subset {folder.name}, or give the folder that holds {labels.subset}"
+        )
+    check_inside(root, folder)
+    label_file = find_label_file(root, [folder / "EmoLabel"], LIST_FILES)
+    image_folder = folder / "Image" / ("aligned" if aligned else "original")
+    if not image_folder.is_dir():
+        kind = "aligned images" if aligned else "original photographs"
+        raise UserError(f"{printable(image_folder)}: no such folder; expected the {kind} of the release in it")
+    notes, faces = Notes(report), {split: Faces() for split in SPLITS}
+    images = list_files(root, image_folder, IMAGE_SUFFIXES, notes)
+    for row in read_list_file(label_file, labels, notes):
+        _add_row(faces, row, images, image_folder, label_file, labels, aligned=aligned, notes=notes)
+    for name in notes.names:
+        images.pop(_name_image(name, aligned=aligned), None)
+    for path in sorted(images.values()):
+        words = f"{printable(path)}: no row in {printable(label_file)} names this image; expected one for every image"
+        report(Finding("image without label", words, (path,)))
+    return FoundFaces(RELEASE, folder, labels, faces)
+
+
+def _name_image(name: str, *, aligned: bool) -> str:
+    """Returns the name of the image that a row's name stands for."""
+    stem, _, suffix = name.rpartition(".")
+    return f"{stem}_aligned.{suffix}" if aligned else name
+
+
+def _add_row(
+    faces: dict[str, Faces],
+    row: Row,
+    images: dict[str, str],
+    image_folder: Path,
+    label_file: Path,
+    labels: LabelSet,
+    *,
+    aligned: bool,
+    notes: Notes,
+) -> None:
+    """Adds the face of a row, and takes its image out of those that are left."""
+    where = f"{printable(label_file)}, row {row.number}"
+    split = row.image.split("_", 1)[0]
+    name = _name_image(row.image, aligned=aligned)
+    path = str(image_folder / name)
+    if split not in SPLITS:
+        words = f"{where}: expected a name that begins with train_ or test_, found {row.image!r}"
+        notes(Finding("bad row", words, names=(row.image,)))
+    elif name not in images and path not in notes.files:
+        words = f"{where}: no image {printable(path)}; expected one for every row"
+        notes(Finding("label without image", words, (path,)))
+    elif name in images:
+        faces[split].add(images.pop(name), labels.id_of_code(row.code), row.image)
