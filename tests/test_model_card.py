@@ -135,3 +135,30 @@ def test_a_card_tells_whether_it_was_edited():
     )
     assert was_edited(card.replace("## Use", "## My use")) and was_edited(card + "More words.") and was_edited("# Mine")
     assert was_edited("---\nlicense: mit\n---\n# Mine\n")
+
+
+def test_photographs_are_not_called_aligned():
+    data = describe_data()
+    assert "cut out and aligned as the training faces were" in str(render(data))
+    data["images"] = "original, cut to a square around the face's box with margin 0.2"
+    text = str(render(data))
+    assert "cut out as the training faces were" in text and "**Images**: original, cut to a square" in text
+
+
+def test_a_run_of_an_earlier_version_has_a_card_too():
+    data = describe_data()
+    for name in ("sources", "images", "targets"):
+        del data[name]
+    assert "**Images**: as found. **Trained on** single labels." in str(render(data))
+
+
+def test_a_split_of_the_datas_own_is_named():
+    data = describe_data("user/affectnet")
+    data["sources"] = {"train": "train", "validation": "valid", "test": "val"}
+    protocol = describe_run(data, {})
+    protocol["validation"] = {"carved_from": None, "files_sha256": "0" * 64}
+    license = choose_license(data["name"], "mit")
+    results = {"validation": random_result(0), "test": random_result(1)}
+    text = str(render_card(**results, protocol=protocol, repo_id="ada/faces", license=license))
+    assert "- **Validation**: the data's own split, `valid`. Early stopping" in text
+    assert "- **Test**: the data's split `val`, scored once" in text and "on the data set user/affectnet" in text

@@ -9,6 +9,8 @@ from rafdb_vit.errors import UserError
 
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".jfif", ".png", ".bmp", ".webp", ".gif", ".tif", ".tiff", ".ppm", ".pgm")
 
+OTHER_SUFFIXES = (".avif", ".heic", ".heif", ".jp2", ".jxl", ".svg", ".tga", ".pcx", ".eps", ".psd", ".raw")
+"""Images of formats that are not read."""
 LINK_OUT = "link out of the folder"
 
 
@@ -88,10 +90,15 @@ def _find_fault(root: Path, entry: os.DirEntry[str]) -> tuple[str, str] | None:
     return None
 
 
-def walk_images(folder: Path) -> Iterator[str]:
-    """Yields the path of every image file below a folder, without following links to folders; hidden ones left out."""
+def walk_images(folder: Path, suffixes: tuple[str, ...] = IMAGE_SUFFIXES) -> Iterator[str]:
+    """Yields the path of every file below a folder that ends as images do; hidden ones left out.
+
+    Args:
+        folder: Where to begin; links to folders are not followed.
+        suffixes: Lower-case ends of names.
+    """
     for place, folders, names in os.walk(folder):
         folders[:] = sorted(name for name in folders if not name.startswith("."))
         for name in sorted(names):
-            if name.lower().endswith(IMAGE_SUFFIXES) and not name.startswith("."):
+            if name.lower().endswith(suffixes) and not name.startswith("."):
                 yield os.path.join(place, name)  # noqa: PTH118 (Path is slow for 100,000 files)

@@ -15,7 +15,7 @@ from rafdb_vit.data.completeness import check_classes, check_names, check_splits
 from rafdb_vit.data.dataset import choose_label_set
 from rafdb_vit.data.faces import SPLITS, Faces, FoundFaces, name_face
 from rafdb_vit.data.finding import Finding, printable
-from rafdb_vit.data.folder import IMAGE_SUFFIXES, LINK_OUT, is_inside, walk_images
+from rafdb_vit.data.folder import IMAGE_SUFFIXES, LINK_OUT, OTHER_SUFFIXES, is_inside, walk_images
 from rafdb_vit.data.layout import find_faces
 from rafdb_vit.data.split_name import settle_test, split_of_file
 from rafdb_vit.data_check.duplicates import group_exact, group_near
@@ -159,6 +159,9 @@ def _find_strays(
         else:
             words = f"{printable(path)}: no label speaks of this image; training does not use it"
             yield Finding("image without label", words, (path,), blocks=False)
+    for path in walk_images(found.folder, OTHER_SUFFIXES):
+        words = f"{printable(path)}: a format that is not read; training does not use it: convert it to JPEG or PNG"
+        yield Finding("image of another format", words, (path,), blocks=False)
 
 
 def _find_image_faults(files: list[ImageFile], places: dict[str, Place]) -> Iterator[Finding]:

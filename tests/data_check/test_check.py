@@ -734,3 +734,14 @@ def test_copies_by_the_hundred_are_one_finding(tmp_path):
         paint(root / "train/cat" / f"same{i}.jpg", 7, comment=str(i).encode())
     (finding,) = check(root).findings
     assert finding.kind == "near-duplicates" and len(finding.files) == 150
+
+
+def test_images_of_formats_that_are_not_read(write):
+    root = write("classes")
+    for name in ("a.avif", "b.HEIC", "notes.txt", ".c.heic"):
+        (root / "train/cat" / name).write_bytes(b"x")
+    found = check(root).findings
+    assert [(f.kind, f.blocks, Path(f.files[0]).name) for f in found] == [
+        ("image of another format", False, "a.avif"),
+        ("image of another format", False, "b.HEIC"),
+    ]
