@@ -98,6 +98,7 @@ class HubRepository:
         url = f"{self._api.endpoint}/api/validate-yaml"
 
         def ask() -> list[dict[str, str]]:
+            """Returns what the Hub says against the card, once."""
             # `ModelCard.validate` of older releases asks huggingface.co whatever HF_ENDPOINT says.
             response = get_session().post(url, json={"repoType": "model", "content": card})
             if response.status_code != _BAD_REQUEST:
@@ -184,6 +185,7 @@ class HubRepository:
         """Returns the card of a commit; empty if it has none."""
 
         def read() -> str:
+            """Returns the card, or raises what the client does."""
             with tempfile.TemporaryDirectory(prefix=_CACHE_PREFIX) as cache:
                 path = self._api.hf_hub_download(self.repo_id, CARD_FILE, revision=revision, cache_dir=cache)
                 return Path(path).read_text(encoding="utf-8", errors="replace")
@@ -214,6 +216,7 @@ class HubRepository:
         """
 
         def attempt() -> str:
+            """Commits once; returns the commit."""
             changes: list[CommitOperationAdd | CommitOperationDelete] = [
                 *(CommitOperationAdd(file.path, staged.folder / file.path) for file in staged.files),
                 *(CommitOperationDelete(path) for path in obsolete),

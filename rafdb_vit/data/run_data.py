@@ -2,13 +2,11 @@
 
 import os
 from collections.abc import Mapping
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
 
 from datasets import DatasetDict, Image
 
-from rafdb_vit.cpus import count_cpus
 from rafdb_vit.data.completeness import check_classes
 from rafdb_vit.data.dataset import FoundSplits, add_distributions, count_classes, find_splits, is_rafdb
 from rafdb_vit.data.finding import refuse
@@ -54,16 +52,11 @@ class RunData:
         Raises:
             UserError: One cannot be read; the message names it.
         """
-        with ThreadPoolExecutor(count_cpus()) as pool:
-            for split in ("validation", "test"):
-                faces = self.splits[split].select_columns(
-                    [name for name in ("image", "file", "crop") if name in self.splits[split].column_names]
-                )
-                rows = faces.cast_column("image", Image(decode=False))
-                for batch in rows.iter(256):
-                    crops = batch.get("crop") or [None] * len(batch["file"])
-                    for _ in pool.map(open_face, batch["image"], batch["file"], crops):
-                        pass
+        for split in ("validation", "test"):
+            dataset = self.splits[split]
+            needed = [name for name in ("image", "file", "crop") if name in dataset.column_names]
+            for face in dataset.select_columns(needed).cast_column("image", Image(decode=False)):
+                open_face(face["image"], face["file"], face.get("crop"))
 
     def describe(self) -> dict[str, Any]:
         """Returns the part `data` of a run's protocol."""
