@@ -5,6 +5,7 @@ downloads or writes, the others do not run into the time-out of the group that t
 connections close and the others' calls fail at once. With a single process nothing here does anything.
 """
 
+import atexit
 import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -44,7 +45,17 @@ def process_index() -> int:
 
 @cache
 def _patient_group() -> Any:
+    atexit.register(_close_groups)
     return dist.new_group(backend="gloo", timeout=_PATIENCE)
+
+
+def _close_groups() -> None:
+    """Ends gloo's threads while the interpreter still stands: some that outlive it abort the process, with status 134.
+
+    Groups of other backends stay: closing them may wait for processes that have failed.
+    """
+    if dist.is_initialized():
+        dist.destroy_process_group(None if dist.get_backend() == "gloo" else _patient_group())
 
 
 def gather(value: Any) -> list[Any]:
@@ -102,8 +113,11 @@ def from_main(make: Callable[[], Any]) -> Any:
 
 
 @contextmanager
-def fails_alone() -> Iterator[None]:
+def fails_alone(*, advice: str = "put that right and go on with --resume_from_checkpoint") -> Iterator[None]:
     """Runs a block in which processes work side by side, so that one may fail while the others wait for it.
+
+    Args:
+        advice: What to do where the connection broke.
 
     Raises:
         UserError: What the block raised, marked as this process's own; or the connection to another process broke.
@@ -118,7 +132,7 @@ def fails_alone() -> Iterator[None]:
             raise
         lost = UserError(
             "the connection to another process of this run broke: it ended, for a reason that it has said itself, or "
-            "its machine is gone; put that right and go on with --resume_from_checkpoint"
+            f"its machine is gone; {advice}"
         )
         lost.on_one = True
         raise lost from error
