@@ -20,6 +20,31 @@ def sync(path: Path) -> None:
         os.close(handle)
 
 
+def check_writable(folder: Path) -> None:
+    """Refuses an output folder that cannot be written to.
+
+    Raises:
+        UserError: It is a file, or its rights say no.
+    """
+    existing = next(path for path in (folder, *folder.absolute().parents) if path.exists())
+    if not existing.is_dir():
+        is_itself = existing == folder
+        raise UserError(f"--output_dir {folder}: {'is' if is_itself else f'{existing} is'} a file; expected a folder")
+    if not os.access(existing, os.W_OK | os.X_OK):
+        raise UserError(f"--output_dir {folder}: {existing} cannot be written to; take another folder")
+
+
+def write_whole(path: Path, text: str) -> Path:
+    """Writes a text file, whole or not at all: as NAME.partial first."""
+    partial = path.with_name(f"{path.name}.partial")
+    try:
+        partial.write_text(text, encoding="utf-8", newline="\n")
+        partial.replace(path)
+    finally:
+        partial.unlink(missing_ok=True)
+    return path
+
+
 _TORCH_WRITER = ("inline_container", "PytorchStreamWriter", "iostream error")
 
 

@@ -3,22 +3,23 @@
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from rafdb_vit.calibration import is_wrong
+from rafdb_vit.confusion import AVERAGE_RATES, CLASS_FIGURES
+from rafdb_vit.disk import write_whole
 from rafdb_vit.errors import UserError
+from rafdb_vit.groups import find_wrong_group, score_again
+from rafdb_vit.intervals import describe_intervals
 
 RESULTS_FILE = "results.json"
-
-
-AVERAGES = (
-    "loss",
-    "accuracy",
-    *(f"{average}_{figure}" for average in ("macro", "weighted") for figure in ("precision", "recall", "f1")),
-)
-CLASS_FIGURES = ("precision", "recall", "f1")
+AVERAGES = ("loss", *AVERAGE_RATES)
+_WIDTHS = (10, 10, 10, 15, 10)
+"""Of the columns of the classification report."""
 
 
 def flat_name(figure: str, class_name: str) -> str:
@@ -44,6 +45,8 @@ class EvaluationResult:
         weighted_f1: Mean over classes, weighted by support.
         per_class: `precision`, `recall`, `f1` and `support` (number of faces) by class name, in model order.
         confusion_matrix: Counts; rows are the labelled classes, columns the predicted ones, in model order.
+        calibration: From `rafdb_vit.calibration.measure_calibration`; None where probabilities are not known.
+        groups: From `rafdb_vit.groups.score_groups`; None where the data names none.
     """
 
     n: int
@@ -57,6 +60,8 @@ class EvaluationResult:
     weighted_f1: float
     per_class: dict[str, dict[str, float | int]]
     confusion_matrix: list[list[int]]
+    calibration: dict[str, Any] | None = None
+    groups: dict[str, Any] | None = None
 
     @classmethod
     def from_logits(cls, logits: np.ndarray, labels: np.ndarray, names: Sequence[str]) -> "EvaluationResult":
@@ -89,7 +94,7 @@ class EvaluationResult:
 
         ids = list(range(len(names)))
         scores = precision_recall_fscore_support(labels, predicted, labels=ids, zero_division=0)
-        averages = {
+        averages: dict[str, Any] = {
             f"{average}_{name}": float(value)
             for average in ("macro", "weighted")
             for name, value in zip(
@@ -111,12 +116,38 @@ class EvaluationResult:
         )
 
     def find_contradiction(self) -> str | None:
-        """Returns the name of a figure that does not follow from the confusion matrix; None if all do."""
+        """Returns the name of a figure that contradicts the confusion matrix; None if none does.
+
+        Loss and Brier score do not follow from it.
+        """
         matrix = np.asarray(self.confusion_matrix)
         labels, predicted = (ids.ravel().repeat(matrix.ravel()) for ids in np.indices(matrix.shape))
         expected = self.from_predictions(labels, predicted, list(self.per_class), loss=self.loss)
         ours, theirs = ({"n": result.n, **result.flat(), **result.supports} for result in (self, expected))
-        return next((name for name, value in theirs.items() if not np.isclose(ours[name], value, atol=1e-9)), None)
+        wrong = next((name for name, value in theirs.items() if not np.isclose(ours[name], value, atol=1e-9)), None)
+        if wrong is None and self.calibration and is_wrong(self.calibration, n=self.n, accuracy=self.accuracy):
+            wrong = "calibration"
+        return wrong or find_wrong_group(self.groups or {}, self.confusion_matrix)
+
+    @cached_property
+    def intervals(self) -> dict[str, Any]:
+        """95% bootstrap intervals by figure: see `rafdb_vit.intervals`. They follow from the confusion matrix."""
+        return describe_intervals(self.confusion_matrix, list(self.per_class))
+
+    def describe(self) -> dict[str, Any]:
+        """Returns the figures as they stand in `results.json`, intervals among them."""
+        return {**asdict(self), "intervals": self.intervals}
+
+    @classmethod
+    def from_description(cls, content: Mapping[str, Any]) -> "EvaluationResult":
+        """Returns the figures that `describe` wrote; intervals and those of groups are computed anew.
+
+        Raises:
+            TypeError: A figure is missing, or is none; or KeyError, ValueError.
+        """
+        figures = {name: value for name, value in content.items() if name != "intervals"}
+        groups = figures.get("groups")
+        return cls(**{**figures, "groups": score_again(groups) if groups else None})
 
     @property
     def supports(self) -> dict[str, int]:
@@ -134,22 +165,27 @@ class EvaluationResult:
         return {**averages, **per_class}
 
     def render_report(self) -> str:
-        """Renders the classification report: each class, accuracy, macro and weighted average."""
+        """Renders the classification report: each class, accuracy, averages; F1 and accuracy with their intervals."""
         width = max(map(len, [*self.per_class, "weighted avg"]))
-        head = f"{'':>{width}}  precision     recall   f1-score    support"
-        rows = [
-            f"{name:>{width}} {v['precision']:>10.4f} {v['recall']:>10.4f} {v['f1']:>10.4f} {v['support']:>10d}"
-            for name, v in self.per_class.items()
-        ]
-        accuracy = f"{'accuracy':>{width}} {'':>10} {'':>10} {self.accuracy:>10.4f} {self.n:>10d}"
-        averages = [
-            f"{f'{average} avg':>{width}} {values[0]:>10.4f} {values[1]:>10.4f} {values[2]:>10.4f} {self.n:>10d}"
-            for average, values in (
-                ("macro", (self.macro_precision, self.macro_recall, self.macro_f1)),
-                ("weighted", (self.weighted_precision, self.weighted_recall, self.weighted_f1)),
-            )
-        ]
-        return "\n".join([head, "", *rows, "", accuracy, *averages])
+        ends, by_class = self.intervals, self.intervals["per_class"]
+        columns = ("precision", "recall", "f1-score", "95% interval", "support")
+        lines = [f"{'':>{width}} " + " ".join(f"{name:>{w}}" for name, w in zip(columns, _WIDTHS, strict=True)), ""]
+        for name, row in self.per_class.items():
+            rates = [row[figure] for figure in CLASS_FIGURES]
+            lines.append(_render_row(name, width, rates, by_class[name]["f1"], row["support"]))
+        lines += ["", _render_row("accuracy", width, [None, None, self.accuracy], ends["accuracy"], self.n)]
+        for average in ("macro", "weighted"):
+            rates = [getattr(self, f"{average}_{figure}") for figure in CLASS_FIGURES]
+            lines.append(_render_row(f"{average} avg", width, rates, ends[f"{average}_f1"], self.n))
+        return "\n".join(lines)
+
+
+def _render_row(
+    name: str, width: int, rates: Sequence[float | None], ends: Sequence[float] | None, support: float
+) -> str:
+    cells = ["" if rate is None else f"{rate:.4f}" for rate in rates]
+    cells += [f"{ends[0]:.4f}-{ends[1]:.4f}" if ends else "unknown", f"{support}"]
+    return f"{name:>{width}} " + " ".join(f"{cell:>{w}}" for cell, w in zip(cells, _WIDTHS, strict=True))
 
 
 def write_results(
@@ -164,15 +200,9 @@ def write_results(
         protocol: How they came about: data, splits, seeds, settings, versions. No times and no paths, so that the same
             command writes the same bytes.
     """
-    content = {"validation": asdict(validation), "test": asdict(test), "protocol": dict(protocol)}
-    path = Path(folder) / RESULTS_FILE
-    partial = path.with_suffix(".json.partial")
-    try:
-        partial.write_text(json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False) + "\n", encoding="utf-8")
-        partial.replace(path)
-    finally:
-        partial.unlink(missing_ok=True)
-    return path
+    content = {"validation": validation.describe(), "test": test.describe(), "protocol": dict(protocol)}
+    text = json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False)
+    return write_whole(Path(folder) / RESULTS_FILE, f"{text}\n")
 
 
 def read_results(folder: str | Path) -> tuple[EvaluationResult, EvaluationResult, dict[str, Any]]:
@@ -187,7 +217,7 @@ def read_results(folder: str | Path) -> tuple[EvaluationResult, EvaluationResult
     path = Path(folder) / RESULTS_FILE
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
-        splits = {split: EvaluationResult(**content[split]) for split in ("validation", "test")}
+        splits = {split: EvaluationResult.from_description(content[split]) for split in ("validation", "test")}
         wrong = {split: figure for split, result in splits.items() if (figure := result.find_contradiction())}
         protocol = dict(content["protocol"])
     except FileNotFoundError as error:

@@ -1,11 +1,16 @@
 import json
+import re
+from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
+from scipy.special import softmax
 from sklearn.metrics import classification_report
 
+from rafdb_vit.calibration import measure_calibration
 from rafdb_vit.errors import UserError
+from rafdb_vit.groups import score_groups
 from rafdb_vit.labels import BASIC
 from rafdb_vit.results import EvaluationResult, read_results, write_results
 
@@ -61,7 +66,66 @@ def test_flat_scalars():
 def test_report_has_the_form_of_scikit_learns():
     logits, labels, result = random_result()
     theirs = classification_report(labels, logits.argmax(1), labels=range(7), target_names=BASIC.names, digits=4)
-    assert result.render_report().split() == theirs.split()
+    ours = result.render_report().replace("95% interval", "")
+    ends = re.findall(r"(\d\.\d{4})-(\d\.\d{4})", ours)
+    assert re.sub(r"\d\.\d{4}-\d\.\d{4}", "", ours).split() == theirs.split()
+    assert [float(end) for end in ends[7]] == [round(end, 4) for end in result.intervals["accuracy"]]
+    assert [float(end) for end in ends[1]] == [round(end, 4) for end in result.intervals["per_class"]["Fear"]["f1"]]
+
+
+def test_intervals_are_written_and_computed_anew_when_read(tmp_path):
+    _, _, result = random_result()
+    path = write_results(tmp_path, validation=result, test=result, protocol={})
+    content = json.loads(path.read_text())
+    assert content["test"]["intervals"] == result.intervals
+    content["test"]["intervals"]["accuracy"] = [0.99, 1.0]
+    path.write_text(json.dumps(content))
+    assert read_results(tmp_path)[1].intervals == result.intervals
+
+
+def test_results_of_runs_before_there_were_intervals_are_read(tmp_path):
+    _, _, result = random_result()
+    path = write_results(tmp_path, validation=result, test=result, protocol={})
+    content = json.loads(path.read_text())
+    for split in ("validation", "test"):
+        for name in ("intervals", "calibration", "groups"):
+            del content[split][name]
+    path.write_text(json.dumps(content))
+    assert read_results(tmp_path)[1] == result
+
+
+def test_calibration_and_groups_that_were_changed_are_refused(tmp_path):
+    logits, labels, result = random_result()
+    groups = score_groups(labels, logits.argmax(1), 7, {"gender": ["male", "female"] * 100})
+    calibration = measure_calibration(softmax(logits, axis=1), labels)
+    whole = replace(result, calibration=calibration, groups=groups)
+    path = write_results(tmp_path, validation=whole, test=whole, protocol={})
+    assert read_results(tmp_path)[1] == whole
+    for name, keys in (
+        ("calibration", ("calibration", "expected_calibration_error")),
+        ("gender", ("groups", "gender", "groups", "male", "confusion_matrix", 0, 0)),
+    ):
+        content = json.loads(path.read_text())
+        place = content["test"]
+        for key in keys[:-1]:
+            place = place[key]
+        place[keys[-1]] += 1
+        (tmp_path / "changed").mkdir(exist_ok=True)
+        (tmp_path / "changed" / "results.json").write_text(json.dumps(content))
+        with pytest.raises(UserError, match=f"{name} of test"):
+            read_results(tmp_path / "changed")
+
+
+def test_figures_of_groups_are_computed_anew_when_read(tmp_path):
+    logits, labels, result = random_result()
+    groups = score_groups(labels, logits.argmax(1), 7, {"gender": ["male", "female"] * 100})
+    whole = replace(result, groups=groups)
+    path = write_results(tmp_path, validation=whole, test=whole, protocol={})
+    content = json.loads(path.read_text())
+    content["test"]["groups"]["gender"]["groups"]["male"] |= {"macro_f1": 0.99, "macro_f1_interval": [0.98, 1.0]}
+    content["test"]["groups"]["gender"]["largest_gap"] = None
+    path.write_text(json.dumps(content))
+    assert read_results(tmp_path)[1] == whole
 
 
 def test_written_results_are_read_back(tmp_path):
