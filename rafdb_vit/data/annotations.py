@@ -118,7 +118,7 @@ KINDS = (
     Kind("auto", "_auto_attri.txt", parse_automatic, Features(automatic_landmarks=_POINTS)),
     Kind("boundingbox", "_boundingbox.txt", parse_box, Features(box=List(Value("float32"), length=4))),
 )
-BOX = KINDS[2]
+MANUAL, BOX = KINDS[0], KINDS[2]
 
 
 def find_kinds(release: Path) -> list[Kind]:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from rafdb_vit.data.faces import SPLITS, Faces, FoundFaces, name_face
 from rafdb_vit.data.finding import Finding, Notes, Report, printable
-from rafdb_vit.data.folder import IMAGE_SUFFIXES, check_inside, list_files, list_folders
+from rafdb_vit.data.folder import IMAGE_SUFFIXES, check_inside, list_files, list_folders, scan
 from rafdb_vit.data.label_file import Row, read_csv_file
 from rafdb_vit.data.release import find_label_file
 from rafdb_vit.data.split_name import find_split, is_misplaced, split_of_file
@@ -18,8 +18,12 @@ Images = dict[str, tuple[str, str]]
 """Class folder's name and path of images, by file name or by path."""
 
 
-def find_split_folders(folder: Path) -> dict[str, Path]:
+def find_split_folders(folder: Path, needed: Collection[str] = SPLITS) -> dict[str, Path]:
     """Returns the folders of splits in a folder that hold folders themselves, by split.
+
+    Args:
+        folder: Where to look.
+        needed: What the data is for: splits to train and test, or what is held out alone.
 
     Raises:
         UserError: Two folders are the same split, such as `val` and `valid`.
@@ -32,7 +36,14 @@ def find_split_folders(folder: Path) -> dict[str, Path]:
         if split in found:
             raise UserError(f"{printable(path)}: {found[split]} is the {split} split too; expected one of them")
         found[split] = path
-    return found if "train" in found and len(found) > 1 else {}
+    held_out = bool(set(found) - {"train"})
+    return found if held_out and ("train" in found or "train" not in needed) else {}
+
+
+def find_classes(folder: Path) -> dict[str, Path]:
+    """Returns a folder of class folders that no split is over, as what is held out; nothing if it is none."""
+    entries = (entry for path in list_folders(folder) for entry in scan(path))
+    return {"test": folder} if any(entry.name.lower().endswith(IMAGE_SUFFIXES) for entry in entries) else {}
 
 
 def is_kaggle_copy(folder: Path, splits: dict[str, Path]) -> bool:

@@ -7,15 +7,16 @@ from rafdb_vit.data.finding import Finding, Report, printable
 from rafdb_vit.labels import LABEL_SETS, LabelSet
 
 
-def check_splits(where: str, splits: Mapping[str, Faces], report: Report) -> None:
+def check_splits(where: str, splits: Mapping[str, Faces], report: Report, *, needed: Collection[str] = SPLITS) -> None:
     """Reports splits without faces.
 
     Args:
         where: The data's folder, for the message.
-        splits: Faces by split; train and test have to be among them.
+        splits: Faces by split.
         report: Is told of every fault.
+        needed: Those that have to be among them.
     """
-    for split in (*SPLITS, *sorted(set(splits) - set(SPLITS))):
+    for split in (*needed, *sorted(set(splits) - set(needed))):
         if not (split in splits and splits[split].files):
             words = f"{where}: the {split} split is empty; expected faces of every class in it"
             report(Finding("empty split", words))

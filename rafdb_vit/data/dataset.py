@@ -1,7 +1,7 @@
 """Turns found faces into a `datasets.DatasetDict` with train, validation and test."""
 
 import os
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -13,7 +13,7 @@ from rafdb_vit.data.annotations import BOX, Kind, find_kinds, read_annotations
 from rafdb_vit.data.completeness import check_names, check_splits
 from rafdb_vit.data.crop import check_margin, square_box
 from rafdb_vit.data.distribution import match_distributions, read_distributions
-from rafdb_vit.data.faces import ORDER, FoundFaces
+from rafdb_vit.data.faces import ORDER, SPLITS, FoundFaces
 from rafdb_vit.data.finding import printable, refuse
 from rafdb_vit.data.layout import find_faces
 from rafdb_vit.data.split_name import settle_test
@@ -32,6 +32,7 @@ class FoundSplits:
         sources: What each split is called in the data.
         images: Which images these are, in a few words.
         targets: What training learns, in a few words.
+        release: The folder of the official release, which holds `Annotation`; None for other data.
     """
 
     layout: str
@@ -40,6 +41,7 @@ class FoundSplits:
     sources: dict[str, str] = field(default_factory=dict)
     images: str = "as found"
     targets: str = "single labels"
+    release: Path | None = None
 
 
 def choose_label_set(subset: str) -> LabelSet:
@@ -60,6 +62,7 @@ def find_splits(
     aligned: bool = True,
     box_margin: float = 0.0,
     annotations: bool = True,
+    needed: Collection[str] = SPLITS,
     image_column: str | None = None,
     label_column: str | None = None,
 ) -> FoundSplits:
@@ -67,7 +70,8 @@ def find_splits(
 
     Columns beside `image`, `label` and `file`, where the release has them: `gender`, `race`, `age` (`ClassLabel`),
     `landmarks` [5, 2], `automatic_landmarks` [37, 2] and `box` (xmin, ymin, xmax, ymax), in pixels of the original
-    photograph. With `aligned=False`, `crop` (left, top, side): what transforms cut out of `image`.
+    photograph; of a CSV file, its columns gender, race and age. With `aligned=False`, `crop` (left, top, side): what
+    transforms cut out of `image`.
 
     Args:
         root: The folder, or one above it; or a CSV file of image paths and labels.
@@ -75,6 +79,7 @@ def find_splits(
         aligned: Take the release's aligned images; else its original photographs.
         box_margin: With `aligned=False`: context on each side, as a share of the box's longer side.
         annotations: Read the release's annotations, where they are there.
+        needed: Splits that the data has to have; see `rafdb_vit.data.layout.find_faces`.
         image_column: Name of a CSV file's column of image paths; by default one of the usual names.
         label_column: Likewise of labels.
 
@@ -86,17 +91,24 @@ def find_splits(
     if box_margin and aligned:
         raise UserError(f"--box_margin {box_margin}: goes with --aligned False; aligned images are cut already")
     root = Path(os.path.abspath(root))
-    found = find_faces(root, labels, aligned=aligned, columns=(image_column, label_column))
-    found = replace(found, splits=settle_test(found.splits), sources=settle_test(found.sources))
-    found = replace(found, splits={split: found.splits[split] for split in ORDER if split in found.splits})
-    check_splits(printable(root), found.splits, refuse)
-    check_names(found.splits, refuse)
+    found = _find_faces(root, labels, aligned=aligned, columns=(image_column, label_column), needed=needed)
     kinds = _choose_kinds(found, annotations=annotations, boxes=not aligned)
     splits = _build_splits(root, found, kinds, margin=None if aligned else box_margin)
     images = "aligned" if found.is_release else "as found"
     if not aligned:
         images = f"original, cut to a square around the face's box with margin {box_margin:g}"
-    return FoundSplits(found.layout, found.labels, splits, found.sources, images)
+    release = found.folder if found.is_release else None
+    return FoundSplits(found.layout, found.labels, splits, found.sources, images, release=release)
+
+
+def _find_faces(root: Path, labels: LabelSet, *, needed: Collection[str], **form: Any) -> FoundFaces:
+    """Returns the faces of a folder by split, in the order of the splits, checked as a whole."""
+    found = find_faces(root, labels, needed=needed, **form)
+    found = replace(found, splits=settle_test(found.splits), sources=settle_test(found.sources))
+    found = replace(found, splits={split: found.splits[split] for split in ORDER if split in found.splits})
+    check_splits(printable(root), found.splits, refuse, needed=needed)
+    check_names(found.splits, refuse)
+    return found
 
 
 def _choose_kinds(found: FoundFaces, *, annotations: bool, boxes: bool) -> list[Kind]:
@@ -123,9 +135,11 @@ def _build_splits(root: Path, found: FoundFaces, kinds: list[Kind], *, margin: f
         features["crop"] = List(Value("int32"), length=3)
     splits, start = DatasetDict(), 0
     for split, faces in found.splits.items():
-        own = {"image": faces.images, "label": faces.labels, "file": faces.files}
+        own = {"image": faces.images, "label": faces.labels, "file": faces.files, **faces.attributes}
         own |= {name: values[start : start + len(faces.files)] for name, values in columns.items()}
-        splits[split] = Dataset.from_dict(own, features=Features(features)).cast_column("image", Image(mode="RGB"))
+        texts = {name: Value("string") for name in faces.attributes}
+        dataset = Dataset.from_dict(own, features=Features({**features, **texts}))
+        splits[split] = dataset.cast_column("image", Image(mode="RGB"))
         start += len(faces.files)
     return splits
 

@@ -1,7 +1,9 @@
 """The faces of a data set as they were found, before anything is opened."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import MappingProxyType
 
 from rafdb_vit.labels import LabelSet
 
@@ -9,6 +11,9 @@ SPLITS = ("train", "test")
 ORDER = ("train", "validation", "test")
 RELEASE = "official release"
 TABLE = "table of paths and labels"
+ATTRIBUTES = ("gender", "race", "age")
+"""Of the release's annotations; columns of that name, in any case, of a CSV file or a data set."""
+_NONE: Mapping[str, str] = MappingProxyType({})
 
 
 @dataclass
@@ -20,23 +25,28 @@ class Faces:
         labels: Label id of each face, from 0.
         files: A name for each face: the stem of the file without `_aligned`, the same in all layouts, where stems are
             unique; else its path.
+        attributes: Gender, race and age of each face as a CSV file writes them, where it has such columns.
     """
 
     images: list[str] = field(default_factory=list)
     labels: list[int] = field(default_factory=list)
     files: list[str] = field(default_factory=list)
+    attributes: dict[str, list[str]] = field(default_factory=dict)
 
-    def add(self, image: str, label: int, name: str) -> None:
+    def add(self, image: str, label: int, name: str, attributes: Mapping[str, str] = _NONE) -> None:
         """Adds a face.
 
         Args:
             image: Its path.
             label: Its label id.
             name: The file's name, with or without `_aligned`.
+            attributes: See there; the same ones for every face.
         """
         self.images.append(image)
         self.labels.append(label)
         self.files.append(name_face(name))
+        for attribute, value in attributes.items():
+            self.attributes.setdefault(attribute, []).append(value)
 
 
 def name_face(name: str) -> str:

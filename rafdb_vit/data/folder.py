@@ -1,7 +1,7 @@
 """Lists what lies in a data folder, and nothing outside it."""
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from rafdb_vit.data.finding import Finding, Report, printable
@@ -90,14 +90,20 @@ def _find_fault(root: Path, entry: os.DirEntry[str]) -> tuple[str, str] | None:
     return None
 
 
-def walk_images(folder: Path, suffixes: tuple[str, ...] = IMAGE_SUFFIXES) -> Iterator[str]:
+def walk_images(
+    folder: Path,
+    suffixes: tuple[str, ...] = IMAGE_SUFFIXES,
+    *,
+    on_error: Callable[[OSError], object] | None = None,
+) -> Iterator[str]:
     """Yields the path of every file below a folder that ends as images do; hidden ones left out.
 
     Args:
         folder: Where to begin; links to folders are not followed.
         suffixes: Lower-case ends of names.
+        on_error: Is told of folders that cannot be read, which are passed over.
     """
-    for place, folders, names in os.walk(folder):
+    for place, folders, names in os.walk(folder, onerror=on_error):
         folders[:] = sorted(name for name in folders if not name.startswith("."))
         for name in sorted(names):
             if name.lower().endswith(suffixes) and not name.startswith("."):

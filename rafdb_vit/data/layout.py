@@ -11,13 +11,19 @@ The data is checked as it is found: each row has its image, each image its row, 
 """
 
 import os
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Collection
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
-from rafdb_vit.data.class_folders import find_split_folders, is_kaggle_copy, read_class_folders, read_kaggle_copy
-from rafdb_vit.data.faces import FoundFaces
+from rafdb_vit.data.class_folders import (
+    find_classes,
+    find_split_folders,
+    is_kaggle_copy,
+    read_class_folders,
+    read_kaggle_copy,
+)
+from rafdb_vit.data.faces import SPLITS, FoundFaces
 from rafdb_vit.data.finding import Report, printable, refuse
 from rafdb_vit.data.folder import list_folders
 from rafdb_vit.data.release import LIST_FILES, is_release, read_release
@@ -42,6 +48,7 @@ def find_faces(
     *,
     aligned: bool = True,
     columns: tuple[str | None, str | None] = (None, None),
+    needed: Collection[str] = SPLITS,
     report: Report = refuse,
 ) -> FoundFaces:
     """Finds labelled faces below `root` and reads which is which, without opening an image.
@@ -51,6 +58,8 @@ def find_faces(
         labels: The classes whose codes the label files use.
         aligned: Take the release's aligned images; else its original photographs.
         columns: Names of the image and of the label column of a CSV file; None for the usual ones.
+        needed: Splits that the data has to have. Where train is not among them, folders of classes and CSV files need
+            no splits: they are what is held out.
         report: Is told of every fault; the default ends at the first.
 
     Raises:
@@ -58,9 +67,9 @@ def find_faces(
     """
     _check_encoding(root)
     if os.path.isfile(root) and root.suffix.lower() == ".csv":
-        found = read_tables(root.parent, {None: root}, labels, columns=columns, report=report)
+        found = read_tables(root.parent, {None: root}, labels, columns=columns, needed=needed, report=report)
     elif os.path.isdir(root):
-        found = _read_folder(root, labels, aligned=aligned, columns=columns, report=report)
+        found = _read_folder(root, labels, aligned=aligned, columns=columns, needed=needed, report=report)
     elif os.path.isfile(root):
         raise UserError(f"{printable(root)}: is a file; expected the folder that holds the faces, or a CSV file")
     else:
@@ -84,11 +93,19 @@ def _check_encoding(root: Path) -> None:
 
 
 def _read_folder(
-    root: Path, labels: LabelSet, *, aligned: bool, columns: tuple[str | None, str | None], report: Report
+    root: Path,
+    labels: LabelSet,
+    *,
+    aligned: bool,
+    columns: tuple[str | None, str | None],
+    needed: Collection[str],
+    report: Report,
 ) -> FoundFaces:
-    copies = _choose_copies(_find_copies(root, labels, aligned=aligned, report=report), labels)
+    copies = _choose_copies(_find_copies(root, labels, aligned=aligned, needed=needed, report=report), labels)
     if not copies and list_tables(root):
-        return read_tables(root, find_tables(root), labels, columns=columns, report=report)
+        return read_tables(root, find_tables(root), labels, columns=columns, needed=needed, report=report)
+    if not copies and "train" not in needed and (classes := find_classes(root)):
+        return replace(read_class_folders(root, root, classes, labels, report=report), sources={"test": "test"})
     if not copies:
         _explain_nothing(root)
         raise UserError(
@@ -125,7 +142,9 @@ def _choose_copies(copies: list[_Copy], labels: LabelSet) -> list[_Copy]:
     return [copy for copy in copies if not (copy.is_release and copy.folder.name in others)]
 
 
-def _find_copies(root: Path, labels: LabelSet, *, aligned: bool, report: Report) -> list[_Copy]:
+def _find_copies(
+    root: Path, labels: LabelSet, *, aligned: bool, needed: Collection[str], report: Report
+) -> list[_Copy]:
     """Returns every copy in `root` or one folder below it, and in `DATASET` in there."""
     folders = [root, *(folder for folder in list_folders(root) if os.access(folder, os.R_OK | os.X_OK))]
     copies = []
@@ -135,7 +154,7 @@ def _find_copies(root: Path, labels: LabelSet, *, aligned: bool, report: Report)
             read = partial(read_release, root, folder, labels, aligned=aligned, report=report)
             copies.append(_Copy(folder, True, read))
     for folder in (*folders, *(folder / "DATASET" for folder in folders[1:])):
-        splits = find_split_folders(folder) if folder.is_dir() else {}
+        splits = find_split_folders(folder, needed) if folder.is_dir() else {}
         if splits:
             reader = read_kaggle_copy if is_kaggle_copy(folder, splits) else read_class_folders
             copies.append(_Copy(folder, False, partial(reader, root, folder, splits, labels, report=report)))

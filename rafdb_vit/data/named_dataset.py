@@ -1,7 +1,7 @@
 """Loads a `datasets` data set of labelled faces, on the Hub or on disk."""
 
 import os
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -9,8 +9,9 @@ from datasets import ClassLabel, Dataset, DatasetDict, Image, Value, load_datase
 from datasets.config import HF_DATASETS_CACHE
 from huggingface_hub.constants import HF_HUB_CACHE
 
+from rafdb_vit.data.attributes import is_attribute
 from rafdb_vit.data.dataset import FoundSplits, choose_label_set
-from rafdb_vit.data.faces import ORDER, name_face
+from rafdb_vit.data.faces import ORDER, SPLITS, name_face
 from rafdb_vit.data.finding import printable
 from rafdb_vit.data.folder import is_inside
 from rafdb_vit.data.split_name import find_split, is_misplaced, settle_test, split_of_file
@@ -29,6 +30,7 @@ def find_named_splits(
     box_margin: float = 0.0,
     image_column: str | None = None,
     label_column: str | None = None,
+    needed: Collection[str] = SPLITS,
 ) -> FoundSplits:
     """Loads a data set by its name on the Hub, or its folder, and gives its columns our names.
 
@@ -41,6 +43,7 @@ def find_named_splits(
         box_margin: Likewise.
         image_column: Column of images; by default the only one.
         label_column: Column of labels; by default one of the usual names, or the only `ClassLabel`.
+        needed: Splits that the data has to have; without train, a single split is what is held out.
 
     Raises:
         UserError: It cannot be loaded, or columns, classes or splits cannot be told.
@@ -53,7 +56,7 @@ def find_named_splits(
     image = _find_column(where, first, "image", image_column)
     label = _find_column(where, first, "label", label_column)
     named, labels = _rename_splits(where, loaded, image, label, choose_label_set(subset))
-    splits, sources = _divide(where, named)
+    splits, sources = _divide(where, named, needed)
     _check_files(where, splits)
     layout = "data set on disk" if os.path.exists(os.path.expanduser(name)) else HUB  # noqa: PTH110, PTH111
     return FoundSplits(layout, labels, splits, sources)
@@ -72,7 +75,8 @@ def _rename_splits(
     ids = match_classes(every, labels, where=where)
     named = DatasetDict()
     for split, dataset in loaded.items():
-        named[split] = _rename(dataset, image, [ids[value] for value in written[split]], labels, split)
+        own = [ids[value] for value in written[split]]
+        named[split] = _rename(dataset, (image, label), own, labels, split)
     return named, labels
 
 
@@ -140,12 +144,14 @@ def _read_classes(where: str, dataset: Dataset, column: str) -> list[str]:
     return [str(value) for value in values]
 
 
-def _rename(dataset: Dataset, image: str, labels: Sequence[int], names: LabelSet, split: str) -> Dataset:
-    """Returns a split with the columns `image`, `label` and `file`, whatever it had before."""
+def _rename(dataset: Dataset, columns: tuple[str, str], labels: Sequence[int], names: LabelSet, split: str) -> Dataset:
+    """Returns a split with the columns `image`, `label`, `file`, and people's groups where it has them."""
+    image, label = columns
     files = _name_faces(dataset, _read_paths(dataset, image), split)
-    faces = dataset.select_columns([image])
-    if image != "image":
-        faces = faces.rename_column(image, "image")
+    own = {name.strip().lower(): name for name, feature in dataset.features.items() if is_attribute(name, feature)}
+    renamed = {"image": image, **{attribute: name for attribute, name in own.items() if name != label}}
+    faces = dataset.select_columns(list(renamed.values()))
+    faces = faces.rename_columns({name: ours for ours, name in renamed.items() if name != ours})
     faces = faces.add_column("label", list(labels), feature=ClassLabel(names=list(names.names)))
     faces = faces.add_column("file", files, feature=Value("string"))
     return faces.cast_column("image", Image(mode="RGB"))
@@ -193,11 +199,13 @@ def _name_faces(dataset: Dataset, paths: list[Any], split: str) -> list[str]:
     return [f"{split}/{number:06d}" for number in range(len(dataset))]
 
 
-def _divide(where: str, loaded: DatasetDict) -> tuple[DatasetDict, dict[str, str]]:
+def _divide(where: str, loaded: DatasetDict, needed: Collection[str]) -> tuple[DatasetDict, dict[str, str]]:
     """Returns train, test and perhaps validation, and what each is called in the data."""
     if len(loaded) == 1:
         ((name, dataset),) = loaded.items()
         official = [split_of_file(file) for file in dataset["file"]]
+        if "train" not in needed and set(official) != {"train", "test"}:
+            return DatasetDict(test=dataset), {"test": name}
         if not {"train", "test"} <= set(official) or None in official:
             raise UserError(
                 f"{where}: has a single split ({name}), and file names do not say which faces are RAF-DB's test split; "
@@ -216,8 +224,8 @@ def _divide(where: str, loaded: DatasetDict) -> tuple[DatasetDict, dict[str, str
         splits[split], sources[split] = dataset, name
     settled, sources = settle_test(splits), settle_test(sources)
     splits = DatasetDict({split: settled[split] for split in ORDER if split in settled})
-    if not {"train", "test"} <= set(splits):
-        raise UserError(f"{where}: has the splits {', '.join(loaded)}; expected train and test")
+    if not set(needed) <= set(splits):
+        raise UserError(f"{where}: has the splits {', '.join(loaded)}; expected {' and '.join(needed)}")
     for split, dataset in splits.items():
         wrong = next((file for file in dataset["file"] if is_misplaced(file, split, splits)), None)
         if wrong is not None:

@@ -7,6 +7,7 @@ from typing import Any
 
 from datasets import DatasetDict, Image
 
+from rafdb_vit.data.attributes import add_attributes
 from rafdb_vit.data.completeness import check_classes
 from rafdb_vit.data.dataset import FoundSplits, add_distributions, count_classes, find_splits, is_rafdb
 from rafdb_vit.data.finding import refuse
@@ -36,6 +37,7 @@ class RunData:
         images: Which images these are.
         targets: What training learns.
         validation: How validation came about: `carved_from`, `fraction`, `seed`.
+        without_groups: Why the scored split has no gender, race and age though the data does; None otherwise.
     """
 
     name: str
@@ -45,6 +47,12 @@ class RunData:
     images: str
     targets: str
     validation: dict[str, Any]
+    without_groups: str | None = None
+
+    @property
+    def class_names(self) -> list[str]:
+        """The classes in the order of their label ids."""
+        return list(next(iter(self.splits.values())).features["label"].names)
 
     def check_images(self) -> None:
         """Opens every image of validation and test, which a run would open after an epoch or at its very end.
@@ -127,7 +135,9 @@ def load_rafdb(
 
 
 def _split(found: FoundSplits, fraction: float | None, seed: int) -> tuple[DatasetDict, dict[str, Any]]:
-    """Returns train, validation and test, and how validation came about."""
+    """Returns train, validation and test, and how validation came about; test alone where there is no train."""
+    if "train" not in found.splits:
+        return DatasetDict(test=found.splits["test"]), {"carved_from": None}
     if "validation" in found.splits:
         if fraction is not None:
             raise UserError(
@@ -150,6 +160,7 @@ def load_run_data(
     max_samples: Mapping[str, int | None],
     distribution_file: str | None = None,
     drawn: bool = False,
+    scored: str = "test",
     **form: Any,
 ) -> RunData:
     """Loads what a run trains, validates and tests on, and names it by what was found.
@@ -162,7 +173,8 @@ def load_run_data(
         max_samples: Size of a stratified sample by split name; None keeps all.
         distribution_file: File of expression distribution vectors.
         drawn: The folder holds drawn faces.
-        **form: `subset`, `aligned`, `box_margin`, `image_column` and `label_column` of `find_splits`.
+        scored: The split that gets gender, race and age from the release's annotations, for figures by group.
+        **form: `subset`, `aligned`, `box_margin`, `needed`, `image_column` and `label_column` of `find_splits`.
 
     Raises:
         UserError: See `load_rafdb`; or a sample of less than one face was asked for.
@@ -171,15 +183,18 @@ def load_run_data(
         found = find_named_splits(dataset_name, **form)
     else:
         found = find_splits(root or "", annotations=False, **form)
-    check_classes(dataset_name or os.fspath(root or ""), found.labels, found.splits["train"]["label"], refuse)
+    if "train" in found.splits:
+        check_classes(dataset_name or os.fspath(root or ""), found.labels, found.splits["train"]["label"], refuse)
     if distribution_file is not None:
         found = add_distributions(found, distribution_file)
     counts = {split: count_classes(dataset) for split, dataset in found.splits.items()}
     splits, validation = _split(found, validation_fraction, split_seed)
     for split, count in max_samples.items():
-        splits[split] = draw_samples(splits[split], count, seed=split_seed, flag=f"--max_{split}_samples")
+        if split in splits:
+            splits[split] = draw_samples(splits[split], count, seed=split_seed, flag=f"--max_{split}_samples")
     name = DRAWN if drawn else name_data(found, counts, dataset_name)
-    return RunData(name, counts, splits, found.sources, found.images, found.targets, validation)
+    splits[scored], fault = add_attributes(splits[scored], found.release)
+    return RunData(name, counts, splits, found.sources, found.images, found.targets, validation, fault)
 
 
 def name_data(found: FoundSplits, counts: Mapping[str, Mapping[str, int]], dataset_name: str | None = None) -> str:

@@ -1,11 +1,11 @@
 """Reads CSV files of image paths and labels."""
 
 import os
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
-from rafdb_vit.data.faces import TABLE, Faces, FoundFaces
+from rafdb_vit.data.faces import ATTRIBUTES, SPLITS, TABLE, Faces, FoundFaces
 from rafdb_vit.data.finding import Finding, Report, printable
 from rafdb_vit.data.folder import LINK_OUT, check_inside, is_inside, scan
 from rafdb_vit.data.label_file import read_csv_rows
@@ -21,13 +21,14 @@ _WHAT = "a CSV file of image paths and labels"
 
 @dataclass(frozen=True)
 class Entry:
-    """A row of a table: where it stands, the image as written, its path, its class as written, and its split."""
+    """A row: where it stands, the image as written, its path, its class as written, its split, gender, race, age."""
 
     where: str
     image: str
     path: str
     written: str
     split: str
+    attributes: dict[str, str] = field(default_factory=dict)
 
 
 def list_tables(folder: Path) -> list[Path]:
@@ -65,6 +66,7 @@ def read_tables(
     labels: LabelSet,
     *,
     columns: tuple[str | None, str | None] = (None, None),
+    needed: Collection[str] = SPLITS,
     report: Report,
 ) -> FoundFaces:
     """Reads tables of image paths, relative to the table, and labels: names, or RAF-DB's codes.
@@ -74,20 +76,24 @@ def read_tables(
         tables: From `find_tables`.
         labels: RAF-DB's label set to look for first.
         columns: Names of the image and of the label column; None for the usual ones.
+        needed: Splits that the data has to have; without train, rows that name no split are held out.
         report: Is told of every fault.
 
     Raises:
         UserError: A table has no such columns, or its classes or splits cannot be told; or what `report` raises.
     """
-    entries = [entry for split, path in tables.items() for entry in _read_table(root, path, split, columns, report)]
+    otherwise = None if "train" in needed else "test"
+    entries = [
+        entry
+        for split, path in tables.items()
+        for entry in _read_table(root, path, split, columns, report, otherwise=otherwise)
+    ]
     names = ", ".join(printable(path) for path in tables.values())
     classes = {entry.written for entry in entries}
     labels = resolve_classes(classes, labels, where=names)
     ids = {written: match_classes([written], labels, where=names)[written] for written in classes}
     entries = _drop_repeated(entries, ids, report)
-    faces: dict[str, Faces] = {}
-    for entry in entries:
-        faces.setdefault(entry.split, Faces()).add(entry.path, ids[entry.written], Path(entry.path).name)
+    faces = _gather_faces(entries, ids)
     for entry in entries:
         if is_misplaced(Path(entry.path).name, entry.split, faces):
             own = split_of_file(Path(entry.path).name)
@@ -95,6 +101,17 @@ def read_tables(
             report(Finding(f"{own} image under {entry.split}", f"{words}; expected none", (entry.path,)))
     _name_faces(root, faces)
     return FoundFaces(TABLE, root, labels, faces, {split: split for split in faces})
+
+
+def _gather_faces(entries: Sequence[Entry], ids: Mapping[str, int]) -> dict[str, Faces]:
+    """Returns the faces by split, with those attributes that every table has."""
+    faces: dict[str, Faces] = {}
+    in_every_table = set(ATTRIBUTES).intersection(*(entry.attributes for entry in entries))
+    for entry in entries:
+        attributes = {name: entry.attributes[name] for name in ATTRIBUTES if name in in_every_table}
+        found = faces.setdefault(entry.split, Faces())
+        found.add(entry.path, ids[entry.written], Path(entry.path).name, attributes)
+    return faces
 
 
 def _drop_repeated(entries: Sequence[Entry], ids: Mapping[str, int], report: Report) -> list[Entry]:
@@ -148,23 +165,37 @@ def _find_columns(
 
 
 def _read_table(
-    root: Path, path: Path, split: str | None, columns: tuple[str | None, str | None], report: Report
+    root: Path,
+    path: Path,
+    split: str | None,
+    columns: tuple[str | None, str | None],
+    report: Report,
+    *,
+    otherwise: str | None,
 ) -> Iterator[Entry]:
     rows = read_csv_rows(path, what=_WHAT)
     if not rows:
         raise UserError(f"{printable(path)}: is empty; expected {_WHAT}")
     columns_at, has_header = _find_columns(path, rows[0][1], columns)
+    folded = [name.strip().lower() for name in rows[0][1]] if has_header else []
+    attributes_at = {name: at for at, name in enumerate(folded) if name in ATTRIBUTES and at not in columns_at}
     for number, fields in rows[has_header:]:
-        entry = _read_row(root, path, split, columns_at, fields, len(rows[0][1]))
+        entry = _read_row(root, path, split, columns_at, fields, len(rows[0][1]), otherwise)
         where = f"{printable(path)}, row {number}"
         if isinstance(entry, Finding):
             report(Finding(entry.kind, f"{where}: {entry.message}", entry.files))
         else:
-            yield Entry(where, *entry)
+            yield Entry(where, *entry, {name: fields[at].strip() for name, at in attributes_at.items()})
 
 
 def _read_row(
-    root: Path, path: Path, split: str | None, columns_at: tuple[int, int, int | None], fields: list[str], width: int
+    root: Path,
+    path: Path,
+    split: str | None,
+    columns_at: tuple[int, int, int | None],
+    fields: list[str],
+    width: int,
+    otherwise: str | None,
 ) -> tuple[str, str, str, str] | Finding:
     """Returns the image as written, its path, its class and its split; or what is wrong with the row."""
     image_at, label_at, split_at = columns_at
@@ -179,7 +210,7 @@ def _read_row(
         return Finding(
             "bad row", f"stands in the file of {split}, but its column 'split' says {fields[split_at or 0]!r}"
         )
-    own = written or split or _split_of_path(root, image)
+    own = written or split or _split_of_path(root, image) or otherwise
     if own is None:
         words = f"nothing says which split {image!r:.90} belongs to; expected a column 'split', files train.csv and "
         return Finding("bad row", f"{words}test.csv, or names that begin with train_ or test_")

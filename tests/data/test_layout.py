@@ -4,9 +4,9 @@ import shutil
 import pytest
 from PIL import Image
 
-from rafdb_vit.data import load_rafdb
+from rafdb_vit.data import load_rafdb, load_run_data
 from rafdb_vit.errors import UserError
-from tests.conftest import write_kaggle, write_official
+from tests.conftest import paint_face, write_kaggle, write_official
 
 LIST = "EmoLabel/list_patition_label.txt"
 
@@ -231,3 +231,40 @@ def test_csv_with_bom_crlf_quotes_and_no_header(kaggle):
     quoted = "\r\n".join(f'"{row.split(",")[0]}", {row.split(",")[1]}' for row in rows)
     (kaggle / "test_labels.csv").write_bytes(b"\xef\xbb\xbf" + quoted.encode())
     assert len(load_rafdb(kaggle)["test"]) == 21
+
+
+def write_classes(folder):
+    for i, name in enumerate(("happy", "sad", "happy", "fear")):
+        (folder / name).mkdir(parents=True, exist_ok=True)
+        paint_face(i + 1, i).save(folder / name / f"{i}.png")
+
+
+def find_held_out(root):
+    return load_run_data(root, max_samples=dict.fromkeys(("train", "validation", "test")), needed=("test",))
+
+
+def test_what_is_held_out_alone_needs_no_train_and_no_splits(tmp_path):
+    for place in ("plain", "split/test", "val_only/val"):
+        write_classes(tmp_path / place)
+    (tmp_path / "table").mkdir()
+    write_classes(tmp_path / "table")
+    rows = ["image,label", "happy/0.png,happy", "sad/1.png,sad", "happy/2.png,happy", "fear/3.png,fear"]
+    (tmp_path / "table" / "faces.csv").write_text("\n".join(rows))
+    for root in (tmp_path / "plain", tmp_path / "split", tmp_path / "val_only", tmp_path / "table" / "faces.csv"):
+        data = find_held_out(root)
+        assert list(data.splits) == ["test"] and len(data.splits["test"]) == 4
+        names = data.splits["test"].features["label"].names
+        assert sorted(names[label] for label in data.splits["test"]["label"]) == ["fear", "happy", "happy", "sad"]
+        with pytest.raises(UserError):
+            load_run_data(root, max_samples=dict.fromkeys(("train", "validation", "test")))
+
+
+def test_a_train_split_alone_is_not_what_is_held_out(tmp_path):
+    write_classes(tmp_path / "train")
+    with pytest.raises(UserError):
+        find_held_out(tmp_path)
+
+
+def test_with_train_it_is_found_as_ever(official, tmp_path):
+    own = load_run_data(official, max_samples=dict.fromkeys(("train", "validation", "test")))
+    assert find_held_out(official).splits["test"]["file"] == own.splits["test"]["file"]

@@ -500,3 +500,9 @@ def test_vectors_write_nothing_into_the_data(tmp_path):
     found = add_distributions(find_named_splits(name), tmp_path / "vectors.txt")
     assert [face.index(1.0) for face in found.splits["test"]["distribution"]] == list(range(7))
     assert sorted(tmp_path.rglob("*")) == before
+
+
+def test_a_single_split_is_what_is_held_out_where_nothing_is_trained(tmp_path):
+    name = save(DatasetDict(faces=build_splits()["test"]), tmp_path)
+    data = load_run_data(None, dataset_name=name, max_samples=NO_LIMIT, needed=("test",))
+    assert list(data.splits) == ["test"] and data.sources == {"test": "faces"}
