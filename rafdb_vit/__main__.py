@@ -10,6 +10,10 @@ from rafdb_vit.errors import UserError
 
 VERBS = {
     "train": "fine-tune a model, score it once on test, and save it",
+    "evaluate": "score a model on labelled faces: figures, predictions, a page",
+    "predict": "read pictures of cropped faces",
+    "compare": "hold two models against each other, on the same faces",
+    "summarize": "mean and range of runs that differ in their seed",
     "check": "say what is wrong with a folder of labelled faces",
     "push": "publish a finished run on the Hugging Face Hub",
 }

@@ -1,6 +1,7 @@
 """Finds a checkpoint, on disk or on the Hugging Face Hub, and refuses what is not safe or not complete."""
 
 import hashlib
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from fnmatch import fnmatch
@@ -51,6 +52,11 @@ def find_checkpoint(name_or_path: str, *, revision: str | None = None) -> tuple[
         UserError: There is no such folder or repository, the Hub cannot be reached, or the weights are pickled.
     """
     folder, commit = Path(name_or_path).expanduser(), None
+    if not name_or_path.strip() or os.path.isfile(folder):
+        found = "is a file" if name_or_path.strip() else "is empty"
+        raise UserError(f"--model_name_or_path {name_or_path}: {found}; expected a model's folder, or a Hub name")
+    if os.path.isdir(folder) and not os.access(folder, os.R_OK | os.X_OK):
+        raise UserError(f"--model_name_or_path {name_or_path}: cannot be read; check the folder's permissions")
     if not folder.is_dir():
         _check_name(name_or_path)
         folder = _download(name_or_path, revision)

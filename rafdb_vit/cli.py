@@ -38,7 +38,8 @@ def _build_parser(dataclass_types: Sequence[Any], *, prog: str, description: str
         @staticmethod
         def _parse_dataclass_field(parser: Any, field: Any) -> None:
             if field.metadata.get("positional"):
-                parser.add_argument(field.name, help=field.metadata["help"], metavar=field.name.upper())
+                name, words = field.name, field.metadata
+                parser.add_argument(name, help=words["help"], metavar=name.upper(), nargs=words.get("nargs"))
             elif field.metadata.get("switch"):
                 parser.add_argument(f"--{field.name}", help=field.metadata["help"], action="store_true")
             else:

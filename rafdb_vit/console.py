@@ -38,6 +38,8 @@ def quiet_libraries() -> None:
         logging.set_verbosity_warning()
     # torch's own default for pinned memory, on machines without an accelerator.
     warnings.filterwarnings("ignore", message=".*pin_memory.*no accelerator is found")
+    # scikit-learn, where all faces are of one class and are called so.
+    warnings.filterwarnings("ignore", message="A single label was found in 'y_true' and 'y_pred'")
     # The embeddings of a sharded ViT: transformers adds to them out of place, as the warning asks for.
     warnings.filterwarnings("ignore", message="FSDP2-wrapped module .* returned a view tensor")
 
@@ -91,6 +93,7 @@ def render_next(folder: str, *, classes: int, publishable: bool) -> str:
     publish = f"Or look at what would be published:\n  python push_to_hub.py {folder} --repo_id USER/NAME --dry_run"
     return (
         f"Best model   {folder}\n"
+        f"The page     {folder}/report.html\n"
         f"All figures  {folder}/results.json\n"
         f"Pictures     {folder}/figures\n"
         "Next, read a cropped face:\n"

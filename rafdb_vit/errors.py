@@ -5,6 +5,8 @@ Everything else is a bug and keeps its traceback.
 
 import re
 import signal
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 
 _HUB_TOKEN = re.compile(r"hf_(?:[a-z]+_)?[A-Za-z0-9]{16,}")
 WORKER_PREFIX = "Caught UserError in DataLoader worker process"
@@ -44,6 +46,25 @@ class UserError(Exception):
 
     def __str__(self) -> str:
         return self.line
+
+
+@contextmanager
+def renaming_flags(names: Mapping[str, str]) -> Iterator[None]:
+    """Names flags in the errors of a block as the command has them that the person gave.
+
+    Args:
+        names: What a flag is called here, by what the block calls it: `{"--repo_id": "--hub_model_id"}`.
+
+    Raises:
+        UserError: What the block raised, with other names.
+    """
+    try:
+        yield
+    except UserError as error:
+        line = error.line
+        for flag, name in names.items():
+            line = re.sub(rf"{flag}\b", name, line)
+        raise UserError(line) from error
 
 
 class Interrupted(BaseException):

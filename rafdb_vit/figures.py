@@ -2,8 +2,10 @@
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
@@ -51,7 +53,7 @@ def plot_confusion_matrix(result: EvaluationResult, path: str | Path, *, title: 
     return save_figure(figure, Path(path))
 
 
-def plot_learning_curves(history: Sequence[Mapping[str, float]], path: str | Path, *, chosen_epoch: float) -> Path:
+def plot_learning_curves(history: Sequence[Mapping[str, Any]], path: str | Path, *, chosen_epoch: float) -> Path:
     """Draws the losses, and validation's accuracy and macro-F1, by epoch.
 
     Args:
@@ -59,37 +61,50 @@ def plot_learning_curves(history: Sequence[Mapping[str, float]], path: str | Pat
         path: The PNG file to write; its folder is made if missing.
         chosen_epoch: Epoch of the checkpoint that was kept, marked in both plots.
     """
-    train = [(row["epoch"], row["loss"]) for row in history if "loss" in row]
-    evaluations = [row for row in history if "eval_loss" in row]
-    epochs = [row["epoch"] for row in evaluations]
     figure = Figure(figsize=(11, 4), dpi=120, layout="constrained")
     losses, rates = figure.subplots(1, 2)
-    marker = "o" if len(epochs) < 40 else None
-    if train:
-        losses.plot(*zip(*train, strict=True), label="train (augmented)", color=_TRAIN, marker=marker, ms=3)
-    losses.plot(
-        epochs,
-        [r["eval_loss"] for r in evaluations],
-        label="validation",
-        color=_VALIDATION,
-        marker=marker,
-        ms=3,
-    )
-    losses.set(title="Loss", ylabel="cross-entropy (nats)", ylim=(0, None))
-    rates.plot(
-        epochs,
-        [r["eval_macro_f1"] for r in evaluations],
-        label="macro-F1",
-        color=_VALIDATION,
-        marker=marker,
-        ms=3,
-    )
-    rates.plot(epochs, [r["eval_accuracy"] for r in evaluations], label="accuracy", color=_TRAIN, marker=marker, ms=3)
-    rates.set(title="Validation", ylim=(0, 1))
-    for axes in (losses, rates):
-        axes.axvline(chosen_epoch, color=_CHOSEN, ls="--", lw=1, label=f"chosen checkpoint (epoch {chosen_epoch:.4g})")
-        axes.set_xlabel("epoch")
-        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
-        axes.grid(alpha=0.25)
-        axes.legend(frameon=False)
+    draw_losses(losses, history, chosen_epoch=chosen_epoch)
+    draw_rates(rates, history, chosen_epoch=chosen_epoch)
+    losses.set_title("Loss")
+    rates.set_title("Accuracy and macro-F1")
     return save_figure(figure, Path(path))
+
+
+def draw_losses(axes: Axes, history: Sequence[Mapping[str, Any]], *, chosen_epoch: float) -> None:
+    """Draws the losses on train and validation by epoch; see `plot_learning_curves` for the arguments."""
+    train = [row for row in history if "loss" in row]
+    if train:
+        _draw_rows(axes, train, "loss", label="train (augmented)", color=_TRAIN, **_mark(history))
+    _draw_evaluations(axes, history, "eval_loss", label="validation", color=_VALIDATION)
+    axes.set(ylabel="cross-entropy (nats)", ylim=(0, None))
+    _finish_curves(axes, chosen_epoch)
+
+
+def draw_rates(axes: Axes, history: Sequence[Mapping[str, Any]], *, chosen_epoch: float) -> None:
+    """Draws validation's accuracy and macro-F1 by epoch; see `plot_learning_curves` for the arguments."""
+    _draw_evaluations(axes, history, "eval_macro_f1", label="macro-F1", color=_VALIDATION)
+    _draw_evaluations(axes, history, "eval_accuracy", label="accuracy", color=_TRAIN)
+    axes.set(ylabel="on validation", ylim=(0, 1))
+    _finish_curves(axes, chosen_epoch)
+
+
+def _mark(history: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    return {"marker": "o" if sum("eval_loss" in row for row in history) < 40 else None, "ms": 3}
+
+
+def _draw_evaluations(axes: Axes, history: Sequence[Mapping[str, Any]], figure: str, **style: Any) -> None:
+    _draw_rows(axes, [row for row in history if "eval_loss" in row], figure, **style, **_mark(history))
+
+
+def _draw_rows(axes: Axes, rows: Sequence[Mapping[str, Any]], figure: str, **style: Any) -> None:
+    """Draws a figure by epoch; where it is None, which stands for what is no number, the line breaks."""
+    values = np.array([row[figure] for row in rows], dtype=np.float64)
+    axes.plot([row["epoch"] for row in rows], values, **style)
+
+
+def _finish_curves(axes: Axes, chosen_epoch: float) -> None:
+    axes.axvline(chosen_epoch, color=_CHOSEN, ls="--", lw=1, label=f"chosen checkpoint (epoch {chosen_epoch:.4g})")
+    axes.set_xlabel("epoch")
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
+    axes.grid(alpha=0.25)
+    axes.legend(frameon=False)

@@ -12,7 +12,10 @@ from torch.utils.data import DataLoader
 from tqdm.auto import tqdm
 from transformers import PreTrainedModel
 
+from rafdb_vit.data.attributes import read_groups
+from rafdb_vit.errors import UserError
 from rafdb_vit.interruption import hold_signals, release_signals, shield_workers
+from rafdb_vit.predictions import Predictions
 from rafdb_vit.processes import gather
 from rafdb_vit.results import EvaluationResult
 from rafdb_vit.transforms import build_collator, build_eval_transform, with_face_transform
@@ -64,7 +67,25 @@ def predict_logits(
     return np.concatenate([part for parts in gather(logits) for part in parts])
 
 
+def predict_split(model: PreTrainedModel, processor: Any, dataset: Dataset, **settings: Any) -> Predictions:
+    """Predicts a split with labels, and keeps what its figures need; see `predict_logits` for the arguments.
+
+    Groups are those of the columns `gender`, `race` and `age`, where the split has them.
+
+    Raises:
+        UserError: The model's answers are not finite; or a face cannot be read.
+    """
+    logits = predict_logits(model, processor, dataset, **settings)
+    wrong = np.flatnonzero(~np.isfinite(logits).all(axis=1))
+    if len(wrong):
+        raise UserError(
+            f"the model answers {len(wrong):,} of {len(dataset):,} faces with numbers that are not finite, "
+            f"{dataset['file'][int(wrong[0])]} first; its weights are damaged, or its training diverged: take another"
+        )
+    names = dataset.features["label"].names
+    return Predictions(list(dataset["file"]), np.asarray(dataset["label"]), logits, names, read_groups(dataset))
+
+
 def evaluate_model(model: PreTrainedModel, processor: Any, dataset: Dataset, **settings: Any) -> EvaluationResult:
     """Scores a model on a split with labels; see `predict_logits` for the arguments and settings."""
-    logits = predict_logits(model, processor, dataset, **settings)
-    return EvaluationResult.from_logits(logits, np.asarray(dataset["label"]), dataset.features["label"].names)
+    return predict_split(model, processor, dataset, **settings).score()

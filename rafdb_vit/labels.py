@@ -10,6 +10,7 @@ import unicodedata
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
+from typing import Any
 
 from rafdb_vit.errors import UserError
 
@@ -210,3 +211,8 @@ def match_classes(written: Collection[str], labels: LabelSet, *, where: str) -> 
             raise UserError(f"{where}: {twin!r} and {name!r} both mean {labels.names[label]}; expected one of them")
         ids[name] = label
     return ids
+
+
+def label_maps(names: Sequence[str]) -> dict[str, Any]:
+    """Returns `id2label` and `label2id` of a model's configuration for class names in model order."""
+    return {"id2label": dict(enumerate(names)), "label2id": {name: i for i, name in enumerate(names)}}

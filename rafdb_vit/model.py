@@ -1,7 +1,6 @@
-"""Loads and makes models: the right head, the right class names, and every weight accounted for."""
+"""Loads models: the right head, the right class names, and every weight accounted for."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -13,38 +12,12 @@ from transformers import (
     AutoModelForImageClassification,
     PretrainedConfig,
     PreTrainedModel,
-    ViTConfig,
-    ViTForImageClassification,
-    ViTImageProcessor,
 )
 
 from rafdb_vit.checkpoint import find_checkpoint, quiet_loading
 from rafdb_vit.console import say
 from rafdb_vit.errors import UserError
-
-
-@dataclass(frozen=True)
-class ScratchSize:
-    """Shape of a ViT that is trained from scratch."""
-
-    width: int
-    layers: int
-    heads: int
-    image_size: int
-    patch_size: int
-
-
-SCRATCH_SIZES = {
-    # Smaller than the ViT-Ti of DeiT (192 wide, 12 layers): made for a CPU, for trials and for tests.
-    "tiny": ScratchSize(width=128, layers=4, heads=4, image_size=64, patch_size=8),
-    # ViT-S/16 of DeiT (Touvron et al., 2021) and ViT-B/16 (Dosovitskiy et al., 2021).
-    "small": ScratchSize(width=384, layers=12, heads=6, image_size=224, patch_size=16),
-    "base": ScratchSize(width=768, layers=12, heads=12, image_size=224, patch_size=16),
-}
-
-
-def _label_maps(names: Sequence[str]) -> dict[str, Any]:
-    return {"id2label": dict(enumerate(names)), "label2id": {name: i for i, name in enumerate(names)}}
+from rafdb_vit.labels import label_maps
 
 
 def _head_names(model: PreTrainedModel) -> set[str]:
@@ -71,10 +44,10 @@ def load_model(name_or_path: str, names: Sequence[str], *, revision: str | None 
     """
     folder, commit = find_checkpoint(name_or_path, revision=revision)
     where = f"--model_name_or_path {name_or_path}"
-    config, processor = _load_config(where, folder)
+    config, processor = load_config(where, folder)
     old_names = list(config.id2label.values())
-    config.id2label, config.label2id = _label_maps(names).values()
-    model, info = _load_weights_into(where, folder, config)
+    config.id2label, config.label2id = label_maps(names).values()
+    model, info = load_weights_into(where, folder, config)
     head = _head_names(model)
     missing = {*info["missing_keys"], *(name for name, *_ in info["mismatched_keys"])}
     if missing - head:
@@ -88,11 +61,20 @@ def load_model(name_or_path: str, names: Sequence[str], *, revision: str | None 
         _reset_head(model, head)
         say(f"Classification head: replaced (the checkpoint's classes are {', '.join(map(str, old_names))}).")
     model.config._commit_hash = commit
-    _check_image_size(where, model, processor)
+    check_image_size(where, model, processor)
     return model, processor
 
 
-def _load_config(where: str, folder: Path) -> tuple[Any, Any]:
+def load_config(where: str, folder: Path) -> tuple[Any, Any]:
+    """Loads the configuration and the image processor of a checkpoint.
+
+    Args:
+        where: What to call it in errors.
+        folder: Holds it.
+
+    Raises:
+        UserError: It is no model of transformers, or needs code of its own.
+    """
     try:
         config = AutoConfig.from_pretrained(folder, trust_remote_code=False)
         return config, AutoImageProcessor.from_pretrained(folder, trust_remote_code=False)
@@ -104,8 +86,17 @@ def _load_config(where: str, folder: Path) -> tuple[Any, Any]:
         raise UserError(f"{where}: not a model that transformers knows ({error})") from error
 
 
-def _load_weights_into(where: str, folder: Path, config: Any) -> tuple[PreTrainedModel, dict[str, Any]]:
-    """Loads the weights that fit, and returns with the model what did not."""
+def load_weights_into(where: str, folder: Path, config: Any) -> tuple[PreTrainedModel, dict[str, Any]]:
+    """Loads the weights that fit, and returns with the model what did not.
+
+    Args:
+        where: What to call the checkpoint in errors.
+        folder: Holds it.
+        config: Of the model.
+
+    Raises:
+        UserError: It is no image classifier, or its weights cannot be read.
+    """
     try:
         with quiet_loading():
             return AutoModelForImageClassification.from_pretrained(
@@ -130,46 +121,23 @@ def _reset_head(model: PreTrainedModel, head: set[str]) -> None:
             torch.nn.init.trunc_normal_(parameter, std=std) if parameter.ndim > 1 else torch.nn.init.zeros_(parameter)
 
 
-def _check_image_size(where: str, model: PreTrainedModel, processor: Any) -> None:
+def check_image_size(where: str, model: PreTrainedModel, processor: Any) -> None:
+    """Refuses a checkpoint whose model and image processor do not agree on the size of the input.
+
+    Args:
+        where: What to call it in errors.
+        model: Its model.
+        processor: Its image processor.
+
+    Raises:
+        UserError: They do not.
+    """
     expected = getattr(model.config, "image_size", None)
     found = processor.size.get("height") if not getattr(processor, "do_center_crop", None) else None
     if isinstance(expected, int) and found is not None and found != expected:
         raise UserError(
             f"{where}: config.json says image_size {expected}, preprocessor_config.json {found}; expected one size"
         )
-
-
-def build_model(
-    size: str, names: Sequence[str], *, image_size: int | None = None, patch_size: int | None = None
-) -> tuple[ViTForImageClassification, ViTImageProcessor]:
-    """Makes a ViT with random weights, and a processor for it.
-
-    Args:
-        size: A key of `SCRATCH_SIZES`.
-        names: Class names in model order.
-        image_size: Side of the input in pixels; the size's own if None.
-        patch_size: Side of a patch in pixels; the size's own if None.
-
-    Raises:
-        UserError: The patches do not tile the image.
-    """
-    shape = SCRATCH_SIZES[size]
-    side, patch = image_size or shape.image_size, patch_size or shape.patch_size
-    if side < 1 or patch < 1 or side % patch:
-        raise UserError(f"--image_size {side}: expected a multiple of --patch_size, {patch}")
-    config = ViTConfig(
-        hidden_size=shape.width,
-        num_hidden_layers=shape.layers,
-        num_attention_heads=shape.heads,
-        intermediate_size=4 * shape.width,
-        image_size=side,
-        patch_size=patch,
-        # He et al. (2015). The default of 0.02 is made for a width of 768 and more: at 128, attention starts so close
-        # to uniform that training stays on the plateau of guessing the largest class.
-        initializer_range=(2 / shape.width) ** 0.5,
-        **_label_maps(names),
-    )
-    return ViTForImageClassification(config), ViTImageProcessor(size={"height": side, "width": side})
 
 
 def load_trained(folder: str | Path) -> tuple[PreTrainedModel, Any]:

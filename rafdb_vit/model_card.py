@@ -2,14 +2,17 @@
 
 import hashlib
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from huggingface_hub import EvalResult, ModelCard, ModelCardData
 from jinja2 import Environment, StrictUndefined
 
+from rafdb_vit.baselines import score_majority
 from rafdb_vit.figures import CONFUSION_FILE, CURVES_FILE
+from rafdb_vit.groups import FEW
+from rafdb_vit.intervals import METHOD
 from rafdb_vit.license import DRAWN, License, describe_license, is_rafdb, name_data
 from rafdb_vit.results import EvaluationResult
 
@@ -72,7 +75,9 @@ def render_card(
     """
     name = repo_id.split("/")[-1]
     protocol = {**protocol, "data": {**_PLAIN_DATA, **protocol["data"]}}
-    template = Environment(undefined=StrictUndefined, autoescape=False).from_string(TEMPLATE.read_text("utf-8"))
+    environment = Environment(undefined=StrictUndefined, autoescape=False)
+    environment.filters.update(interval=_render_interval, cell=_render_cell)
+    template = environment.from_string(TEMPLATE.read_text("utf-8"))
     text = template.render(
         card_data=_build_metadata(test, protocol, name=name, license=license).to_yaml(),
         title=name,
@@ -84,6 +89,8 @@ def render_card(
         protocol=protocol,
         confusion_file=CONFUSION_FILE,
         curves_file=CURVES_FILE if has_curves else None,
+        method=METHOD,
+        few=FEW,
         license_text=describe_license(license, protocol["data"]["name"]),
         **_describe_model(protocol),
         **_describe_data(test, protocol),
@@ -102,6 +109,15 @@ def was_edited(card: str) -> bool:
     if signature is None:
         return bool(re.sub(r"\A---\n.*?\n---\s*", "", card, flags=re.S).strip())
     return signature[1] != _hash_text(card[: signature.start()]) or bool(card[signature.end() :].strip())
+
+
+def _render_interval(ends: Sequence[float] | None) -> str:
+    return "unknown" if ends is None else f"{ends[0]:.4f} to {ends[1]:.4f}"
+
+
+def _render_cell(name: str) -> str:
+    """Returns a name from the data as plain text in a cell of a table."""
+    return re.sub(r"([\\`*_\[\]<>|#])", r"\\\1", " ".join(name.split()))
 
 
 def _hash_text(text: str) -> str:
@@ -161,8 +177,7 @@ def _describe_model(protocol: Mapping[str, Any]) -> dict[str, Any]:
 def _describe_data(test: EvaluationResult, protocol: Mapping[str, Any]) -> dict[str, Any]:
     data = protocol["data"]
     counts = " + ".join(f"{sum(of.values()):,}" for of in data["found"].values())
-    supports = test.supports
-    majority = max(supports, key=lambda name: supports[name])
+    majority, baseline = score_majority(test)
     objection = find_objection(protocol)
     used = {split: f"{sum(counts.values()):,}" for split, counts in data["used"].items()}
     return {
@@ -171,7 +186,7 @@ def _describe_data(test: EvaluationResult, protocol: Mapping[str, Any]) -> dict[
         "is_rafdb": is_rafdb(data["name"]),
         "class_list": ", ".join(test.per_class),
         "train_counts": data["used"]["train"],
-        "majority": {"name": majority, "accuracy": supports[majority] / test.n},
+        "majority": {"name": majority, "accuracy": baseline.accuracy},
         "weakest": _describe_weakest(test),
         "warnings": [f"Not for use: {objection}."] if objection else [],
     }

@@ -1,7 +1,8 @@
 """How a run's figures came about: the `protocol` part of `results.json`."""
 
+import math
 import platform
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ from datasets import Dataset, DatasetDict
 from transformers import PreTrainedModel, TrainerState
 
 from rafdb_vit.data import hash_files
+from rafdb_vit.intervals import METHOD
 from rafdb_vit.refusals import REFUSED_FLAGS, is_fsdp_chosen
 from rafdb_vit.training_arguments import ExpressionTrainingArguments
 
@@ -148,6 +150,20 @@ def epoch_of_step(state: TrainerState, step: int | None) -> float | None:
     return next((row["epoch"] for row in state.log_history if row["step"] == step and "eval_loss" in row), None)
 
 
+def describe_history(state: TrainerState) -> list[dict[str, float | None]]:
+    """Returns the learning curves, without times: a row for each time that something was logged.
+
+    What was not a finite number is None: JSON has no other.
+    """
+    kept = ("epoch", "step", "loss", "eval_loss", "eval_accuracy", "eval_macro_f1")
+    rows = [{name: _finite(row[name]) for name in kept if name in row} for row in state.log_history]
+    return [row for row in rows if "loss" in row or "eval_loss" in row]
+
+
+def _finite(value: float) -> float | None:
+    return value if math.isfinite(value) else None
+
+
 def build_protocol(
     *,
     data: Mapping[str, Any],
@@ -155,6 +171,7 @@ def build_protocol(
     model: Mapping[str, Any],
     training: Mapping[str, Any],
     checkpoint: Mapping[str, Any],
+    history: Sequence[Mapping[str, float | None]],
     files: Mapping[str, str],
 ) -> dict[str, Any]:
     """Puts the protocol together: no times and no paths, so that the same command gives the same bytes.
@@ -165,6 +182,7 @@ def build_protocol(
         model: What was trained.
         training: From `describe_training`, and this package's own settings.
         checkpoint: From `describe_checkpoint`.
+        history: From `describe_history`.
         files: SHA-256 by name of the files that were scored.
     """
     return {
@@ -176,5 +194,32 @@ def build_protocol(
         "model": dict(model),
         "training": dict(training),
         "checkpoint": dict(checkpoint),
-        "versions": {"python": platform.python_version(), **{name: version(name) for name in _LIBRARIES}},
+        "intervals": METHOD,
+        "history": list(history),
+        "versions": describe_versions(),
     }
+
+
+def describe_evaluation(
+    *, data: Mapping[str, Any], split: str, model: Mapping[str, Any], device: str
+) -> dict[str, Any]:
+    """Returns how the figures of an evaluation came about.
+
+    Args:
+        data: What was found, from `rafdb_vit.data.RunData`.
+        split: The split that was scored.
+        model: From `rafdb_vit.classifier.describe_classifier`.
+        device: What it ran on.
+    """
+    return {
+        "data": dict(data),
+        "model": dict(model),
+        "scoring": f"fp32, without autocast, on {device}; {sum(data['used'][split].values())} faces",
+        "intervals": METHOD,
+        "versions": describe_versions(),
+    }
+
+
+def describe_versions() -> dict[str, str]:
+    """Returns the versions of Python and of the libraries that bear on figures."""
+    return {"python": platform.python_version(), **{name: version(name) for name in _LIBRARIES}}

@@ -1,9 +1,8 @@
 """The run folder: what lies in it, when it may be written to, and what a new run may delete there."""
 
-import os
 import platform
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -11,11 +10,13 @@ import yaml
 
 from rafdb_vit.checkpoint import hash_file, quiet_loading
 from rafdb_vit.console import say
-from rafdb_vit.disk import naming_disk_errors
+from rafdb_vit.disk import check_writable, naming_disk_errors
 from rafdb_vit.drawn_faces import write_drawn_faces
 from rafdb_vit.errors import UserError
 from rafdb_vit.figures import CONFUSION_FILE, CURVES_FILE, plot_confusion_matrix, plot_learning_curves
+from rafdb_vit.predictions import PREDICTIONS_FILE
 from rafdb_vit.processes import fails_together, from_main
+from rafdb_vit.report.evaluation import EVALUATION_FILES, EVALUATIONS, REPORT_FILE
 from rafdb_vit.results import RESULTS_FILE, EvaluationResult, write_results
 from rafdb_vit.training_checkpoint import choose_checkpoint, compare_identity, find_fault
 
@@ -24,8 +25,7 @@ FIGURES = "figures"
 DEMO_FACES = "drawn_faces"
 _WRITTEN_FILES = (
     CONFIG_FILE,
-    RESULTS_FILE,
-    f"{RESULTS_FILE}.partial",
+    *(name + end for name in (RESULTS_FILE, PREDICTIONS_FILE, REPORT_FILE) for end in ("", ".partial")),
     "config.json",
     "preprocessor_config.json",
     "model.safetensors",
@@ -49,7 +49,8 @@ class RunFolder:
     """A folder that holds one training run.
 
     The best model lies at the top (`config.json`, `model.safetensors`, `preprocessor_config.json`), beside
-    `results.json`, `training_config.yaml`, `figures/` and `checkpoint-*/`; a demo run's faces in `drawn_faces/`.
+    `results.json`, `predictions.csv`, `report.html`, `training_config.yaml`, `figures/` and `checkpoint-*/`; a demo
+    run's faces in `drawn_faces/`; what `evaluate` wrote of it in `evaluations/`.
     """
 
     def __init__(self, path: str | Path) -> None:
@@ -67,20 +68,13 @@ class RunFolder:
         Raises:
             UserError: There is something in the way, or the folder cannot be written to.
         """
-        self._check_writable()
+        check_writable(self.path)
         if not self._holds_something() or overwrite or (demo and self._is_demo_run()):
             return
         raise UserError(
             f"--output_dir {self.path}: is not empty; take another folder, --overwrite_output_dir to replace the run "
             "in it, or --resume_from_checkpoint to go on with it"
         )
-
-    def _check_writable(self) -> None:
-        if self.path.exists() and not self.path.is_dir():
-            raise UserError(f"--output_dir {self.path}: is a file; expected a folder")
-        existing = next(path for path in (self.path, *self.path.absolute().parents) if path.exists())
-        if not os.access(existing, os.W_OK | os.X_OK):
-            raise UserError(f"--output_dir {self.path}: {existing} cannot be written to; take another folder")
 
     def _holds_something(self) -> bool:
         """Tells whether there is something to lose: a run that ended before its first checkpoint leaves nothing."""
@@ -108,7 +102,7 @@ class RunFolder:
         Raises:
             UserError: The checkpoint is not whole, or the folder holds something else.
         """
-        self._check_writable()
+        check_writable(self.path)
         if asked is None:
             newest = choose_checkpoint(self.path, say=say)
             if newest is None:
@@ -173,10 +167,14 @@ class RunFolder:
             )
 
     def clear(self, *, keep_demo_faces: bool = False) -> None:
-        """Deletes what an earlier run wrote, and nothing else; a demo run's faces on demand."""
+        """Deletes what an earlier run, and evaluations of it, wrote, and nothing else; a demo run's faces on demand."""
         written = [self.path / name for name in _WRITTEN_FILES]
         written += [path for pattern in _WRITTEN_PATTERNS for path in self.path.glob(pattern)]
         written += list(self.figures.glob("*.png"))
+        evaluations = self.path / EVALUATIONS
+        found = [] if evaluations.is_symlink() else [evaluations, *evaluations.glob("*")]
+        evaluated = [path for path in found if path.is_dir() and not path.is_symlink()]
+        written += [path / name for path in evaluated for name in EVALUATION_FILES]
         if self._is_demo_run() and not keep_demo_faces:
             written.append(self.demo_faces)
         for path in written:
@@ -184,8 +182,9 @@ class RunFolder:
                 shutil.rmtree(path)
             else:
                 path.unlink(missing_ok=True)
-        if self.figures.is_dir() and not any(self.figures.iterdir()):
-            self.figures.rmdir()
+        for folder in (self.figures, *reversed(evaluated)):
+            if folder.is_dir() and not any(folder.iterdir()):
+                folder.rmdir()
 
     def draw_demo_faces(self) -> None:
         """Draws the faces of a demo run, in place of what an earlier run wrote."""
@@ -221,7 +220,6 @@ class RunFolder:
         validation: EvaluationResult,
         test: EvaluationResult,
         protocol: Mapping[str, Any],
-        history: Sequence[Mapping[str, Any]],
     ) -> None:
         """Writes the figures, and `results.json` last: a folder that has it holds a finished run.
 
@@ -229,7 +227,6 @@ class RunFolder:
             validation: Figures of the saved model on validation.
             test: Its figures on test.
             protocol: From `rafdb_vit.protocol.build_protocol`.
-            history: The Trainer's `log_history`.
 
         Raises:
             UserError: They cannot be written.
@@ -238,6 +235,6 @@ class RunFolder:
             title = f"Test faces, {protocol['data']['name']}"
             plot_confusion_matrix(test, self.figures / CONFUSION_FILE, title=title)
             chosen = protocol["checkpoint"]["epoch"] or 0.0
-            curves = plot_learning_curves(history, self.figures / CURVES_FILE, chosen_epoch=chosen)
+            curves = plot_learning_curves(protocol["history"], self.figures / CURVES_FILE, chosen_epoch=chosen)
             files = {**protocol["files_sha256"], f"{FIGURES}/{CURVES_FILE}": hash_file(curves)}
             write_results(self.path, validation=validation, test=test, protocol={**protocol, "files_sha256": files})

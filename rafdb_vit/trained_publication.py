@@ -1,19 +1,21 @@
 """Publishing at the end of training: what speaks against it is said before, and a failure costs nothing of the run."""
 
-import re
 import shlex
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from rafdb_vit.console import say
-from rafdb_vit.errors import Interrupted, UserError
+from rafdb_vit.errors import Interrupted, UserError, renaming_flags
 from rafdb_vit.processes import fails_together, from_main
 from rafdb_vit.publication import Publication
 from rafdb_vit.staging import check_publishable
 
-_FLAGS_OF_TRAINING = {"repo_id": "hub_model_id", "revision": "hub_revision", "private": "hub_private_repo"}
+_FLAGS_OF_TRAINING = {
+    "--repo_id": "--hub_model_id",
+    "--revision": "--hub_revision",
+    "--private": "--hub_private_repo",
+}
 
 
 def plan_publication(data: Mapping[str, Any], *, repo_id: str, **settings: Any) -> Publication:
@@ -27,24 +29,12 @@ def plan_publication(data: Mapping[str, Any], *, repo_id: str, **settings: Any) 
     Raises:
         UserError: What speaks against it: the data, a name, the token, or its right to write.
     """
-    with fails_together(), _naming_flags_of_training():
+    with fails_together(), renaming_flags(_FLAGS_OF_TRAINING):
         publication = Publication(repo_id, **settings)
         check_publishable({"data": data}, license=publication.license, force=publication.force)
-    with _naming_flags_of_training():
+    with renaming_flags(_FLAGS_OF_TRAINING):
         from_main(publication.check_rights)
     return publication
-
-
-@contextmanager
-def _naming_flags_of_training() -> Iterator[None]:
-    """Names flags in errors as training has them."""
-    try:
-        yield
-    except UserError as error:
-        line = error.line
-        for flag, name in _FLAGS_OF_TRAINING.items():
-            line = re.sub(rf"--{flag}\b", f"--{name}", line)
-        raise UserError(line) from error
 
 
 def publish_trained(publication: Publication, run: str | Path) -> str:
@@ -56,7 +46,7 @@ def publish_trained(publication: Publication, run: str | Path) -> str:
     """
     again = f"the trained run in {run} is whole; publish it with: {_render_command(publication, run)}"
     try:
-        with _naming_flags_of_training():
+        with renaming_flags(_FLAGS_OF_TRAINING):
             return publication.publish(run)
     except UserError as error:
         raise UserError(f"not published: {error.line}; {again}") from error

@@ -34,7 +34,7 @@ def build_trainer(
     """Builds the trainer of an expression classifier: transforms, collator, metrics and callbacks in place.
 
     Args:
-        model: From `load_model` or `build_model`.
+        model: From `load_model` or `rafdb_vit.scratch.build_model`.
         processor: Its image processor.
         args: Training arguments.
         train: A split of `load_rafdb`.

@@ -4,8 +4,9 @@ from pathlib import Path
 import pytest
 
 import rafdb_vit
-from rafdb_vit.arguments import DataArguments, ModelArguments
+from rafdb_vit.arguments import ModelArguments
 from rafdb_vit.cli import RECIPES, config_arguments, parse_arguments, run_command, switch
+from rafdb_vit.data_arguments import DataArguments
 from rafdb_vit.errors import UserError
 from rafdb_vit.refusals import REFUSED_FLAGS
 from rafdb_vit.training_arguments import ExpressionTrainingArguments

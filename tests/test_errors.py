@@ -1,7 +1,7 @@
 import pytest
 from torch.utils.data import DataLoader
 
-from rafdb_vit.errors import UserError
+from rafdb_vit.errors import UserError, renaming_flags
 
 
 class Unreadable:
@@ -21,3 +21,11 @@ def test_line_survives_a_data_worker():
         list(DataLoader(Unreadable(), num_workers=1))
     assert "Traceback" in caught.value.args[0] and str(caught.value) == caught.value.line
     assert caught.value.line == "a/b.jpg: cannot be read; UserError: or so"
+
+
+def test_flags_are_renamed_in_errors_and_nothing_else():
+    with pytest.raises(UserError) as error, renaming_flags({"--model_name_or_path": "MODEL"}):
+        raise UserError("--model_name_or_path a: see --model_name_or_path_other")
+    assert error.value.line == "MODEL a: see --model_name_or_path_other"
+    with pytest.raises(KeyError), renaming_flags({"--a": "--b"}):
+        raise KeyError("--a")

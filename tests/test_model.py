@@ -14,7 +14,8 @@ from transformers import ViTForImageClassification, ViTModel
 
 from rafdb_vit.errors import UserError
 from rafdb_vit.labels import BASIC
-from rafdb_vit.model import SCRATCH_SIZES, build_model, load_model, load_trained, load_weights
+from rafdb_vit.model import load_model, load_trained, load_weights
+from rafdb_vit.scratch import build_model
 from tests.conftest import save_vit
 
 
@@ -199,24 +200,6 @@ def test_a_model_that_the_hub_does_not_have(tmp_path):
     server.shutdown()
     assert len(lines) == 1 and "no such model on the Hub" in lines[0]
     assert noise == ""
-
-
-@pytest.mark.parametrize("size", SCRATCH_SIZES)
-def test_sizes_from_scratch(size):
-    shape = SCRATCH_SIZES[size]
-    model, processor = build_model(size, BASIC.names, image_size=32, patch_size=16)
-    assert (model.config.hidden_size, model.config.num_hidden_layers) == (shape.width, shape.layers)
-    assert (model.config.image_size, model.config.patch_size, processor.size["width"]) == (32, 16, 32)
-    assert list(model.config.id2label.values()) == list(BASIC.names)
-    assert model.vit.layers[0].attention.q_proj.weight.std().item() == pytest.approx((2 / shape.width) ** 0.5, rel=0.1)
-
-
-@pytest.mark.parametrize(("image_size", "patch_size"), [(50, 8), (8, 16), (0, 0), (-16, 8)])
-def test_patches_that_do_not_tile_the_image(image_size, patch_size):
-    if image_size == 0:
-        image_size, patch_size = -1, -1
-    with pytest.raises(UserError, match="--image_size"):
-        build_model("tiny", BASIC.names, image_size=image_size, patch_size=patch_size)
 
 
 def test_load_weights_copies_every_weight(tmp_path, tiny_vit):

@@ -8,6 +8,7 @@ from PIL import Image
 from rafdb_vit.labels import BASIC
 from rafdb_vit.license import choose_license
 from rafdb_vit.model_card import find_objection, render_card, was_edited
+from rafdb_vit.predictions import Predictions
 from rafdb_vit.results import EvaluationResult, read_results
 from tests.finished_run import describe_data, describe_run, random_result, write_finished_run
 
@@ -48,10 +49,31 @@ def test_every_figure_of_the_table_is_that_of_the_results():
     }
     for name, figures in test.per_class.items():
         expected = [f"{figures[figure]:.4f}" for figure in ("precision", "recall", "f1")]
-        assert rows[name][:4] == [*expected, str(figures["support"])]
+        low, high = test.intervals["per_class"][name]["f1"]
+        assert rows[name][:5] == [*expected, f"{low:.4f} to {high:.4f}", str(figures["support"])]
     assert rows["**Macro average**"][2] == f"{test.macro_f1:.4f}"
     majority = max(test.supports.values()) / test.n
     assert f"Always answering Neutral would have an accuracy of\n{majority:.4f}" in text
+
+
+def test_groups_stand_in_it_but_for_those_of_few_faces_and_their_names_are_text():
+    labels = np.arange(140) % 7
+    names = ["<b>|x\n\n# y", "male", "few"]
+    groups = {"gender": [names[i % 2] if i < 120 else names[2] for i in range(140)]}
+    predictions = Predictions([str(i) for i in range(140)], labels, np.eye(7)[labels // 2] * 3, BASIC.names, groups)
+    data = describe_data()
+    text = str(
+        render_card(
+            validation=random_result(0),
+            test=predictions.score(),
+            protocol=describe_run(data, {}),
+            repo_id="ada/faces",
+            license=choose_license(data["name"], None),
+        )
+    )
+    assert "| gender: \\<b\\>\\|x \\# y | 0." in text and "| gender: male | 0." in text
+    assert "gender: few" not in text and "\n# y" not in text
+    assert "expected calibration error" in text
 
 
 def test_nothing_is_left_open():

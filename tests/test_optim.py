@@ -10,8 +10,8 @@ from transformers import (
 
 from rafdb_vit.errors import UserError
 from rafdb_vit.labels import BASIC
-from rafdb_vit.model import build_model
 from rafdb_vit.optim import build_parameter_groups
+from rafdb_vit.scratch import build_model
 
 
 def groups_of(model, **changes):

@@ -6,10 +6,13 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from rafdb_vit import processes
+from rafdb_vit.commands.evaluate import main as evaluate
 from rafdb_vit.errors import UserError
+from rafdb_vit.predictions import read_predictions
 from tests.conftest import save_vit, write_official
 from tests.two_processes import build, logged
 
@@ -64,6 +67,14 @@ def test_two_processes_follow_one(folder, alone, scenario):
     for left in ("resumed", "logged.json"):
         path = folder / left
         path.rename(folder / f"{left}-{scenario}")
+
+
+def test_two_processes_evaluate_as_one(folder, tmp_path):
+    evaluate([str(folder / "model"), "--data_dir", str(folder / "faces"), "--output_dir", str(tmp_path), "--use_cpu"])
+    two, one = (read_predictions(place) for place in (folder / "evaluated", tmp_path))
+    assert two.files == one.files and two.predicted.tolist() == one.predicted.tolist()
+    np.testing.assert_allclose(two.probabilities, one.probabilities, atol=1e-6)
+    assert (folder / "evaluated" / "report.html").is_file()
 
 
 def test_two_processes_follow_one_on_distribution_vectors(folder, alone, soft_alone):

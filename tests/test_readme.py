@@ -8,10 +8,15 @@ from pathlib import Path
 import pytest
 from accelerate.commands.launch import launch_command_parser
 
-from rafdb_vit.arguments import DataArguments, ModelArguments
+from rafdb_vit.arguments import ModelArguments
 from rafdb_vit.cli import parse_arguments
 from rafdb_vit.commands.check import CheckArguments
+from rafdb_vit.commands.compare import CompareArguments
+from rafdb_vit.commands.evaluate import EvaluateArguments
+from rafdb_vit.commands.predict import PredictArguments
 from rafdb_vit.commands.push import PushArguments
+from rafdb_vit.commands.summarize import SummarizeArguments
+from rafdb_vit.data_arguments import DataArguments, FormArguments
 from rafdb_vit.training_arguments import NEWEST_CHECKPOINT, ExpressionTrainingArguments
 
 ROOT = Path(__file__).parents[1]
@@ -22,7 +27,7 @@ def blocks(language):
     return re.findall(rf"^```{language}\n(.*?)^```", README, re.M | re.S)
 
 
-COMMANDS = [line for block in blocks("bash") for line in block.splitlines()]
+COMMANDS = [line.strip() for block in blocks("bash") for line in block.splitlines()]
 
 
 def test_the_first_two_commands_do_all_the_set_up():
@@ -36,7 +41,7 @@ def test_the_first_two_commands_do_all_the_set_up():
 def test_every_training_command_is_parsed(command, monkeypatch, tmp_path):
     shutil.copytree(ROOT / "rafdb_vit" / "recipes", tmp_path / "rafdb_vit" / "recipes")
     monkeypatch.chdir(tmp_path)
-    words = shlex.split(command.split("&&")[-1])
+    words = shlex.split(command.split("&&")[-1].replace("$seed", "1"))
     assert words[:2] == ["accelerate", "launch"]
     launcher = launch_command_parser().parse_args(words[2:])
     assert launcher.training_script == "train.py" and Path(launcher.config_file or ".").exists()
@@ -52,6 +57,23 @@ def test_the_checking_command_is_parsed():
         (CheckArguments,), shlex.split(command)[2:], prog="p", description="d", takes_config=False
     )
     assert (check.data_dir, check.figures) == ("RAFDB", "pictures")
+
+
+@pytest.mark.parametrize(
+    ("verb", "types"),
+    [
+        ("predict", (PredictArguments,)),
+        ("evaluate", (EvaluateArguments, FormArguments)),
+        ("compare", (CompareArguments,)),
+        ("summarize", (SummarizeArguments,)),
+    ],
+)
+def test_the_commands_of_a_verb_are_parsed(verb, types):
+    commands = [shlex.split(line) for line in COMMANDS if line.startswith(f"rafdb-vit {verb} ")]
+    for words in commands:
+        parsed, asked = parse_arguments(types, words[2:], prog="p", description="d", takes_config=False)
+        assert len(parsed) == len(types) and len(asked) == sum(word.startswith("--") for word in words)
+    assert commands
 
 
 @pytest.mark.parametrize("command", [line for line in COMMANDS if "push_to_hub.py" in line])

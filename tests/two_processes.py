@@ -16,6 +16,7 @@ import torch
 from accelerate import PartialState
 from transformers import TrainerCallback, ViTForImageClassification, ViTImageProcessor, logging
 
+from rafdb_vit.commands.evaluate import main as evaluate
 from rafdb_vit.data import load_rafdb
 from rafdb_vit.errors import Interrupted, UserError
 from rafdb_vit.inference import predict_logits
@@ -145,6 +146,8 @@ def shared(folder):
     assert count_processes() == 2
     check_waiting(folder)
     check_scoring(folder)
+    faces = str(folder / "faces")
+    evaluate([str(folder / "model"), "--data_dir", faces, "--output_dir", str(folder / "evaluated"), "--use_cpu"])
     whole = build(folder, "two")
     whole.train()
     if process_index() == 0:
@@ -217,4 +220,3 @@ if __name__ == "__main__":
     logging.set_verbosity_error()
     logging.disable_progress_bar()
     {"shared": shared, "sharded": sharded}[sys.argv[1]](Path(sys.argv[2]))
-    torch.distributed.destroy_process_group()

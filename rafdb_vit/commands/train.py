@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from rafdb_vit.arguments import DataArguments, ModelArguments
     from rafdb_vit.data import RunData
     from rafdb_vit.expression_trainer import ExpressionTrainer
+    from rafdb_vit.predictions import Predictions
     from rafdb_vit.publication import Publication
     from rafdb_vit.results import EvaluationResult
     from rafdb_vit.run_folder import RunFolder
@@ -64,9 +65,9 @@ def main(argv: Sequence[str] | None = None) -> TrainOutcome:
         _say_start(faces, model, trainer, folder, threads)
         with says_how_to_go_on(argv), fails_alone():
             trainer.train(resume_from_checkpoint=checkpoint and str(checkpoint))
-            outcome = _finish(trainer, processor, faces, folder)
-        _record(outcome, trainer, faces, model, folder)
-    _say_end(outcome, demo=data.demo)
+            outcome, predictions = _finish(trainer, processor, faces, folder)
+        protocol = _record(outcome, trainer, faces, model, folder)
+    _show_end(outcome, predictions, faces, protocol, demo=data.demo)
     from_main(lambda: publication and publish_trained(publication, folder.path))
     return outcome
 
@@ -113,8 +114,9 @@ def _plan_publication(faces: "RunData", model: "ModelArguments", args: "Expressi
 
 
 def _load_network(model: "ModelArguments", names: Sequence[str]) -> tuple[Any, Any]:
-    from rafdb_vit.model import build_model, load_model
+    from rafdb_vit.model import load_model
     from rafdb_vit.processes import main_process_first
+    from rafdb_vit.scratch import build_model
 
     if model.from_scratch:
         return build_model(model.from_scratch, names, image_size=model.image_size, patch_size=model.patch_size)
@@ -184,18 +186,26 @@ def _say_start(
     )
 
 
-def _say_end(outcome: TrainOutcome, *, demo: bool) -> None:
+def _show_end(
+    outcome: TrainOutcome, predictions: "Predictions", faces: "RunData", protocol: dict[str, Any], *, demo: bool
+) -> None:
+    """Says what came out, then writes the page, without which the run is whole."""
     from rafdb_vit.console import DEMO_BANNER, render_next, say
+    from rafdb_vit.processes import from_main
+    from rafdb_vit.report.files import write_run_page
 
     say(f"\nTest ({outcome.test.n} faces, scored once)\n\n{outcome.test.render_report()}\n")
     say(render_next(str(outcome.folder), classes=len(outcome.test.per_class), publishable=not demo))
     if demo:
         say(DEMO_BANNER)
+    from_main(lambda: write_run_page(outcome.folder, faces, predictions, outcome.test, protocol=protocol))
 
 
-def _finish(trainer: "ExpressionTrainer", processor: Any, faces: "RunData", folder: "RunFolder") -> TrainOutcome:
-    """Saves the best model, and scores it as it was saved."""
-    from rafdb_vit.inference import evaluate_model
+def _finish(
+    trainer: "ExpressionTrainer", processor: Any, faces: "RunData", folder: "RunFolder"
+) -> tuple[TrainOutcome, "Predictions"]:
+    """Saves the best model, and scores it as it was saved; returns also what it answers to test."""
+    from rafdb_vit.inference import predict_split
     from rafdb_vit.model import load_trained
     from rafdb_vit.processes import from_main
 
@@ -206,9 +216,9 @@ def _finish(trainer: "ExpressionTrainer", processor: Any, faces: "RunData", fold
         "before_batch": trainer.raise_if_interrupted,
     }
     saved = load_trained(folder.path)
-    validation, test = (evaluate_model(*saved, faces.splits[split], **settings) for split in ("validation", "test"))
+    validation, test = (predict_split(*saved, faces.splits[split], **settings) for split in ("validation", "test"))
     trainer.raise_if_interrupted()
-    return TrainOutcome(folder.path, validation, test)
+    return TrainOutcome(folder.path, validation.score(), test.score()), test
 
 
 def _record(
@@ -217,8 +227,8 @@ def _record(
     faces: "RunData",
     model: "ModelArguments",
     folder: "RunFolder",
-) -> None:
-    """Writes the figures and `results.json`."""
+) -> dict[str, Any]:
+    """Writes pictures and `results.json`, with which the run is whole; returns how its figures came about."""
     from rafdb_vit import protocol
     from rafdb_vit.checkpoint import hash_model
     from rafdb_vit.processes import from_main
@@ -231,7 +241,9 @@ def _record(
         model=protocol.describe_model(trainer.network, source=model.source, from_scratch=bool(model.from_scratch)),
         training={**protocol.describe_training(args, processes=args.world_size), **recipe},
         checkpoint=protocol.describe_checkpoint(args, state),
+        history=protocol.describe_history(state),
         files=hash_model(folder.path),
     )
     figures = {"validation": outcome.validation, "test": outcome.test}
-    from_main(lambda: folder.write_results(**figures, protocol=content, history=state.log_history))
+    from_main(lambda: folder.write_results(**figures, protocol=content))
+    return content

@@ -53,6 +53,8 @@ def test_the_run_folder_holds_what_the_design_says(run):
         "model.safetensors",
         "preprocessor_config.json",
         "results.json",
+        "predictions.csv",
+        "report.html",
         "training_config.yaml",
         "figures",
     }

@@ -1,0 +1,175 @@
+"""Charts of the page, as SVG that takes its colours from the page's style sheet, light or dark."""
+
+import hashlib
+import io
+import re
+import textwrap
+import warnings
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from markupsafe import escape
+from matplotlib import rc_context
+from matplotlib.backends.backend_svg import FigureCanvasSVG
+from matplotlib.figure import Figure
+
+from rafdb_vit.figures import draw_losses, draw_rates
+from rafdb_vit.predictions import Predictions
+from rafdb_vit.results import EvaluationResult
+
+MOST_CLASSES = 20
+"""Of a chart; the weakest are shown."""
+BLUE, RED, MUTED, GRID = "#4477aa", "#cc6677", "#666666", "#b0b0b0"
+_VARIABLES = {
+    BLUE: "var(--blue)",
+    RED: "var(--red)",
+    MUTED: "var(--muted)",
+    GRID: "var(--grid)",
+    "#000000": "currentColor",
+    "#ffffff": "var(--card)",
+}
+"""What stands in the SVG in place of a colour."""
+_STYLE: Any = {
+    "svg.fonttype": "none",
+    "svg.hashsalt": "rafdb_vit",
+    "font.size": 10,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.linewidth": 0.8,
+    "savefig.transparent": True,
+}
+
+
+def draw_class_figures(result: EvaluationResult) -> str:
+    """Draws each class's F1 with its interval, precision and recall beside it; of many classes, the weakest."""
+    known = [name for name, row in result.per_class.items() if row["support"]]
+    weakest = sorted(known, key=lambda name: result.per_class[name]["f1"])[:MOST_CLASSES]
+    names = [name for name in known if name in weakest]
+    with rc_context(_STYLE):
+        height = 0.9 + 0.4 * len(names)
+        figure = Figure(figsize=(3.9, height))
+        axes = figure.add_axes((0.37, 0.75 / height, 0.6, 1 - 0.85 / height))
+        places = np.arange(len(names))[::-1]
+        for place, name in zip(places, names, strict=True):
+            if ends := result.intervals["per_class"][name]["f1"]:
+                axes.plot(ends, [place, place], color=BLUE, lw=4, alpha=0.75, solid_capstyle="round")
+        for figure_name, marker, colour in (("precision", "|", MUTED), ("recall", "x", RED), ("f1", "o", BLUE)):
+            values = [result.per_class[name][figure_name] for name in names]
+            label = "F1, 95% interval" if figure_name == "f1" else figure_name
+            axes.plot(values, places, marker, color=colour, ms=7, mew=1.8, ls="", label=label)
+        axes.set(xlim=(-0.02, 1.02), ylim=(-0.7, len(names) - 0.3))
+        labels = [textwrap.fill(name, 18, max_lines=2, placeholder="…") for name in names]
+        axes.set_yticks(places, labels, parse_math=False, fontsize=9)
+        axes.grid(axis="x", color=GRID, alpha=0.5)
+        axes.set_axisbelow(True)
+        spot: Any = {"loc": "upper center", "bbox_to_anchor": (0.27, 0), "columnspacing": 1, "handletextpad": 0.3}
+        axes.legend(frameon=False, ncols=3, borderpad=2.2, fontsize=9, **spot)
+        spoken = ", ".join(f"{name} {result.per_class[name]['f1']:.2f}" for name in names)
+        return _to_svg(figure, f"F1 of each class: {spoken}. Intervals, precision and recall stand in the table above.")
+
+
+def draw_reliability(calibration: Mapping[str, Any]) -> str:
+    """Draws accuracy by confidence, bin by bin, against the diagonal of a calibrated model; below, faces per bin.
+
+    Args:
+        calibration: From `measure_calibration`.
+    """
+    bins = calibration["bins"]
+    lefts, widths = [row["from"] for row in bins], [row["to"] - row["from"] for row in bins]
+    accuracies, confidences = ([row[name] for row in bins] for name in ("accuracy", "confidence"))
+    with rc_context(_STYLE):
+        figure = Figure(figsize=(3.9, 4.2))
+        axes, counts = figure.add_axes((0.22, 0.38, 0.74, 0.54)), figure.add_axes((0.22, 0.13, 0.74, 0.19))
+        axes.plot([0, 1], [0, 1], color=MUTED, ls="--", lw=1, label="calibrated")
+        axes.bar(lefts, accuracies, widths, align="edge", color=BLUE, alpha=0.45, edgecolor=BLUE, lw=1)
+        axes.plot(confidences, accuracies, "o", color=RED, ms=4, label="mean confidence of a bin", clip_on=False)
+        axes.set(xlim=(0, 1), ylim=(0, 1), ylabel="accuracy", xticklabels=[])
+        spot: Any = {"loc": "lower center", "bbox_to_anchor": (0.42, 1), "columnspacing": 1}
+        axes.legend(frameon=False, ncols=2, fontsize=9, **spot)
+        counts.bar(lefts, [row["n"] for row in bins], widths, align="edge", color=MUTED, alpha=0.6)
+        counts.set(xlim=(0, 1), xlabel="confidence: probability of its answer", ylabel="faces")
+        counts.yaxis.set_major_formatter("{x:,.0f}")
+        figure.align_ylabels()
+        spoken = "; ".join(
+            f"{row['from']:.2f} to {row['to']:.2f}: accuracy {row['accuracy']:.2f}, {row['n']} faces" for row in bins
+        )
+        return _to_svg(figure, f"Accuracy by confidence. {spoken}.")
+
+
+def draw_precision_recall(predictions: Predictions, label: int) -> tuple[str, float] | None:
+    """Draws precision by recall of one class, for every threshold on its probability.
+
+    Args:
+        predictions: What the model answers.
+        label: The class's id.
+
+    Returns:
+        The chart and the average precision; None if there is no face of the class.
+    """
+    from sklearn.metrics import average_precision_score, precision_recall_curve
+
+    is_class, scores = predictions.labels == label, predictions.probabilities[:, label]
+    if not is_class.any():
+        return None
+    precision, recall, _ = precision_recall_curve(is_class, scores, drop_intermediate=True)
+    average = float(average_precision_score(is_class, scores))
+    with rc_context(_STYLE):
+        figure = Figure(figsize=(2.0, 1.8))
+        axes = figure.add_axes((0.27, 0.26, 0.67, 0.69))
+        axes.axhline(float(is_class.mean()), color=MUTED, ls=":", lw=1)
+        axes.plot(recall, precision, color=BLUE, lw=1.6, drawstyle="steps-post")
+        axes.set(xlim=(0, 1.02), ylim=(0, 1.02))
+        axes.set_xlabel("recall", labelpad=2)
+        axes.set_ylabel("precision", labelpad=2)
+        for axis in (axes.xaxis, axes.yaxis):
+            axis.set_ticks((0, 0.5, 1), ("0", "0.5", "1"))
+        name = predictions.names[label]
+        return _to_svg(figure, f"Precision by recall of {name}: average precision {average:.2f}."), average
+
+
+def draw_history(history: Sequence[Mapping[str, Any]], *, chosen_epoch: float) -> list[str]:
+    """Draws the losses, and validation's accuracy and macro-F1, by epoch: two charts.
+
+    Args:
+        history: The Trainer's `state.log_history`.
+        chosen_epoch: Epoch of the checkpoint that was kept.
+    """
+    last = max(row["epoch"] for row in history)
+    kept = next((row for row in history if "eval_loss" in row and row["epoch"] == chosen_epoch), {})
+    spoken = ", ".join(
+        f"{words} {kept[name]:.3f}"
+        for name, words in (("eval_loss", "loss"), ("eval_accuracy", "accuracy"), ("eval_macro_f1", "macro-F1"))
+        if kept.get(name) is not None
+    )
+    charts = []
+    for draw, words in ((draw_losses, "Losses on train and validation"), (draw_rates, "Validation accuracy, macro-F1")):
+        with rc_context(_STYLE):
+            figure = Figure(figsize=(3.7, 3.1))
+            axes = figure.add_axes((0.17, 0.16, 0.79, 0.6))
+            draw(axes, history, chosen_epoch=chosen_epoch)
+            axes.set_xlim(0, last * 1.04)
+            axes.legend(frameon=False, loc="lower left", bbox_to_anchor=(-0.1, 1), fontsize=9)
+            end = f"by epoch, to epoch {last:.4g}; the checkpoint of epoch {chosen_epoch:.4g} was kept: {spoken}."
+            charts.append(_to_svg(figure, f"{words} {end}"))
+    return charts
+
+
+def _to_svg(figure: Figure, words: str) -> str:
+    """Returns a figure as an `svg` element with `words` in its place for who cannot see it."""
+    buffer = io.StringIO()
+    with warnings.catch_warnings():
+        # Text stays text: the browser has letters that matplotlib's font lacks.
+        warnings.filterwarnings("ignore", message="Glyph .* missing from font")
+        canvas = FigureCanvasSVG(figure)
+        canvas.print_svg(buffer, metadata={"Date": None, "Creator": None, "Format": None, "Type": None})
+    svg = buffer.getvalue()
+    svg = re.sub(r"<(metadata|style)\b.*?</\1>", "", svg[svg.index("<svg") :], flags=re.S)
+    svg = re.sub(r'<g id="[^"]*">', "<g>", svg).replace("xlink:href", "href")
+    own = hashlib.blake2b(words.encode(), digest_size=4).hexdigest()
+    svg = re.sub(r'(\bid="|url\(#|href="#)', rf"\g<1>chart-{own}-", svg)
+    for colour, variable in _VARIABLES.items():
+        svg = svg.replace(colour, variable)
+    head, body = svg.split(">", 1)
+    box = re.search(r'viewBox="[^"]*"', head)
+    return f'<svg class="chart" role="img" aria-label="{escape(words)}" {box[0] if box else ""}>{body}'

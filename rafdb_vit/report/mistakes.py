@@ -1,0 +1,110 @@
+"""What a model gets wrong: the classes it confuses most, the errors it is surest of, and their faces."""
+
+import base64
+import io
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from datasets import Dataset, Image
+
+from rafdb_vit.picture import open_face
+from rafdb_vit.predictions import Predictions
+from rafdb_vit.report.wording import render_share
+
+_SIDE = 96
+
+
+@dataclass(frozen=True)
+class Mistake:
+    """A face that the model gets wrong.
+
+    Attributes:
+        row: Its place in the split.
+        file: Its name.
+        label: Its class by the annotators.
+        predicted: What the model answers.
+        confidence: The probability of that, in [0, 1].
+    """
+
+    row: int
+    file: str
+    label: str
+    predicted: str
+    confidence: float
+
+
+@dataclass(frozen=True)
+class Confusion:
+    """Two classes of which one is taken for the other.
+
+    Attributes:
+        label: The annotators' class.
+        predicted: What the model answers.
+        count: How many faces.
+        share: Of the labelled class, as the page writes it.
+        examples: Some of them, the surest first.
+    """
+
+    label: str
+    predicted: str
+    count: int
+    share: str
+    examples: list[Mistake]
+
+
+def find_mistakes(predictions: Predictions) -> list[Mistake]:
+    """Returns every face that the model gets wrong, those first of which it is surest."""
+    confidences, predicted = predictions.probabilities.max(axis=1), predictions.predicted
+    wrong = np.flatnonzero(predicted != predictions.labels)
+    names = predictions.names
+    return [
+        Mistake(
+            row=int(i),
+            file=predictions.files[i],
+            label=names[predictions.labels[i]],
+            predicted=names[predicted[i]],
+            confidence=float(confidences[i]),
+        )
+        for i in wrong[np.argsort(-confidences[wrong], kind="stable")]
+    ]
+
+
+def find_confusions(predictions: Predictions, *, most: int = 5, examples: int = 5) -> list[Confusion]:
+    """Returns the pairs of classes that the model confuses most often.
+
+    Args:
+        predictions: What the model answers.
+        most: How many pairs.
+        examples: How many faces of each.
+    """
+    by_pair: dict[tuple[str, str], list[Mistake]] = {}
+    for mistake in find_mistakes(predictions):
+        by_pair.setdefault((mistake.label, mistake.predicted), []).append(mistake)
+    supports = np.bincount(predictions.labels, minlength=len(predictions.names))
+    of_class = dict(zip(predictions.names, supports.tolist(), strict=True))
+    pairs = sorted(by_pair.items(), key=lambda pair: (-len(pair[1]), -len(pair[1]) / of_class[pair[0][0]]))
+    return [
+        Confusion(label, predicted, len(found), render_share(len(found), of_class[label]), found[:examples])
+        for (label, predicted), found in pairs[:most]
+    ]
+
+
+def embed_faces(faces: Dataset, rows: Sequence[int]) -> dict[int, str]:
+    """Returns small pictures of faces as addresses that hold them, by row.
+
+    Args:
+        faces: A split with the columns `image`, `file` and perhaps `crop`.
+        rows: Their places in the split.
+    """
+    needed = [name for name in ("image", "file", "crop") if name in faces.column_names]
+    undecoded = faces.with_format(None).select_columns(needed).cast_column("image", Image(decode=False))
+    return {row: _embed(undecoded[row]) for row in dict.fromkeys(rows)}
+
+
+def _embed(face: dict) -> str:
+    picture = open_face(face["image"], face["file"], face.get("crop"))
+    picture.thumbnail((_SIDE, _SIDE))
+    buffer = io.BytesIO()
+    picture.save(buffer, "JPEG", quality=85)
+    return f"data:image/jpeg;base64,{base64.b64encode(buffer.getvalue()).decode()}"

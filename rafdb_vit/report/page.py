@@ -1,0 +1,143 @@
+"""Renders the page of an evaluation: what a model is worth, for whom, and how sure that is."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from jinja2 import Environment, StrictUndefined
+
+from rafdb_vit.baselines import REPORT_OF_2023, is_official_test, score_majority
+from rafdb_vit.groups import FEW
+from rafdb_vit.intervals import METHOD
+from rafdb_vit.license import DRAWN
+from rafdb_vit.report.charts import (
+    MOST_CLASSES,
+    draw_class_figures,
+    draw_history,
+    draw_precision_recall,
+    draw_reliability,
+)
+from rafdb_vit.report.evaluation import Evaluation
+from rafdb_vit.report.mistakes import embed_faces, find_confusions, find_mistakes
+from rafdb_vit.report.wording import (
+    describe_absent,
+    describe_calibration,
+    describe_weakest,
+    render_count,
+    render_interval,
+    render_name,
+    render_plain,
+    render_share,
+    warn_of_split,
+)
+from rafdb_vit.results import EvaluationResult
+
+_TEMPLATE = Path(__file__).parents[1] / "templates" / "report.html"
+_MOST_ERRORS = 15
+_MOST_CLASSES = 12
+"""Tables of more columns do not fit a page."""
+_LONG_WORD = 9
+"""Letters; heads of columns with longer words stand upright."""
+
+
+def render_page(evaluation: Evaluation) -> str:
+    """Renders the page: one HTML file with everything in it."""
+    environment = Environment(undefined=StrictUndefined, autoescape=True, trim_blocks=True, lstrip_blocks=True)
+    environment.filters.update(interval=render_interval, plain=render_plain, count=render_count, words=render_name)
+    result, data = evaluation.result, evaluation.data
+    majority, baseline = score_majority(result)
+    return environment.from_string(_TEMPLATE.read_text(encoding="utf-8")).render(
+        evaluation=evaluation,
+        result=result,
+        data=data,
+        names=list(result.per_class),
+        warnings=_find_warnings(evaluation),
+        majority={"name": majority, "result": baseline},
+        report=REPORT_OF_2023 if is_official_test(data, evaluation.split) else None,
+        sentences=[describe_weakest(result, few=FEW), describe_absent(result)],
+        verdict=describe_calibration(result.calibration or {"bins": []}),
+        matrix=_describe_matrix(result),
+        gaps=_describe_gaps(result.groups or {}),
+        unknown=_lacks_interval(result),
+        any_few=_has_few(result.groups or {}),
+        few=FEW,
+        most_drawn=MOST_CLASSES,
+        method=METHOD,
+        **_draw(evaluation),
+        **_show_mistakes(evaluation),
+    )
+
+
+def _find_warnings(evaluation: Evaluation) -> list[str]:
+    data = evaluation.data
+    warnings = [
+        "These faces are drawn. The figures say nothing about real faces; they show that the way from data to figures "
+        "works."
+        if data["name"] == DRAWN
+        else None,
+        "A trial on a sample of the data: not to be quoted." if data["subsampled"] else None,
+        warn_of_split(evaluation.split, trained_here=evaluation.trained_here),
+    ]
+    return [warning for warning in warnings if warning]
+
+
+def _draw(evaluation: Evaluation) -> dict[str, Any]:
+    predictions, result = evaluation.predictions, evaluation.result
+    curves = {name: draw_precision_recall(predictions, label) for label, name in enumerate(predictions.names)}
+    history = evaluation.history
+    return {
+        "class_chart": draw_class_figures(result),
+        "reliability_chart": draw_reliability(result.calibration or {"bins": []}),
+        "curves": curves,
+        "history_charts": draw_history(history, chosen_epoch=evaluation.chosen_epoch or 0.0) if history else [],
+    }
+
+
+def _show_mistakes(evaluation: Evaluation) -> dict[str, Any]:
+    mistakes = find_mistakes(evaluation.predictions)
+    confusions = find_confusions(evaluation.predictions)
+    shown = mistakes[:_MOST_ERRORS]
+    rows = [mistake.row for mistake in shown + [face for pair in confusions for face in pair.examples]]
+    return {
+        "mistakes": len(mistakes),
+        "surest": shown,
+        "confusions": confusions,
+        "pictures": embed_faces(evaluation.faces, rows),
+    }
+
+
+def _describe_matrix(result: EvaluationResult) -> dict[str, Any]:
+    """Returns the confusion matrix as a table, and what decides how its columns fit."""
+    names, rows = list(result.per_class), []
+    for name, counts in zip(names, result.confusion_matrix, strict=True):
+        total = sum(counts)
+        cells = [(count, render_share(count, total), count / max(total, 1)) for count in counts]
+        rows.append({"name": name, "total": total, "cells": cells})
+    digits = len(str(max(max(counts) for counts in result.confusion_matrix)))
+    longest = max(len(word) for name in names for word in name.replace("-", " ").split())
+    return {
+        "rows": rows,
+        "fits": len(names) <= _MOST_CLASSES,
+        "upright": len(names) > 8 or longest > _LONG_WORD,
+        "ems": round(max(0.62 * digits, 2.3) + 0.4, 2),
+    }
+
+
+def _lacks_interval(result: EvaluationResult) -> bool:
+    rows = (row for name, row in result.intervals["per_class"].items() if result.supports[name])
+    ends = [result.intervals["accuracy"], result.intervals["macro_f1"], *(end for row in rows for end in row.values())]
+    return None in ends
+
+
+def _has_few(groups: Mapping[str, Any]) -> bool:
+    return any(row["few"] for content in groups.values() for row in content["groups"].values())
+
+
+def _describe_gaps(groups: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Returns the largest gaps in accuracy and macro-F1, by attribute."""
+    titles = {"accuracy": "accuracy", "macro_f1": "macro-F1"}
+    return [
+        {"attribute": attribute, "figure": titles[figure], **gap}
+        for attribute, content in groups.items()
+        for figure, gap in (content["largest_gap"] or {}).items()
+    ]

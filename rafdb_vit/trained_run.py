@@ -1,0 +1,136 @@
+"""The training run that a model comes from: its data settings and its figures, for evaluating it again."""
+
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from rafdb_vit.console import say
+from rafdb_vit.errors import UserError
+from rafdb_vit.report.details import tabulate_protocol
+from rafdb_vit.results import RESULTS_FILE, EvaluationResult, read_results
+from rafdb_vit.run_folder import CONFIG_FILE, RunFolder
+
+_DATA = ("data_dir", "dataset_name")
+_FORM = ("subset", "aligned", "box_margin", "per_device_eval_batch_size")
+"""What a model is used with on other data too: the form of the faces that it knows."""
+
+
+@dataclass(frozen=True)
+class TrainedRun:
+    """A finished or unfinished training run.
+
+    Attributes:
+        folder: The run folder.
+        settings: Its `training_config.yaml`.
+        results: Validation figures, test figures and protocol; None if it is not finished.
+        is_top: The model is the run's best, at the top of the folder; not one of its checkpoints.
+    """
+
+    folder: Path
+    settings: Mapping[str, Any]
+    results: tuple[EvaluationResult, EvaluationResult, dict[str, Any]] | None
+    is_top: bool
+
+    @property
+    def protocol(self) -> dict[str, Any] | None:
+        """How its figures came about; None if it has none."""
+        return self.results[2] if self.results else None
+
+    def drew(self, data_dir: str | None) -> bool:
+        """Tells whether a folder holds the faces that this run drew for itself."""
+        own = RunFolder(self.folder).demo_faces
+        return data_dir is not None and own.is_dir() and Path(data_dir).resolve() == own.resolve()
+
+    def render_settings(self, known: Collection[str], *, given: Mapping[str, Any]) -> list[str]:
+        """Returns, as words of a command line, how the run was given its data, less what is given again.
+
+        On other data than the run's own only the form of the faces is taken over.
+
+        Args:
+            known: Flags of the command.
+            given: Those that its line has, which win.
+        """
+        settings = {name: value for name, value in self.settings.items() if name in known and value is not None}
+        if self.settings.get("demo"):
+            settings["data_dir"] = str(RunFolder(self.folder).demo_faces)
+        if any(name in given for name in _DATA) and not self._is_own_data(settings, given):
+            settings = {name: value for name, value in settings.items() if name in _FORM}
+        taken = {name: value for name, value in settings.items() if name not in given and name != "use_cpu"}
+        if taken:
+            say(f"Settings    of {self.folder}: {', '.join(f'--{name} {value}' for name, value in taken.items())}")
+        return [word for name, value in taken.items() for word in (f"--{name}", str(value))]
+
+    def _is_own_data(self, settings: Mapping[str, Any], given: Mapping[str, Any]) -> bool:
+        """Tells whether what is given is the data that the run was given; other data has its own columns and splits."""
+        if "dataset_name" in given:
+            return bool(given["dataset_name"] == settings.get("dataset_name"))
+        own = settings.get("data_dir")
+        return own is not None and Path(own).expanduser().resolve() == Path(given["data_dir"]).expanduser().resolve()
+
+    def compare(self, result: EvaluationResult, *, split: str, files: Mapping[str, str]) -> str | None:
+        """Returns how figures compare with those that training wrote of the same faces; None if they are of others.
+
+        Args:
+            result: Figures of this model.
+            split: The split that they are of.
+            files: SHA-256 by name of the model's files.
+        """
+        measured = (self.protocol or {}).get("files_sha256") or {}
+        changed = [name for name in files if self.is_top and measured.get(name, files[name]) != files[name]]
+        if changed:
+            return f"{', '.join(changed)}: not what {self.folder / RESULTS_FILE} was measured with; changed since.\n"
+        if self.results is None or not self.is_top or split not in ("validation", "test"):
+            return None
+        trained = self.results[0] if split == "validation" else self.results[1]
+        if trained.supports != result.supports:
+            return None
+        theirs, ours = trained.flat(), result.flat()
+        largest = max(ours, key=lambda name: abs(ours[name] - theirs[name]))
+        if ours[largest] == theirs[largest]:
+            return f"The same figures as in {self.folder / RESULTS_FILE}, to the last digit.\n"
+        return (
+            f"Not the figures of {self.folder / RESULTS_FILE}: {largest} is {ours[largest]:.6g} here and "
+            f"{theirs[largest]:.6g} there. Other faces, another machine or another batch size make a difference.\n"
+        )
+
+
+def find_run(model: str) -> TrainedRun | None:
+    """Returns the run that a model comes from: its folder, or one of its checkpoints; None if it is of none.
+
+    Raises:
+        UserError: A file of the run cannot be read.
+    """
+    folder = Path(model).expanduser()
+    if not folder.is_dir():
+        return None
+    for run in (folder, folder.resolve().parent):
+        if (run / CONFIG_FILE).is_file():
+            results = _read_results(run) if (run / RESULTS_FILE).is_file() else None
+            return TrainedRun(run, _read_settings(run / CONFIG_FILE), results, is_top=run == folder)
+    return None
+
+
+def _read_results(run: Path) -> tuple[EvaluationResult, EvaluationResult, dict[str, Any]]:
+    """Returns the results of a run, with all in them that a page needs."""
+    validation, test, protocol = read_results(run)
+    try:
+        tabulate_protocol(protocol)
+        protocol["checkpoint"]["epoch"], protocol["data"]["used"]["train"].keys()
+    except (KeyError, TypeError, AttributeError, ValueError) as error:
+        raise UserError(f"{run / RESULTS_FILE}: lacks {error}; restore it, or train again") from error
+    return validation, test, protocol
+
+
+def _read_settings(path: Path) -> dict[str, Any]:
+    try:
+        settings = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise UserError(f"{path}: cannot be read ({error.strerror})") from error
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise UserError(f"{path}: not the settings of a run ({error}); restore it, or delete it") from error
+    if not isinstance(settings, dict):
+        raise UserError(f"{path}: not the settings of a run; restore it, or delete it")
+    return settings

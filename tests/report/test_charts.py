@@ -1,0 +1,89 @@
+import re
+import xml.etree.ElementTree as ET
+
+import numpy as np
+import pytest
+from sklearn.metrics import average_precision_score
+
+from rafdb_vit.predictions import Predictions
+from rafdb_vit.report.charts import draw_class_figures, draw_history, draw_precision_recall, draw_reliability
+
+NAMES = ("Surprise", "a $x$ & <b>", "absent")
+HISTORY = [
+    {"epoch": 1.0, "step": 2, "loss": 1.0},
+    {"epoch": 1.0, "step": 2, "eval_loss": 1.1, "eval_accuracy": 0.5, "eval_macro_f1": 0.4},
+    {"epoch": 2.0, "step": 4, "eval_loss": 0.9, "eval_accuracy": 0.6, "eval_macro_f1": 0.5},
+]
+
+
+@pytest.fixture(scope="module")
+def predictions():
+    rng = np.random.default_rng(0)
+    labels = rng.integers(0, 2, 80)
+    logits = rng.normal(size=(80, 3))
+    logits[np.arange(80), labels] += 1
+    return Predictions([f"f{i}" for i in range(80)], labels, logits, NAMES)
+
+
+def parse(svg):
+    """Parses a chart; checks what all have."""
+    root = ET.fromstring(svg)
+    assert root.tag.endswith("svg") and root.get("role") == "img" and root.get("viewBox")
+    assert root.get("width") is None
+    assert not re.search(r"#[0-9a-f]{6}|https?://(?!www\.w3\.org)|<style", svg)
+    ids = re.findall(r'\bid="([^"]*)"', svg)
+    assert len(set(ids)) == len(ids) and all(target in ids for target in re.findall(r'(?:url\(|href=")#([^")]*)', svg))
+    return root
+
+
+def texts(root):
+    return [element.text for element in root.iter() if element.tag.endswith("text") and element.text]
+
+
+def test_class_figures(predictions):
+    root = parse(draw_class_figures(predictions.score()))
+    assert {"Surprise", "a $x$ & <b>"} <= set(texts(root)) and "absent" not in texts(root)
+    assert f"Surprise {predictions.score().per_class['Surprise']['f1']:.2f}" in root.get("aria-label")
+
+
+def test_reliability(predictions):
+    calibration = predictions.score().calibration
+    root = parse(draw_reliability(calibration))
+    row = calibration["bins"][0]
+    assert f"{row['from']:.2f} to {row['to']:.2f}: accuracy {row['accuracy']:.2f}, {row['n']} faces" in root.get(
+        "aria-label"
+    )
+
+
+def test_precision_by_recall(predictions):
+    svg, average = draw_precision_recall(predictions, 0)
+    expected = average_precision_score(predictions.labels == 0, predictions.probabilities[:, 0])
+    assert average == pytest.approx(expected)
+    assert f"average precision {average:.2f}" in parse(svg).get("aria-label")
+    assert draw_precision_recall(predictions, 2) is None
+
+
+def test_history():
+    losses, rates = (parse(svg) for svg in draw_history(HISTORY, chosen_epoch=2.0))
+    assert "train (augmented)" in texts(losses) and "macro-F1" in texts(rates)
+    assert "epoch 2 was kept" in losses.get("aria-label")
+
+
+def test_of_many_classes_the_weakest_are_drawn():
+    labels = np.repeat(np.arange(30), 4)
+    predicted = np.where(np.arange(120) % 4 < labels // 8, (labels + 1) % 30, labels)
+    names = [f"{i:02d} {'long ' * 12}" for i in range(30)]
+    predictions = Predictions([f"f{i}" for i in range(120)], labels, np.eye(30)[predicted] * 3, names)
+    drawn = [text for text in texts(parse(draw_class_figures(predictions.score()))) if "long" in text]
+    assert len({text for text in drawn if text[:2].isdigit()}) == 20
+
+
+def test_letters_that_the_font_lacks_are_no_warning(recwarn, predictions):
+    names = ("\u9a5a\u304d", "b", "c")
+    result = Predictions(predictions.files, predictions.labels, predictions.logits, names).score()
+    assert "\u9a5a\u304d" in texts(parse(draw_class_figures(result)))
+    assert not [warning for warning in recwarn if "Glyph" in str(warning.message)]
+
+
+def test_the_same_each_time(predictions):
+    assert draw_reliability(predictions.score().calibration) == draw_reliability(predictions.score().calibration)

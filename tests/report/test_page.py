@@ -1,0 +1,229 @@
+import re
+from dataclasses import replace
+from html.parser import HTMLParser
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from rafdb_vit.baselines import REPORT_OF_2023
+from rafdb_vit.data import load_rafdb
+from rafdb_vit.errors import UserError
+from rafdb_vit.labels import BASIC
+from rafdb_vit.predictions import Predictions, read_predictions
+from rafdb_vit.report.evaluation import Evaluation
+from rafdb_vit.report.files import write_evaluation
+from rafdb_vit.report.page import render_page
+from tests.finished_run import describe_data
+
+EMPTY = {"area", "base", "br", "col", "hr", "img", "input", "link", "meta", "path", "use", "rect"}
+
+
+class Page(HTMLParser):
+    """What a page holds; ends at a tag that closes another."""
+
+    def __init__(self, html):
+        super().__init__()
+        self.open, self.tags, self.words = [], [], []
+        self.feed(html)
+        assert not self.open
+
+    def handle_starttag(self, tag, attributes):
+        self.tags.append((tag, dict(attributes)))
+        if tag not in EMPTY:
+            self.open.append(tag)
+
+    def handle_startendtag(self, tag, attributes):
+        self.tags.append((tag, dict(attributes)))
+
+    def handle_endtag(self, tag):
+        if tag not in EMPTY:
+            assert self.open.pop() == tag
+
+    def handle_data(self, data):
+        if self.open and self.open[-1] not in ("style", "script"):
+            self.words.append(data)
+
+    @property
+    def text(self):
+        return " ".join(" ".join(self.words).split())
+
+
+@pytest.fixture(scope="module")
+def evaluation(faces_dir):
+    faces = load_rafdb(faces_dir)["test"]
+    rng = np.random.default_rng(0)
+    labels = np.asarray(faces["label"])
+    logits = rng.normal(size=(len(labels), 7)).astype(np.float32)
+    logits[np.arange(len(labels)), labels] += 1.5
+    gender = ["male", "female"] * (len(labels) // 2)
+    predictions = Predictions(list(faces["file"]), labels, logits, BASIC.names, {"gender": gender})
+    return Evaluation(
+        model="my <model>",
+        split="test",
+        data=describe_data("folder in RAF-DB layout"),
+        trained_here=True,
+        predictions=predictions,
+        result=predictions.score(),
+        faces=faces,
+        details={"Protocol": {"scoring": "fp32", "files_sha256": {"model.safetensors": "ab" * 32}, "<i>": None}},
+        history=[{"epoch": 1.0, "step": 2, "eval_loss": 1.1, "eval_accuracy": 0.5, "eval_macro_f1": 0.4}],
+        chosen_epoch=1.0,
+    )
+
+
+@pytest.fixture(scope="module")
+def page(evaluation):
+    return Page(render_page(evaluation))
+
+
+def test_it_opens_with_the_answer(page, evaluation):
+    result = evaluation.result
+    start = page.text[page.text.index("The answer") :][:1100]
+    assert f"{result.accuracy:.4f}" in start and f"{result.macro_f1:.4f}" in start
+    low, high = result.intervals["accuracy"]
+    assert f"95% interval {low:.4f} to {high:.4f}" in start
+    assert "Always answering Surprise 0.1429 0.0357" in start
+    right = np.trace(result.confusion_matrix)
+    assert f"Right on {right} of {result.n} faces" in start
+
+
+def test_every_class_with_its_intervals(page, evaluation):
+    for name, row in evaluation.result.per_class.items():
+        low, high = evaluation.result.intervals["per_class"][name]["f1"]
+        assert re.search(rf"{name} \*? {row['precision']:.3f} .*? {row['f1']:.3f} {low:.2f}–{high:.2f} 4 ", page.text)
+
+
+def test_counts_and_row_shares(page, evaluation):
+    first = evaluation.result.confusion_matrix[0]
+    cells = " ".join(f"{count} {count / sum(first):.0%}" for count in first)
+    assert f"Surprise {cells}" in page.text
+
+
+def test_groups_with_few_faces_are_marked(page, evaluation):
+    rows = evaluation.result.groups["gender"]["groups"]
+    assert f"female * {rows['female']['accuracy']:.3f}" in page.text and "Fewer than 30 faces" in page.text
+    assert "Largest gaps" not in page.text
+
+
+def test_the_largest_gap(evaluation):
+    n = 80
+    labels = np.arange(n) % 7
+    predicted = np.where((np.arange(n) % 2 == 0) & (np.arange(n) % 3 == 0), 0, labels)
+    predictions = Predictions(
+        [f"f{i}" for i in range(n)], labels, np.eye(7)[predicted], BASIC.names, {"gender": ["male", "female"] * 40}
+    )
+    faces = evaluation.faces.select([i % len(evaluation.faces) for i in range(n)])
+    text = Page(render_page(replace(evaluation, predictions=predictions, result=predictions.score(), faces=faces))).text
+    gap = predictions.score().groups["gender"]["largest_gap"]["accuracy"]
+    assert f"Gender, accuracy: female above male by {gap['difference']:.3f} (95% interval" in text
+    assert "the largest between" not in text and "left out of the gaps" not in text
+
+
+def test_every_picture_has_words_and_nothing_is_fetched(page):
+    pictures = [attributes for tag, attributes in page.tags if tag == "img"]
+    charts = [attributes for tag, attributes in page.tags if tag == "svg"]
+    assert len(pictures) > 5 and len(charts) == 11
+    assert all(
+        " labelled " in f" {attributes['alt']}" and attributes["src"].startswith("data:image/jpeg")
+        for attributes in pictures
+    )
+    assert all(attributes["aria-label"] for attributes in charts)
+    assert not {"script", "link"} & {tag for tag, a in page.tags if a.get("href") != "data:,"}
+    assert not any(
+        str(value).startswith(("http", "//"))
+        for tag, a in page.tags
+        for name, value in a.items()
+        if name in ("src", "href")
+    )
+
+
+def test_names_are_escaped(page):
+    assert "my <model>" in page.text and "<i>" in page.text
+    assert not [tag for tag, _ in page.tags if tag in ("model", "i")]
+
+
+def test_only_the_official_test_split_is_held_against_the_report(evaluation, page):
+    assert "2023" not in page.text
+    official = Page(render_page(replace(evaluation, data=describe_data("RAF-DB basic")))).text
+    assert f"Student report of 2023, the same test split {REPORT_OF_2023['accuracy']:.4f} 0.78" in official
+    for change in ({"split": "validation"}, {"data": describe_data("RAF-DB compound")}):
+        assert (
+            "2023"
+            not in Page(render_page(replace(evaluation, **{"data": describe_data("RAF-DB basic"), **change}))).text
+        )
+
+
+def test_drawn_faces_and_samples_are_called_so(evaluation, page):
+    assert "faces are drawn" not in page.text and "sample" not in page.text
+    assert "These faces are drawn" in Page(render_page(replace(evaluation, data=describe_data("drawn")))).text
+    sampled = replace(evaluation, data=describe_data("folder", subsampled=True))
+    assert "A trial on a sample" in Page(render_page(sampled)).text
+
+
+def test_splits_that_the_model_knows_are_called_so(evaluation, page):
+    assert "too high" not in page.text and "learned from these" not in page.text
+    for split, trained_here, words in (
+        ("validation", True, "The checkpoint was chosen on these faces"),
+        ("validation", False, "may have been chosen on these faces"),
+        ("train", True, "The model learned from these very faces"),
+        ("train", False, "may have learned from these very faces"),
+    ):
+        assert words in Page(render_page(replace(evaluation, split=split, trained_here=trained_here))).text
+
+
+def test_what_it_was_trained_with_stands_apart(evaluation, page):
+    assert "trained with" not in page.text
+    counts = {"train": {"happy": 12_345}, "test": {"happy": 3}}
+    text = Page(render_page(replace(evaluation, training_counts=counts))).text
+    assert "Faces per class that the model was trained with Class Train Test happy 12,345 3 Total" in text
+
+
+def test_absent_classes_have_no_figures(evaluation):
+    kept = np.flatnonzero(evaluation.predictions.labels < 5)
+    own = evaluation.predictions
+    some = replace(own, files=[own.files[i] for i in kept], labels=own.labels[kept], logits=own.logits[kept], groups={})
+    result = some.score()
+    changed = replace(evaluation, predictions=some, result=result, faces=evaluation.faces.select(kept.tolist()))
+    text = Page(render_page(changed)).text
+    assert "2 of 7 classes have no faces here and count as 0 in macro-F1: Anger, Neutral." in text
+    assert f"Over the others it is {result.macro_f1 * 7 / 5:.4f}." in text
+    assert "Anger \u2013 \u2013 \u2013 0" in text and "Anger : no faces" in text
+
+
+def test_without_groups_curves_or_mistakes(evaluation):
+    right = replace(evaluation.predictions, logits=np.eye(7)[evaluation.predictions.labels] * 5, groups={})
+    plain = replace(evaluation, predictions=right, result=right.score(), history=(), without_groups="x.txt: bad")
+    text = Page(render_page(plain)).text
+    assert "No face is taken for another class" in text and "x.txt: bad" in text and "How it learned" not in text
+    assert "95% interval unknown" in text
+    assert "does not say who the faces are" in Page(render_page(replace(plain, without_groups=None))).text
+
+
+def test_many_classes(evaluation):
+    names = [f"class {i}" for i in range(40)]
+    predictions = replace(
+        evaluation.predictions, logits=np.pad(evaluation.predictions.logits, ((0, 0), (0, 33))), names=names
+    )
+    assert (
+        "does not fit this page"
+        in Page(render_page(replace(evaluation, predictions=predictions, result=predictions.score()))).text
+    )
+
+
+def test_it_is_written_whole_beside_its_predictions(evaluation, tmp_path):
+    write_evaluation(tmp_path / "new", evaluation, content={"split": "test"})
+    assert {path.name for path in (tmp_path / "new").iterdir()} == {"predictions.csv", "report.html", "evaluation.json"}
+    assert (tmp_path / "new" / "report.html").read_text(encoding="utf-8").rstrip().endswith("</html>")
+    assert read_predictions(tmp_path / "new").score().accuracy == evaluation.result.accuracy
+
+
+def test_a_disk_that_is_full(evaluation, tmp_path, monkeypatch):
+    def refuse(self, *args, **kwargs):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(Path, "write_text", refuse)
+    with pytest.raises(UserError, match="No space left on device") as error:
+        write_evaluation(tmp_path, evaluation)
+    assert "\n" not in error.value.line
+    assert list(tmp_path.iterdir()) == []

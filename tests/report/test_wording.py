@@ -1,0 +1,72 @@
+import numpy as np
+import pytest
+
+from rafdb_vit.calibration import measure_calibration
+from rafdb_vit.report.wording import (
+    describe_absent,
+    describe_calibration,
+    describe_weakest,
+    render_count,
+    render_interval,
+    render_plain,
+    render_share,
+)
+from rafdb_vit.results import EvaluationResult
+
+NAMES = ("a", "b", "c")
+
+
+def result(labels, predicted):
+    return EvaluationResult.from_predictions(np.array(labels), np.array(predicted), NAMES, loss=1.0)
+
+
+@pytest.mark.parametrize(
+    ("value", "expected"),
+    [
+        (render_interval([0.123, 0.456]), "0.12–0.46"),
+        (render_interval([-0.0123, 0.456], 3, " to "), "−0.012 to 0.456"),
+        (render_interval(None), "unknown"),
+        (render_count(1, "face"), "1 face"),
+        (render_count(12345, "face"), "12,345 faces"),
+        (render_count(0), "0"),
+        (render_share(0, 10), "0%"),
+        (render_share(1, 1000), "<1%"),
+        (render_share(999, 1000), ">99%"),
+        (render_share(1, 3), "33%"),
+        (render_share(10, 10), "100%"),
+        (render_share(0, 0), "0%"),
+        (render_plain({"carved_from": "train", "seed": 0}), "carved from: train, seed: 0"),
+        (render_plain({"preprocessor_config.json": "ab"}), "preprocessor_config.json: ab"),
+        (render_plain([]), "none"),
+        (render_plain({}), "none"),
+        (render_plain(None), "none"),
+        (render_plain(True), "yes"),
+        (render_plain(85_804_039), "85,804,039"),
+        (render_plain(0.2966992635), "0.2967"),
+        (render_plain(["x", 2]), "x; 2"),
+    ],
+)
+def test_numbers_and_values(value, expected):
+    assert value == expected
+
+
+def test_the_weakest_classes_are_all_named():
+    assert describe_weakest(result([0, 0, 1, 1, 2, 2], [0, 0, 1, 1, 2, 0]), few=2) == "Weakest on c (2 faces): F1 0.67."
+    never = describe_weakest(result([0, 0, 1, 2], [0, 0, 0, 0]), few=2)
+    assert never == "Never right on b (1 face, too few to be sure), c (1 face, too few to be sure)."
+    assert describe_weakest(result([0, 1, 2], [0, 1, 2]), few=2) == ""
+
+
+def test_absent_classes_are_named():
+    assert describe_absent(result([0, 1, 2], [0, 1, 2])) == ""
+    assert describe_absent(result([0, 1, 1], [0, 1, 0])) == (
+        "1 of 3 classes have no faces here and count as 0 in macro-F1: c. Over the others it is 0.6667."
+    )
+
+
+def test_whether_it_is_surer_than_right():
+    sure = np.array([[0.9, 0.1]] * 10)
+    for right, words in ((5, "surer than it is right, by 0.400"), (10, "less sure than it is right, by 0.100")):
+        labels = np.array([0] * right + [1] * (10 - right))
+        assert words in describe_calibration(measure_calibration(sure, labels))
+    assert "as sure as it is right" in describe_calibration(measure_calibration(sure, np.array([0] * 9 + [1])))
