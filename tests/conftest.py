@@ -19,6 +19,20 @@ from rafdb_vit.labels import BASIC
 LOOPBACK = ("127.0.0.1", "::1", "localhost")
 
 
+SLOWEST_FIRST = (
+    *("commands/test_interrupted_train", "test_processes", "commands/test_push", "commands/test_train"),
+    *("test_resumable_trainer", "commands/test_data_forms", "test_model", "test_metrics", "test_readme"),
+)
+"""Files that take longest: begun last, one of them would run on while the other process has nothing left to do."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Puts the files that take longest first."""
+    here = Path(__file__).parent
+    places = {str(here / f"{name}.py"): i for i, name in enumerate(SLOWEST_FIRST)}
+    items.sort(key=lambda item: places.get(str(item.path), len(places)))
+
+
 @pytest.fixture(autouse=True, scope="session")
 def no_network():
     """Refuses every connection that leaves this machine."""
@@ -142,8 +156,12 @@ def save_vit(folder: Path, *, names=BASIC.names, **changes) -> Path:
 
 
 @pytest.fixture
-def train(faces_dir: Path, tiny_vit: Path, tmp_path: Path) -> Callable:
-    """Runs the train command in this process on the tiny model; flags given replace the defaults."""
+def train(faces_dir: Path, tiny_vit: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable:
+    """Runs the train command in this process on the tiny model; flags given replace the defaults.
+
+    The page is not drawn, which takes half a second of a run's two: tests/report and test_evaluate look at it.
+    """
+    monkeypatch.setattr("rafdb_vit.report.files.render_page", lambda evaluation: "<!doctype html>")
 
     def run(*flags: str, out: str = "run", data: Path = faces_dir, model: Path = tiny_vit):
         from rafdb_vit.commands.train import main

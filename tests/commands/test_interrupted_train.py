@@ -25,7 +25,7 @@ def words(faces_dir, tiny_vit):
     paths = ("--data_dir", str(faces_dir), "--model_name_or_path", str(tiny_vit))
     return [
         *("train.py", *paths, "--use_cpu", "--bf16", "False", "--learning_rate", "3e-3"),
-        *("--num_train_epochs", "8", "--per_device_train_batch_size", "14", "--validation_fraction", "0.3"),
+        *("--num_train_epochs", "6", "--per_device_train_batch_size", "14", "--validation_fraction", "0.3"),
         *("--early_stopping_patience", "0", "--dataloader_num_workers", "2", "--save_total_limit", "3"),
         *("--disable_tqdm", "True"),
     ]
