@@ -58,7 +58,7 @@ class TrainedRun:
             settings["data_dir"] = str(RunFolder(self.folder).demo_faces)
         if any(name in given for name in _DATA) and not self._is_own_data(settings, given):
             settings = {name: value for name, value in settings.items() if name in _FORM}
-        taken = {name: value for name, value in settings.items() if name not in given and name != "use_cpu"}
+        taken = {name: value for name, value in settings.items() if name not in given}
         if taken:
             say(f"Settings    of {self.folder}: {', '.join(f'--{name} {value}' for name, value in taken.items())}")
         return [word for name, value in taken.items() for word in (f"--{name}", str(value))]

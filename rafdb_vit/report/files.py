@@ -7,7 +7,7 @@ from typing import Any
 
 from rafdb_vit.data import RunData
 from rafdb_vit.disk import write_whole
-from rafdb_vit.errors import UserError
+from rafdb_vit.errors import Interrupted, UserError
 from rafdb_vit.predictions import PREDICTIONS_FILE, Predictions
 from rafdb_vit.report.evaluation import EVALUATION_FILE, REPORT_FILE, Evaluation
 from rafdb_vit.report.page import render_page
@@ -48,11 +48,14 @@ def write_run_page(
 
     Raises:
         UserError: They cannot be written; the line says that the run is whole.
+        Interrupted: A signal ended it; likewise.
     """
+    again = f"`rafdb-vit evaluate {run}` writes one"
     try:
         write_evaluation(run, Evaluation.of_run(run, data, predictions, result, protocol=protocol))
     except UserError as error:
         raise UserError(
-            f"the run in {run} is whole, but its page could not be written: {error.line}; `rafdb-vit evaluate {run}` "
-            "writes one"
+            f"the run in {run} is whole, but its page could not be written: {error.line}; {again}"
         ) from error
+    except Interrupted as stop:
+        raise Interrupted(stop.signum, f"the run in {run} is whole, but its page was not written; {again}") from stop

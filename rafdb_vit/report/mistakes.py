@@ -70,16 +70,19 @@ def find_mistakes(predictions: Predictions) -> list[Mistake]:
     ]
 
 
-def find_confusions(predictions: Predictions, *, most: int = 5, examples: int = 5) -> list[Confusion]:
+def find_confusions(
+    predictions: Predictions, mistakes: Sequence[Mistake], *, most: int = 5, examples: int = 5
+) -> list[Confusion]:
     """Returns the pairs of classes that the model confuses most often.
 
     Args:
         predictions: What the model answers.
+        mistakes: From `find_mistakes`.
         most: How many pairs.
         examples: How many faces of each.
     """
     by_pair: dict[tuple[str, str], list[Mistake]] = {}
-    for mistake in find_mistakes(predictions):
+    for mistake in mistakes:
         by_pair.setdefault((mistake.label, mistake.predicted), []).append(mistake)
     supports = np.bincount(predictions.labels, minlength=len(predictions.names))
     of_class = dict(zip(predictions.names, supports.tolist(), strict=True))

@@ -7,6 +7,7 @@ from typing import Any
 from jinja2 import Environment, StrictUndefined
 
 from rafdb_vit.baselines import REPORT_OF_2023, is_official_test, score_majority
+from rafdb_vit.calibration import measure_calibration
 from rafdb_vit.groups import FEW
 from rafdb_vit.intervals import METHOD
 from rafdb_vit.license import DRAWN
@@ -46,6 +47,7 @@ def render_page(evaluation: Evaluation) -> str:
     environment.filters.update(interval=render_interval, plain=render_plain, count=render_count, words=render_name)
     result, data = evaluation.result, evaluation.data
     majority, baseline = score_majority(result)
+    calibration = measure_calibration(evaluation.predictions.probabilities, evaluation.predictions.labels)
     return environment.from_string(_TEMPLATE.read_text(encoding="utf-8")).render(
         evaluation=evaluation,
         result=result,
@@ -55,7 +57,9 @@ def render_page(evaluation: Evaluation) -> str:
         majority={"name": majority, "result": baseline},
         report=REPORT_OF_2023 if is_official_test(data, evaluation.split) else None,
         sentences=[describe_weakest(result, few=FEW), describe_absent(result)],
-        verdict=describe_calibration(result.calibration or {"bins": []}),
+        calibration=calibration,
+        reliability_chart=draw_reliability(calibration),
+        verdict=describe_calibration(calibration),
         matrix=_describe_matrix(result),
         gaps=_describe_gaps(result.groups or {}),
         unknown=_lacks_interval(result),
@@ -87,7 +91,6 @@ def _draw(evaluation: Evaluation) -> dict[str, Any]:
     history = evaluation.history
     return {
         "class_chart": draw_class_figures(result),
-        "reliability_chart": draw_reliability(result.calibration or {"bins": []}),
         "curves": curves,
         "history_charts": draw_history(history, chosen_epoch=evaluation.chosen_epoch or 0.0) if history else [],
     }
@@ -95,7 +98,7 @@ def _draw(evaluation: Evaluation) -> dict[str, Any]:
 
 def _show_mistakes(evaluation: Evaluation) -> dict[str, Any]:
     mistakes = find_mistakes(evaluation.predictions)
-    confusions = find_confusions(evaluation.predictions)
+    confusions = find_confusions(evaluation.predictions, mistakes)
     shown = mistakes[:_MOST_ERRORS]
     rows = [mistake.row for mistake in shown + [face for pair in confusions for face in pair.examples]]
     return {

@@ -3,6 +3,7 @@
 import csv
 import json
 import shutil
+import signal
 import sys
 
 import numpy as np
@@ -15,7 +16,7 @@ from transformers import pipeline
 from rafdb_vit.__main__ import main
 from rafdb_vit.commands.evaluate import main as evaluate
 from rafdb_vit.data import load_rafdb
-from rafdb_vit.errors import UserError
+from rafdb_vit.errors import Interrupted, UserError
 from rafdb_vit.labels import BASIC
 from rafdb_vit.results import read_results
 from tests.conftest import paint_face, save_vit, write_official
@@ -220,6 +221,15 @@ def test_a_run_without_its_page_is_whole(faces_dir, tiny_vit, train, tmp_path, m
     with pytest.raises(UserError, match="is whole, but its page could not be written: x.jpg"):
         train("--num_train_epochs", "1", out="pageless")
     assert "macro avg" in capsys.readouterr().out
+
+    def interrupt(evaluation):
+        raise Interrupted(signal.SIGTERM)
+
+    monkeypatch.setattr("rafdb_vit.report.files.render_page", interrupt)
+    with pytest.raises(Interrupted) as stop:
+        train("--num_train_epochs", "1", out="interrupted")
+    assert "is whole, but its page was not written; `rafdb-vit evaluate" in stop.value.message
+    assert (tmp_path / "interrupted" / "results.json").is_file()
     names = {path.name for path in (tmp_path / "pageless").iterdir()}
     assert "results.json" in names and not names & {"predictions.csv", "report.html"}
 

@@ -34,7 +34,7 @@ def test_every_mistake_the_surest_first(predictions):
 
 
 def test_pairs_by_how_often_then_by_share(predictions):
-    pairs = find_confusions(predictions, most=3, examples=1)
+    pairs = find_confusions(predictions, find_mistakes(predictions), most=3, examples=1)
     assert [(p.label, p.predicted, p.count) for p in pairs] == [("a", "b", 2), ("c", "a", 1), ("b", "c", 1)]
     assert [p.share for p in pairs] == ["67%", "50%", "33%"]
     assert [m.file for m in pairs[0].examples] == ["f2"]
