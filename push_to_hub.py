@@ -2,7 +2,7 @@
 
 import sys
 
-from rafdb_vit.cli import run_command
+from rafdb_vit.commands.parser import run_command
 from rafdb_vit.commands.push import main
 
 if __name__ == "__main__":

@@ -5,8 +5,8 @@ import sys
 from functools import partial
 
 from rafdb_vit import __version__
-from rafdb_vit.cli import run_command
-from rafdb_vit.errors import UserError
+from rafdb_vit.commands.parser import run_command
+from rafdb_vit.runtime.errors import UserError
 
 VERBS = {
     "train": "fine-tune a model, score it once on test, and save it",

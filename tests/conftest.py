@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from rafdb_vit.labels import BASIC
+from rafdb_vit.data.labels import BASIC
 
 LOOPBACK = ("127.0.0.1", "::1", "localhost")
 
@@ -161,7 +161,7 @@ def train(faces_dir: Path, tiny_vit: Path, tmp_path: Path, monkeypatch: pytest.M
 
     The page is not drawn, which takes half a second of a run's two: tests/report and test_evaluate look at it.
     """
-    monkeypatch.setattr("rafdb_vit.report.files.render_page", lambda evaluation: "<!doctype html>")
+    monkeypatch.setattr("rafdb_vit.report.page.render_page", lambda evaluation: "<!doctype html>")
 
     def run(*flags: str, out: str = "run", data: Path = faces_dir, model: Path = tiny_vit):
         from rafdb_vit.commands.train import main

@@ -6,9 +6,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from rafdb_vit.cli import parse_arguments, switch
-from rafdb_vit.errors import UserError
-from rafdb_vit.labels import LABEL_SETS
+from rafdb_vit.commands.parser import parse_arguments, switch
+from rafdb_vit.data.labels import LABEL_SETS
+from rafdb_vit.runtime.errors import UserError
 
 FOUND = 1
 """Exit status where something was found."""
@@ -56,22 +56,27 @@ def main(argv: Sequence[str] | None = None) -> int:
         takes_config=False,
     )
 
-    from rafdb_vit.console import say
-    from rafdb_vit.data_check.check import check_data
+    from rafdb_vit.data.check.check import check_data
+    from rafdb_vit.runtime.console import say
 
     if not check.data_dir.strip():
         raise UserError("DATA_DIR: is empty; expected the folder to check")
     if check.figures is not None:
         _check_figures(Path(check.figures), Path(check.data_dir))
-    columns = (check.image_column_name, check.label_column_name)
-    report = check_data(check.data_dir, subset=check.subset, aligned=check.aligned, columns=columns)
-    say(report.to_json() if check.json else report.render())
+    result = check_data(
+        check.data_dir,
+        subset=check.subset,
+        aligned=check.aligned,
+        image_column=check.image_column_name,
+        label_column=check.label_column_name,
+    )
+    say(result.to_json() if check.json else result.render())
     if check.figures is not None:
-        from rafdb_vit.data_check.pictures import draw_pictures
+        from rafdb_vit.data.check.pictures import draw_pictures
 
-        for path in draw_pictures(report, check.figures):
-            print(f"Picture  {path}", file=sys.stderr)  # noqa: T201 (stdout is the report's)
-    return FOUND if report.findings else 0
+        for path in draw_pictures(result, check.figures):
+            print(f"Picture  {path}", file=sys.stderr)  # noqa: T201 (stdout is the result's)
+    return FOUND if result.findings else 0
 
 
 def _check_figures(figures: Path, data_dir: Path) -> None:

@@ -5,7 +5,7 @@ import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from rafdb_vit.cli import parse_arguments, switch
+from rafdb_vit.commands.parser import parse_arguments, switch
 
 
 @dataclass
@@ -36,9 +36,9 @@ def main(argv: Sequence[str] | None = None) -> None:
         takes_config=False,
     )
 
-    from rafdb_vit.comparison import compare_predictions
-    from rafdb_vit.console import say
-    from rafdb_vit.predictions import read_predictions
+    from rafdb_vit.evaluation.comparison import compare_predictions
+    from rafdb_vit.evaluation.predictions import read_predictions
+    from rafdb_vit.runtime.console import say
 
     names = (asked.first, asked.second)
     comparison = compare_predictions(*map(read_predictions, names), names=names)

@@ -6,15 +6,18 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from rafdb_vit.cli import parse_arguments
-from rafdb_vit.data_arguments import FormArguments
-from rafdb_vit.errors import UserError
+from rafdb_vit.commands.parser import parse_arguments
+from rafdb_vit.runtime.errors import UserError
+from rafdb_vit.runtime.hardware import EVAL_BATCH_SIZE
+from rafdb_vit.training.flags import FormArguments
 
 if TYPE_CHECKING:
-    from rafdb_vit.classifier import Classifier
-    from rafdb_vit.data import RunData
-    from rafdb_vit.predictions import Predictions
-    from rafdb_vit.trained_run import TrainedRun
+    from datasets import Dataset
+
+    from rafdb_vit.data.found import FoundData
+    from rafdb_vit.evaluation.predictions import Predictions
+    from rafdb_vit.model.load import Classifier
+    from rafdb_vit.training.past_run import PastRun
 
 
 @dataclass
@@ -33,7 +36,9 @@ class EvaluateArguments:
         metadata={"help": "Folder for what is written. Default: evaluations/DATA-SPLIT in the model's folder."},
     )
     model_revision: str | None = field(default=None, metadata={"help": "Branch, tag or commit on the Hub."})
-    per_device_eval_batch_size: int = field(default=64, metadata={"help": "Faces at once on each process."})
+    per_device_eval_batch_size: int = field(
+        default=EVAL_BATCH_SIZE, metadata={"help": "Faces at once on each process."}
+    )
     dataloader_num_workers: int | None = field(
         default=None, metadata={"help": "Data workers of each process. Default: by the device."}
     )
@@ -63,30 +68,30 @@ def main(argv: Sequence[str] | None = None) -> Path:
 
     from accelerate import PartialState
 
-    from rafdb_vit.classifier import describe_classifier, load_classifier, match_outputs
-    from rafdb_vit.console import quiet_libraries
-    from rafdb_vit.hardware import set_threads
-    from rafdb_vit.processes import fails_alone, from_main, main_process_first
+    from rafdb_vit.model.load import load_classifier, match_outputs
+    from rafdb_vit.runtime.console import quiet_libraries
+    from rafdb_vit.runtime.hardware import set_threads
+    from rafdb_vit.runtime.processes import broadcast_from_main, main_process_first, raise_on_one
 
     quiet_libraries()
     set_threads()
     PartialState(cpu=asked.use_cpu)
     folder = _choose_folder(asked, data, run)
-    from_main(lambda: _check_folder(folder))
+    broadcast_from_main(lambda: _check_folder(folder))
     with main_process_first():
-        classifier = load_classifier(asked.model, revision=asked.model_revision, flag="MODEL")
-    faces = _load_faces(data, run, split=asked.split)
-    order = match_outputs(classifier.names, faces.class_names, where=f"MODEL {asked.model}")
-    with fails_alone(advice="put that right and run the same command again"):
-        predictions = _predict(classifier, faces, asked, order=order)
-    described = describe_classifier(classifier, source=asked.model, order=order)
-    from_main(lambda: _write(folder, predictions, described, faces, asked, run))
+        classifier = load_classifier(asked.model, revision=asked.model_revision)
+    found = _load_data(data, run, split=asked.split)
+    order = match_outputs(classifier.names, found.class_names, where=f"MODEL {asked.model}")
+    left_out = [name for i, name in enumerate(classifier.names) if i not in order]
+    with raise_on_one(advice="put that right and run the same command again"):
+        predictions = _predict(classifier, found, asked, order=order, left_out=left_out)
+    broadcast_from_main(lambda: _write(folder, predictions, classifier, found, asked, run, left_out=left_out))
     return folder
 
 
-def _parse(argv: Sequence[str]) -> tuple[EvaluateArguments, FormArguments, "TrainedRun | None"]:
+def _parse(argv: Sequence[str]) -> tuple[EvaluateArguments, FormArguments, "PastRun | None"]:
     """Parses the command line, with the data settings of the run that the model is of in front of it."""
-    from rafdb_vit.trained_run import find_run
+    from rafdb_vit.training.past_run import find_run
 
     def parse(words: Sequence[str]) -> tuple[tuple[Any, ...], dict[str, Any]]:
         """Parses words."""
@@ -123,7 +128,7 @@ def _refuse_without_effect(split: str, given: Mapping[str, Any]) -> None:
             raise UserError(f"--{name}: has no effect on the split {split}; leave it out, or take another --split")
 
 
-def _choose_folder(asked: EvaluateArguments, data: FormArguments, run: "TrainedRun | None") -> Path:
+def _choose_folder(asked: EvaluateArguments, data: FormArguments, run: "PastRun | None") -> Path:
     """Returns where to write; what is there of an earlier evaluation is replaced."""
     from rafdb_vit.report.evaluation import EVALUATIONS
 
@@ -149,9 +154,9 @@ def _name_model(model: str) -> str:
 
 def _check_folder(folder: Path) -> None:
     """Refuses a folder that cannot be written to, or holds a run, before anything is computed."""
-    from rafdb_vit.disk import check_writable
-    from rafdb_vit.results import RESULTS_FILE
-    from rafdb_vit.run_folder import CONFIG_FILE
+    from rafdb_vit.evaluation.results import RESULTS_FILE
+    from rafdb_vit.runtime.disk import check_writable
+    from rafdb_vit.training.run_folder import CONFIG_FILE
 
     check_writable(folder)
     held = next((name for name in (RESULTS_FILE, CONFIG_FILE) if (folder / name).exists()), None)
@@ -159,25 +164,29 @@ def _check_folder(folder: Path) -> None:
         raise UserError(f"--output_dir {folder}: holds a training run ({held}); take another folder")
 
 
-def _load_faces(data: FormArguments, run: "TrainedRun | None", *, split: str) -> "RunData":
-    from rafdb_vit.console import DEMO_BANNER, say
-    from rafdb_vit.data import load_run_data
-    from rafdb_vit.processes import fails_together, main_process_first
+def _load_data(data: FormArguments, run: "PastRun | None", *, split: str) -> "FoundData[Dataset]":
+    from rafdb_vit.runtime.console import DEMO_BANNER, say
+    from rafdb_vit.runtime.processes import main_process_first, raise_on_all
 
     drawn = run is not None and run.drew(data.data_dir)
     if drawn:
         say(DEMO_BANNER)
-    with main_process_first() if data.dataset_name else fails_together():
+    with main_process_first() if data.dataset_name else raise_on_all():
         needed = ("test",) if split == "test" else ("train", "test")
-        faces = load_run_data(data.data_dir, **data.loading, drawn=drawn, scored=split, needed=needed)
-    say(f"Data        {faces.render_form()}, split {split}: {len(faces.splits[split]):,} faces")
-    if faces.without_groups:
-        say(f"No figures by gender, race and age: {faces.without_groups}")
-    return faces
+        found = data.load(needed=needed, scored=split, drawn=drawn)
+    say(f"Data        {found.describe()}, split {split}: {len(found.splits[split]):,} faces")
+    if found.without_groups:
+        say(f"No figures by gender, race and age: {found.without_groups}")
+    return found
 
 
 def _predict(
-    classifier: "Classifier", faces: "RunData", asked: EvaluateArguments, *, order: Sequence[int]
+    classifier: "Classifier",
+    found: "FoundData[Dataset]",
+    asked: EvaluateArguments,
+    *,
+    order: Sequence[int],
+    left_out: Sequence[str],
 ) -> "Predictions":
     """Returns the predictions, in the data's order of classes; other outputs of the model are left out."""
     from dataclasses import replace
@@ -185,57 +194,55 @@ def _predict(
     import torch
     from accelerate import PartialState
 
-    from rafdb_vit.console import say
-    from rafdb_vit.hardware import default_workers, describe_device
-    from rafdb_vit.inference import predict_split
+    from rafdb_vit.evaluation.inference import predict_split
+    from rafdb_vit.runtime.console import say
+    from rafdb_vit.runtime.hardware import default_workers, describe_device
 
     device, processes = PartialState().device.type, PartialState().num_processes
     workers = default_workers(device) if asked.dataloader_num_workers is None else asked.dataloader_num_workers
     say(f"Device      {describe_device(device)}, {processes} process(es) of {torch.get_num_threads()} thread(s), fp32")
-    if left_out := classifier.other_names(order):
+    if left_out:
         say(f"Left out    {', '.join(left_out)}: classes of the model that the data does not have")
     settings = {"batch_size": asked.per_device_eval_batch_size, "workers": workers}
-    predictions = predict_split(classifier.model, classifier.processor, faces.splits[asked.split], **settings)
+    predictions = predict_split(classifier.model, classifier.processor, found.splits[asked.split], **settings)
     return replace(predictions, logits=predictions.logits[:, order])
 
 
 def _write(
     folder: Path,
     predictions: "Predictions",
-    model: Mapping[str, Any],
-    faces: "RunData",
+    classifier: "Classifier",
+    found: "FoundData[Dataset]",
     asked: EvaluateArguments,
-    run: "TrainedRun | None",
+    run: "PastRun | None",
+    *,
+    left_out: Sequence[str],
 ) -> None:
+    from dataclasses import asdict
+
     from accelerate import PartialState
 
-    from rafdb_vit.console import say
-    from rafdb_vit.protocol import describe_evaluation
+    from rafdb_vit.evaluation.protocol import describe_data, describe_evaluated_model, describe_evaluation
+    from rafdb_vit.model.download import hash_model
     from rafdb_vit.report.evaluation import Evaluation
-    from rafdb_vit.report.files import write_evaluation
+    from rafdb_vit.report.page import write_evaluation
     from rafdb_vit.report.wording import describe_absent
+    from rafdb_vit.runtime.console import say
 
-    result = predictions.score()
-    described = describe_evaluation(
-        data=faces.describe(),
-        split=asked.split,
-        model=model,
-        device=PartialState().device.type,
-    )
+    result, split, files = predictions.score(), asked.split, hash_model(classifier.folder)
+    model = describe_evaluated_model(classifier.model, source=asked.model, left_out=left_out, files=files)
+    device = PartialState().device.type
+    protocol = describe_evaluation(describe_data(found), split=split, model=model, device=device)
+    trained = run.protocol if run is not None else None
     evaluation = Evaluation.of_model(
-        _name_model(asked.model),
-        faces,
-        predictions,
-        result,
-        split=asked.split,
-        described=described,
-        trained=run.protocol if run is not None else None,
+        _name_model(asked.model), found, predictions, result, split=split, protocol=protocol, trained=trained
     )
-    write_evaluation(folder, evaluation, content={"split": asked.split, "figures": result.describe(), **described})
-    say(f"\n{asked.split.capitalize()} ({result.n:,} faces)\n\n{result.render_report()}\n")
+    content = {"split": split, "figures": result.describe(), **asdict(protocol)}
+    write_evaluation(folder, evaluation, content=content)
+    say(f"\n{split.capitalize()} ({result.n:,} faces)\n\n{result.render_report()}\n")
     if absent := describe_absent(result):
         say(f"{absent}\n")
-    if run is not None and (words := run.compare(result, split=asked.split, files=model["files_sha256"])):
+    if run is not None and (words := run.compare(result, split=split, files=files)):
         say(words)
     say(f"The page     {folder}/report.html\nPredictions  {folder}/predictions.csv")
     say(f"All figures  {folder}/evaluation.json")

@@ -4,13 +4,13 @@ import json
 import sys
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from rafdb_vit.cli import parse_arguments, switch
-from rafdb_vit.errors import Interrupted, UserError
+from rafdb_vit.commands.parser import parse_arguments, switch
+from rafdb_vit.runtime.errors import Interrupted, UserError
 
 if TYPE_CHECKING:
-    from rafdb_vit.reading import Reading
+    from rafdb_vit.evaluation.inference import ImagePrediction
 
 NOT_READ = 1
 """Exit status where a picture could not be read."""
@@ -55,36 +55,35 @@ def main(argv: Sequence[str] | None = None) -> int:
         takes_config=False,
     )
 
-    from rafdb_vit.classifier import load_classifier
-    from rafdb_vit.console import quiet_libraries, say
-    from rafdb_vit.hardware import pick_device, set_threads
-    from rafdb_vit.reading import list_pictures, read_pictures
+    from rafdb_vit.evaluation.inference import list_images, predict_images
+    from rafdb_vit.model.load import load_classifier
+    from rafdb_vit.runtime.console import quiet_libraries, say
+    from rafdb_vit.runtime.hardware import pick_device, set_threads
 
     quiet_libraries()
     set_threads()
-    files = list_pictures(asked.images)
+    files = list_images(asked.images)
     classifier = load_classifier(asked.model, revision=asked.model_revision, flag="--model")
     device = pick_device(use_cpu=asked.use_cpu)
-    settings: dict[str, Any] = {"device": device, "batch_size": asked.batch_size}
-    readings = read_pictures(classifier.model, classifier.processor, classifier.names, files, **settings)
-    found = _say_each(readings, count=len(files), as_json=asked.json)
+    predictions = predict_images(classifier, files, device=device, batch_size=asked.batch_size)
+    made = _say_each(predictions, count=len(files), as_json=asked.json)
     if asked.json:
-        say(json.dumps([reading.describe() for reading in found], indent=2))
-    return NOT_READ if any(reading.error for reading in found) else 0
+        say(json.dumps([prediction.describe() for prediction in made], indent=2))
+    return NOT_READ if any(prediction.error for prediction in made) else 0
 
 
-def _say_each(readings: Iterable["Reading"], *, count: int, as_json: bool) -> list["Reading"]:
-    """Prints readings as they come, those of JSON later; returns them."""
-    from rafdb_vit.console import say
+def _say_each(predictions: Iterable["ImagePrediction"], *, count: int, as_json: bool) -> list["ImagePrediction"]:
+    """Prints predictions as they come, those of JSON later; returns them."""
+    from rafdb_vit.runtime.console import say
 
-    found = []
+    made = []
     try:
-        for reading in readings:
-            found.append(reading)
-            if reading.error is not None:
-                print(reading.render(), file=sys.stderr)  # noqa: T201 (stdout is the readings')
+        for prediction in predictions:
+            made.append(prediction)
+            if prediction.error is not None:
+                print(prediction.render(), file=sys.stderr)  # noqa: T201 (stdout is for the predictions)
             elif not as_json:
-                say(reading.render())
+                say(prediction.render())
     except Interrupted as stop:
-        raise Interrupted(stop.signum, f"ended after {len(found):,} of {count:,} pictures") from stop
-    return found
+        raise Interrupted(stop.signum, f"ended after {len(made):,} of {count:,} pictures") from stop
+    return made

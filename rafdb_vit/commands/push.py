@@ -4,7 +4,7 @@ import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from rafdb_vit.cli import parse_arguments, switch
+from rafdb_vit.commands.parser import parse_arguments, switch
 
 _TOKEN = "a token on the command line ends up in logs and histories; use `hf auth login` or HF_TOKEN"
 
@@ -46,20 +46,8 @@ def main(argv: Sequence[str] | None = None) -> None:
         takes_config=False,
     )
 
-    from rafdb_vit.console import quiet_libraries
-    from rafdb_vit.publication import Publication
+    from rafdb_vit.hub.publication import publish_run
+    from rafdb_vit.runtime.console import quiet_libraries
 
     quiet_libraries()
-    publication = Publication(
-        push.repo_id,
-        private=push.private,
-        revision=push.revision,
-        tag=push.tag,
-        license=push.license,
-        force=push.force,
-        verify=push.verify,
-    )
-    if push.dry_run:
-        publication.show(push.run)
-    else:
-        publication.publish(push.run)
+    publish_run(**vars(push))

@@ -5,7 +5,7 @@ import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from rafdb_vit.cli import parse_arguments, switch
+from rafdb_vit.commands.parser import parse_arguments, switch
 
 
 @dataclass
@@ -35,8 +35,8 @@ def main(argv: Sequence[str] | None = None) -> None:
         takes_config=False,
     )
 
-    from rafdb_vit.console import say
-    from rafdb_vit.summary import summarize_runs
+    from rafdb_vit.evaluation.summary import summarize_runs
+    from rafdb_vit.runtime.console import say
 
     summary = summarize_runs(asked.runs)
     say(json.dumps(summary.describe(), indent=2, ensure_ascii=False) if asked.json else summary.render())

@@ -1,6 +1,8 @@
 """Reads the release's annotations: gender, race, age, landmarks and the face's box, a file a face and kind.
 
 Formats and codes are those of the release's readme. Coordinates are in pixels of the original photograph.
+
+Other data can name the groups of people too, by columns of a CSV file or a data set.
 """
 
 import os
@@ -9,17 +11,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from datasets import ClassLabel, Features, List, Value
+from datasets import ClassLabel, Dataset, Features, List, Value
 
-from rafdb_vit.data.finding import Finding, Notes, Report, printable
-from rafdb_vit.data.folder import list_files
-from rafdb_vit.data.label_file import read_text
-from rafdb_vit.errors import UserError
+from rafdb_vit.data.files import list_files
+from rafdb_vit.data.findings import Finding, Notes, OnFinding, printable
+from rafdb_vit.data.formats.label_file import read_text
+from rafdb_vit.data.found import ATTRIBUTES, NOT_GIVEN
+from rafdb_vit.runtime.errors import UserError
 
 GENDERS = ("male", "female", "unsure")
 RACES = ("Caucasian", "African-American", "Asian")
 AGES = ("0-3", "4-19", "20-39", "40-69", "70+")
-FIVE_LANDMARKS = ("left eye", "right eye", "nose tip", "left mouth corner", "right mouth corner")
 AUTOMATIC_LANDMARKS = 37
 _LARGEST = 1e6
 """Pixels; no photograph is larger, and NaN compares false."""
@@ -121,13 +123,13 @@ KINDS = (
 MANUAL, BOX = KINDS[0], KINDS[2]
 
 
-def find_kinds(release: Path) -> list[Kind]:
-    """Returns the kinds of annotation that a copy of the release has."""
-    return [kind for kind in KINDS if (release / "Annotation" / kind.folder).is_dir()]
+def find_kinds(release: Path | None) -> list[Kind]:
+    """Returns the kinds of annotation that a copy of the release has; None is other data, which has none."""
+    return [kind for kind in KINDS if release is not None and (release / "Annotation" / kind.folder).is_dir()]
 
 
 def read_annotations(
-    root: Path, release: Path, kind: Kind, files: Sequence[str], report: Report
+    root: Path, release: Path | None, kind: Kind, files: Sequence[str], on_finding: OnFinding
 ) -> dict[str, list[Any]]:
     """Reads one kind of annotation of every face.
 
@@ -136,13 +138,13 @@ def read_annotations(
         release: The folder that holds `Annotation`.
         kind: One of `KINDS`.
         files: Names of the faces, such as `train_00001`.
-        report: Is told of every file that is missing or malformed; its values are then None.
+        on_finding: Is told of every file that is missing or malformed; its values are then None.
 
     Returns:
         The columns, in the order of `files`.
     """
-    folder = release / "Annotation" / kind.folder
-    notes = Notes(report)
+    folder = Path(release or "") / "Annotation" / kind.folder
+    notes = Notes(on_finding)
     found = list_files(root, folder, (kind.suffix,), notes)
     columns: dict[str, list[Any]] = {name: [] for name in kind.columns}
     for file in files:
@@ -151,21 +153,76 @@ def read_annotations(
         path = os.path.join(folder, name)  # noqa: PTH118 (Path is slow for 46,000 files)
         if name not in found and path not in notes.files:
             words = f"{printable(path)}: no such file; expected one for every face"
-            report(Finding("annotation missing", words, (path,)))
+            on_finding(Finding("annotation missing", words, (path,)))
         elif name in found:
-            values = _read(found[name], kind, report)
+            values = _read(found[name], kind, on_finding)
         for column, items in columns.items():
             items.append(values.get(column))
     return columns
 
 
-def _read(path: str, kind: Kind, report: Report) -> dict[str, Any]:
+def _read(path: str, kind: Kind, on_finding: OnFinding) -> dict[str, Any]:
     try:
         return kind.parse(read_text(Path(path), what="an annotation of RAF-DB"))
     except UserError as error:
-        report(Finding("annotation malformed", str(error), (path,)))
+        on_finding(Finding("annotation malformed", str(error), (path,)))
     except _Malformed as error:
-        report(
+        on_finding(
             Finding("annotation malformed", f"{printable(path)}: {error}; put the release's file in its place", (path,))
         )
     return {}
+
+
+MOST_GROUPS = 20
+"""A column of more is no grouping: ages in years, say."""
+_LONGEST = 60
+"""Letters of a group's name."""
+
+
+def is_attribute(name: str, feature: object) -> bool:
+    """Tells whether a data set's column names people's groups: by its name, and its text or classes."""
+    is_text = isinstance(feature, Value) and feature.dtype in ("string", "large_string")
+    return name.strip().lower() in ATTRIBUTES and (is_text or isinstance(feature, ClassLabel))
+
+
+def add_attributes(faces: Dataset, release: Path | None) -> tuple[Dataset, str | None]:
+    """Adds gender, race and age to a split, from the release's annotations of its faces.
+
+    Args:
+        faces: A split with the column `file`.
+        release: The folder that holds `Annotation`; None for other data, which stays as it is.
+
+    Returns:
+        The split, and what is wrong with the annotations, of which then none is added.
+    """
+    if MANUAL not in find_kinds(release):
+        return faces, None
+    findings: list[Finding] = []
+    columns = read_annotations(Path(release or ""), release, MANUAL, faces["file"], findings.append)
+    if findings:
+        return faces, findings[0].message
+    faces = flatten_rows(faces)
+    for name in ATTRIBUTES:
+        faces = faces.add_column(name, columns[name], feature=MANUAL.columns[name])
+    return faces, None
+
+
+def flatten_rows(faces: Dataset) -> Dataset:
+    """Returns a split to which columns can be added; `datasets` would write selected rows into the data's folder."""
+    return faces if faces._indices is None else faces.flatten_indices(keep_in_memory=True)
+
+
+def read_groups(faces: Dataset) -> dict[str, list[str]]:
+    """Returns the group of each face, by attribute that the split has."""
+    groups = {}
+    for name in ATTRIBUTES:
+        feature = faces.features.get(name)
+        if not is_attribute(name, feature):
+            continue
+        values = list(faces[name])
+        if isinstance(feature, ClassLabel):
+            values = [None if value is None or value < 0 else feature.names[value] for value in values]
+        written = [str(value or "").strip()[:_LONGEST] or NOT_GIVEN for value in values]
+        if 1 < len(set(written)) <= MOST_GROUPS:
+            groups[name] = written
+    return groups

@@ -1,71 +1,143 @@
-"""Turns found faces into a `datasets.DatasetDict` with train, validation and test."""
+"""Labelled faces as `datasets`: found, validation split off train, samples drawn, named by what they are."""
 
 import os
-from collections.abc import Collection, Mapping
-from dataclasses import dataclass, field, replace
+from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
-import numpy as np
 from datasets import ClassLabel, Dataset, DatasetDict, Features, Image, List, Value
 
-from rafdb_vit.data.annotations import BOX, Kind, find_kinds, read_annotations
-from rafdb_vit.data.completeness import check_names, check_splits
-from rafdb_vit.data.crop import check_margin, square_box
-from rafdb_vit.data.distribution import match_distributions, read_distributions
-from rafdb_vit.data.faces import ORDER, SPLITS, FoundFaces
-from rafdb_vit.data.finding import printable, refuse
-from rafdb_vit.data.layout import find_faces
-from rafdb_vit.data.split_name import settle_test
-from rafdb_vit.errors import UserError
-from rafdb_vit.labels import LABEL_SETS, LabelSet
+from rafdb_vit.data.annotations import BOX, Kind, add_attributes, find_kinds, flatten_rows, read_annotations
+from rafdb_vit.data.distributions import match_distributions, read_distributions
+from rafdb_vit.data.findings import check_classes, check_names, check_splits, printable, refuse
+from rafdb_vit.data.form import DEFAULT_FORM, DataForm
+from rafdb_vit.data.formats.detect import find_faces
+from rafdb_vit.data.formats.hub_dataset import find_named_splits
+from rafdb_vit.data.found import ORDER, Faces, FoundData, count_labels
+from rafdb_vit.data.images import open_row, select_undecoded, square_box
+from rafdb_vit.data.names import DRAWN, name_data
+from rafdb_vit.data.splits import DEFAULT_FRACTION, draw_samples, split_off_validation, validation_as_test
+from rafdb_vit.runtime.errors import UserError
+
+_ALL: Mapping[str, int | None] = MappingProxyType({})
 
 
-@dataclass(frozen=True)
-class FoundSplits:
-    """A data set as it was found, as datasets.
+def load_rafdb(
+    root: str | os.PathLike[str],
+    *,
+    subset: str = DataForm.subset,
+    aligned: bool = DataForm.aligned,
+    box_margin: float = DataForm.box_margin,
+    image_column: str | None = None,
+    label_column: str | None = None,
+    distribution_file: str | None = None,
+    annotations: bool = True,
+    validation_fraction: float | None = None,
+    split_seed: int = 0,
+) -> DatasetDict:
+    """Loads RAF-DB, or any folder of labelled faces, in any of the forms of `rafdb_vit.data.formats.detect`.
 
-    Attributes:
-        layout: The form that it has, in a few words.
-        labels: Its classes.
-        splits: `train`, `test`, and `validation` where the data has one of its own.
-        sources: What each split is called in the data.
-        images: Which images these are, in a few words.
-        targets: What training learns, in a few words.
-        release: The folder of the official release, which holds `Annotation`; None for other data.
-    """
+    The whole folder is checked before anything is returned; images are opened only when they are used.
 
-    layout: str
-    labels: LabelSet
-    splits: DatasetDict
-    sources: dict[str, str] = field(default_factory=dict)
-    images: str = "as found"
-    targets: str = "single labels"
-    release: Path | None = None
+    Args:
+        root: The folder, or one above it; or a CSV file of image paths and labels.
+        subset: `basic` or `compound`; see `rafdb_vit.data.form.DataForm`, as for the next five.
+        aligned: Take the release's aligned images; else its original photographs.
+        box_margin: Context around the face's box in the original photographs.
+        image_column: Name of a CSV file's column of image paths.
+        label_column: Name of its column of labels.
+        distribution_file: File of expression distribution vectors.
+        annotations: Read the release's annotations, where they are there.
+        validation_fraction: Share of each class of train, in (0, 1), that becomes `validation`; 0.1 by default, and
+            nothing where the data has its own validation split.
+        split_seed: Seed of that choice.
 
-
-def choose_label_set(subset: str) -> LabelSet:
-    """Returns one of RAF-DB's label sets by the name of its subset.
+    Returns:
+        `train`, `validation` and `test`, each with the columns `image` (`Image(mode="RGB")`, decoded when accessed),
+        `label` (`ClassLabel`, ids from 0 in the order of RAF-DB's codes) and `file` (unique; in RAF-DB the file's
+        stem); with `distribution_file`, `distribution`: a probability a class. See `find_splits` for more.
 
     Raises:
-        UserError: There is none of that name.
+        UserError: The folder is in no known form, or a file or row in it is not as it should be.
     """
-    if subset not in LABEL_SETS:
-        raise UserError(f"--subset {subset}: expected one of {', '.join(LABEL_SETS)}")
-    return LABEL_SETS[subset]
+    form = DataForm(subset, aligned, box_margin, image_column, label_column, distribution_file)
+    settings: dict[str, Any] = {"validation_fraction": validation_fraction, "split_seed": split_seed}
+    return DatasetDict(load_data(root, form, annotations=annotations, scored=None, **settings).splits)
+
+
+def load_data(
+    root: str | os.PathLike[str] | None,
+    form: DataForm = DEFAULT_FORM,
+    *,
+    dataset_name: str | None = None,
+    annotations: bool = False,
+    validation_fraction: float | None = None,
+    split_seed: int = 0,
+    max_samples: Mapping[str, int | None] = _ALL,
+    drawn: bool = False,
+    scored: str | None = "test",
+) -> FoundData[Dataset]:
+    """Loads what a run trains, validates and tests on, and names it by what was found.
+
+    Args:
+        root: See `load_rafdb`, as for those named alike; None with `dataset_name`.
+        form: What is asked of the data.
+        dataset_name: A data set on the Hub or on disk, in place of `root`.
+        annotations: Read all of the release's annotations, for every split.
+        validation_fraction: Share of each class of train for validation.
+        split_seed: Seed of that choice, and of the draws of `max_samples`.
+        max_samples: Size of a stratified sample by split name; None keeps all.
+        drawn: The folder holds drawn faces.
+        scored: The split that gets gender, race and age from the release's annotations, for metrics by group.
+
+    Raises:
+        UserError: See `load_rafdb`; or a sample of less than one face was asked for.
+    """
+    named = None if dataset_name is None else find_named_splits(dataset_name, form)
+    found = named or find_splits(root or "", form, annotations=annotations)
+    if "train" in found.splits:
+        check_classes(dataset_name or os.fspath(root or ""), found.labels, found.splits["train"]["label"], refuse)
+    if form.distribution_file is not None:
+        found = add_distributions(found, Path(form.distribution_file))
+    found = _split_off(_name(found, dataset_name, drawn=drawn), validation_fraction, split_seed)
+    splits = {
+        split: draw_samples(faces, max_samples.get(split), seed=split_seed, flag=f"--max_{split}_samples")
+        for split, faces in found.splits.items()
+    }
+    if scored is None:
+        return replace(found, splits=splits)
+    splits[scored], fault = add_attributes(splits[scored], found.release)
+    return replace(found, splits=splits, without_groups=fault)
+
+
+def _name(found: FoundData[Dataset], dataset_name: str | None, *, drawn: bool) -> FoundData[Dataset]:
+    counts = {split: count_classes(faces) for split, faces in found.splits.items()}
+    name = DRAWN if drawn else name_data(found.layout, found.labels, counts, dataset_name)
+    return replace(found, name=name, counts=counts)
+
+
+def _split_off(found: FoundData[Dataset], fraction: float | None, seed: int) -> FoundData[Dataset]:
+    """Returns train, validation and test; test alone where there is no train."""
+    if "train" not in found.splits:
+        return replace(found, splits={"test": found.splits["test"]})
+    if "validation" in found.splits:
+        if fraction is not None:
+            raise UserError(
+                f"--validation_fraction {fraction}: the data has a validation split of its own "
+                f"({found.sources['validation']}); leave the flag out, or that split"
+            )
+        return replace(found, splits={split: found.splits[split] for split in ORDER})
+    fraction = DEFAULT_FRACTION if fraction is None else fraction
+    train, validation = split_off_validation(found.splits["train"], fraction=fraction, seed=seed)
+    splits = {"train": train, "validation": validation, "test": found.splits["test"]}
+    return replace(found, splits=splits, validation_fraction=fraction, split_seed=seed)
 
 
 def find_splits(
-    root: str | os.PathLike[str],
-    *,
-    subset: str = "basic",
-    aligned: bool = True,
-    box_margin: float = 0.0,
-    annotations: bool = True,
-    needed: Collection[str] = SPLITS,
-    image_column: str | None = None,
-    label_column: str | None = None,
-) -> FoundSplits:
+    root: str | os.PathLike[str], form: DataForm = DEFAULT_FORM, *, annotations: bool = True
+) -> FoundData[Dataset]:
     """Finds the splits of a data folder.
 
     Columns beside `image`, `label` and `file`, where the release has them: `gender`, `race`, `age` (`ClassLabel`),
@@ -75,65 +147,57 @@ def find_splits(
 
     Args:
         root: The folder, or one above it; or a CSV file of image paths and labels.
-        subset: RAF-DB's subset: `basic` or `compound`.
-        aligned: Take the release's aligned images; else its original photographs.
-        box_margin: With `aligned=False`: context on each side, as a share of the box's longer side.
+        form: What is asked of the data.
         annotations: Read the release's annotations, where they are there.
-        needed: Splits that the data has to have; see `rafdb_vit.data.layout.find_faces`.
-        image_column: Name of a CSV file's column of image paths; by default one of the usual names.
-        label_column: Likewise of labels.
 
     Raises:
         UserError: The folder is in no known form, or a file or row in it is not as it should be.
     """
-    labels = choose_label_set(subset)
-    check_margin(box_margin)
-    if box_margin and aligned:
-        raise UserError(f"--box_margin {box_margin}: goes with --aligned False; aligned images are cut already")
     root = Path(os.path.abspath(root))
-    found = _find_faces(root, labels, aligned=aligned, columns=(image_column, label_column), needed=needed)
-    kinds = _choose_kinds(found, annotations=annotations, boxes=not aligned)
-    splits = _build_splits(root, found, kinds, margin=None if aligned else box_margin)
-    images = "aligned" if found.is_release else "as found"
-    if not aligned:
-        images = f"original, cut to a square around the face's box with margin {box_margin:g}"
-    release = found.folder if found.is_release else None
-    return FoundSplits(found.layout, found.labels, splits, found.sources, images, release=release)
+    found = _find_faces(root, form)
+    kinds = _choose_kinds(found, annotations=annotations, boxes=not form.aligned)
+    splits = _build_splits(root, found, kinds, margin=None if form.aligned else form.box_margin)
+    images = "aligned" if found.release else "as found"
+    if not form.aligned:
+        images = f"original, cut to a square around the face's box with margin {form.box_margin:g}"
+    return FoundData(found.layout, found.folder, found.labels, splits, found.sources, images)
 
 
-def _find_faces(root: Path, labels: LabelSet, *, needed: Collection[str], **form: Any) -> FoundFaces:
+def _find_faces(root: Path, form: DataForm) -> FoundData[Faces]:
     """Returns the faces of a folder by split, in the order of the splits, checked as a whole."""
-    found = find_faces(root, labels, needed=needed, **form)
-    found = replace(found, splits=settle_test(found.splits), sources=settle_test(found.sources))
-    found = replace(found, splits={split: found.splits[split] for split in ORDER if split in found.splits})
-    check_splits(printable(root), found.splits, refuse, needed=needed)
-    check_names(found.splits, refuse)
-    return found
+    found = find_faces(root, form)
+    splits = validation_as_test(found.splits)
+    ordered = {split: splits[split] for split in ORDER if split in splits}
+    check_splits(printable(root), ordered, refuse, needed=form.needed)
+    check_names(ordered, refuse)
+    return replace(found, splits=ordered, sources=validation_as_test(found.sources))
 
 
-def _choose_kinds(found: FoundFaces, *, annotations: bool, boxes: bool) -> list[Kind]:
+def _choose_kinds(found: FoundData[Faces], *, annotations: bool, boxes: bool) -> list[Kind]:
     """Returns the kinds of annotation to read: those that are there, or boxes alone."""
-    there = find_kinds(found.folder) if found.is_release else []
+    there = find_kinds(found.release)
     if boxes and BOX not in there:
-        folder = printable(found.folder / "Annotation" / BOX.folder)
+        folder = printable(Path(found.folder or "") / "Annotation" / BOX.folder)
         raise UserError(
             f"{folder}: no such folder; --aligned False needs the boxes that RAF-DB has since its version 1.1"
         )
     return [kind for kind in there if annotations or (boxes and kind is BOX)]
 
 
-def _build_splits(root: Path, found: FoundFaces, kinds: list[Kind], *, margin: float | None) -> DatasetDict:
+def _build_splits(
+    root: Path, found: FoundData[Faces], kinds: list[Kind], *, margin: float | None
+) -> dict[str, Dataset]:
     """Returns the datasets, with the columns of `kinds`, and `crop` where there is a margin."""
     columns: dict[str, list[Any]] = {}
-    features = {"image": Value("string"), "label": ClassLabel(names=list(found.labels.names)), "file": Value("string")}
+    features = {"image": Value("string"), "label": ClassLabel(names=found.class_names), "file": Value("string")}
     files = [file for faces in found.splits.values() for file in faces.files]
     for kind in kinds:
-        columns |= read_annotations(root, found.folder, kind, files, refuse)
+        columns |= read_annotations(root, found.release, kind, files, refuse)
         features |= dict(kind.columns)
     if margin is not None:
         columns["crop"] = [square_box(box, margin=margin) for box in columns["box"]]
         features["crop"] = List(Value("int32"), length=3)
-    splits, start = DatasetDict(), 0
+    splits, start = {}, 0
     for split, faces in found.splits.items():
         own = {"image": faces.images, "label": faces.labels, "file": faces.files, **faces.attributes}
         own |= {name: values[start : start + len(faces.files)] for name, values in columns.items()}
@@ -144,7 +208,7 @@ def _build_splits(root: Path, found: FoundFaces, kinds: list[Kind], *, margin: f
     return splits
 
 
-def add_distributions(found: FoundSplits, path: str | os.PathLike[str]) -> FoundSplits:
+def add_distributions(found: FoundData[Dataset], path: Path) -> FoundData[Dataset]:
     """Adds the column `distribution`, the vector of each face, to every split.
 
     Args:
@@ -152,42 +216,32 @@ def add_distributions(found: FoundSplits, path: str | os.PathLike[str]) -> Found
         path: The file of distribution vectors.
 
     Raises:
-        UserError: The file does not fit the data; see `rafdb_vit.data.distribution`.
+        UserError: The file does not fit the data; see `rafdb_vit.data.distributions`.
     """
-    path, splits = Path(path), DatasetDict()
+    splits = {}
     vectors = read_distributions(path, found.labels)
     files = [file for dataset in found.splits.values() for file in dataset["file"]]
     ids = [label for dataset in found.splits.values() for label in dataset["label"]]
     matched = match_distributions(path, vectors, files, ids, found.labels)
     feature, start = List(Value("float32"), length=len(found.labels.names)), 0
     for split, dataset in found.splits.items():
-        if dataset._indices is not None:
-            # A choice of rows would be written out, into the folder that the data came from.
-            dataset = dataset.flatten_indices(keep_in_memory=True)
-        splits[split] = dataset.add_column("distribution", matched[start : start + len(dataset)], feature=feature)
+        own = matched[start : start + len(dataset)]
+        splits[split] = flatten_rows(dataset).add_column("distribution", own, feature=feature)
         start += len(dataset)
-    targets = "distribution vectors; scored on single labels"
-    return replace(found, splits=splits, targets=targets)
+    return replace(found, splits=splits, targets="distribution vectors; scored on single labels")
 
 
 def count_classes(dataset: Dataset) -> dict[str, int]:
     """Returns how many faces each class has in a split, in model order, absent classes with 0."""
-    names = dataset.features["label"].names
-    counts = np.bincount(np.asarray(dataset["label"], dtype=np.int64), minlength=len(names))
-    return dict(zip(names, counts.tolist(), strict=True))
+    return count_labels(dataset["label"], dataset.features["label"].names)
 
 
-def is_rafdb(labels: LabelSet, counts: Mapping[str, Mapping[str, int]]) -> bool:
-    """Tells whether counts are those that the release states: of every class, or in all where it states no more.
+def check_images(found: FoundData[Dataset]) -> None:
+    """Opens every image of validation and test, which a run would open after an epoch or at its very end.
 
-    Args:
-        labels: The classes.
-        counts: Faces by class name, by split, as found.
+    Raises:
+        UserError: One cannot be read; the message names it.
     """
-    if set(counts) != {"train", "test"} or labels.subset not in LABEL_SETS:
-        return False
-    totals = {split: sum(of.values()) for split, of in counts.items()}
-    published = {
-        split: dict(zip(labels.names, numbers, strict=True)) for split, numbers in labels.published_counts.items()
-    }
-    return totals == labels.published_totals and all(dict(counts[split]) == of for split, of in published.items())
+    for split in ("validation", "test"):
+        for face in select_undecoded(found.splits[split]):
+            open_row(face)

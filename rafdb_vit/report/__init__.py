@@ -1,1 +1,1 @@
-"""The page of an evaluation: one HTML file that needs no network."""
+"""The page of an evaluation, its charts, and the plots of a run."""

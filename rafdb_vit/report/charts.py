@@ -14,9 +14,9 @@ from matplotlib import rc_context
 from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
 
-from rafdb_vit.figures import draw_losses, draw_rates
-from rafdb_vit.predictions import Predictions
-from rafdb_vit.results import EvaluationResult
+from rafdb_vit.evaluation.predictions import Predictions
+from rafdb_vit.evaluation.results import EvaluationResult
+from rafdb_vit.report.plots import draw_losses, draw_rates
 
 MOST_CLASSES = 20
 """Of a chart; the weakest are shown."""

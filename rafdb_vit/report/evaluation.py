@@ -1,16 +1,17 @@
 """An evaluation: what a model answers to a split, its figures, and how they came about."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from datasets import Dataset
 
-from rafdb_vit.data import RunData
-from rafdb_vit.predictions import PREDICTIONS_FILE, Predictions
-from rafdb_vit.report.details import tabulate_evaluation, tabulate_protocol
-from rafdb_vit.results import EvaluationResult
+from rafdb_vit.data.found import FoundData
+from rafdb_vit.evaluation.predictions import PREDICTIONS_FILE, Predictions
+from rafdb_vit.evaluation.protocol import DataProtocol, EvaluationProtocol, Protocol
+from rafdb_vit.evaluation.results import EvaluationResult
+from rafdb_vit.report.wording import tabulate_evaluation, tabulate_protocol
 
 EVALUATIONS = "evaluations"
 """Folder of evaluations, in a run folder or where one stands."""
@@ -28,7 +29,7 @@ class Evaluation:
     Attributes:
         model: What the model is called.
         split: The split that was scored.
-        data: The part `data` of a protocol: `name`, `found`, `used`, faces per class by split.
+        data: Which data it was; its `used` holds the splits that are shown.
         trained_here: The run that made the model is known.
         training_counts: Faces per class by split that the model was trained with, where they are not in `data`.
         predictions: What the model answers.
@@ -42,7 +43,7 @@ class Evaluation:
 
     model: str
     split: str
-    data: Mapping[str, Any]
+    data: DataProtocol
     trained_here: bool
     predictions: Predictions
     result: EvaluationResult
@@ -57,11 +58,11 @@ class Evaluation:
     def of_run(
         cls,
         run: Path,
-        data: RunData,
+        data: FoundData[Dataset],
         predictions: Predictions,
         result: EvaluationResult,
         *,
-        protocol: Mapping[str, Any],
+        protocol: Protocol,
     ) -> "Evaluation":
         """Returns the evaluation at the end of training.
 
@@ -69,20 +70,20 @@ class Evaluation:
             run: The run folder.
             data: Its data.
             predictions: What the saved model answers to test.
-            result: The figures of that.
-            protocol: As in `results.json`.
+            result: The metrics of that.
+            protocol: How they came about.
         """
         return cls(
             model=run.resolve().name,
             split="test",
-            data=protocol["data"],
+            data=protocol.data,
             trained_here=True,
             predictions=predictions,
             result=result,
             faces=data.splits["test"],
             details=tabulate_protocol(protocol),
-            history=protocol["history"],
-            chosen_epoch=protocol["checkpoint"]["epoch"],
+            history=protocol.history,
+            chosen_epoch=protocol.checkpoint.epoch,
             without_groups=data.without_groups,
         )
 
@@ -90,13 +91,13 @@ class Evaluation:
     def of_model(
         cls,
         model: str,
-        data: RunData,
+        data: FoundData[Dataset],
         predictions: Predictions,
         result: EvaluationResult,
         *,
         split: str,
-        described: Mapping[str, Any],
-        trained: Mapping[str, Any] | None = None,
+        protocol: EvaluationProtocol,
+        trained: Protocol | None = None,
     ) -> "Evaluation":
         """Returns an evaluation of a model that may have been trained elsewhere.
 
@@ -104,30 +105,30 @@ class Evaluation:
             model: What it is called.
             data: The data.
             predictions: What the model answers.
-            result: The figures of that.
+            result: The metrics of that.
             split: The split that was scored.
-            described: From `rafdb_vit.protocol.describe_evaluation`.
+            protocol: How they came about.
             trained: The protocol of the run that it comes from; None if that is not known.
         """
         own = tabulate_protocol(trained) if trained else {}
-        data_of_split = {**described["data"], "used": {split: described["data"]["used"][split]}}
+        used, is_sample = {split: protocol.data.used[split]}, _is_sample(protocol.data, split)
         return cls(
             model=model,
             split=split,
-            data={**data_of_split, "subsampled": _is_sample(described["data"], split)},
+            data=replace(protocol.data, used=used, subsampled=is_sample),
             trained_here=trained is not None,
-            training_counts=trained["data"]["used"] if trained else None,
+            training_counts=trained.data.used if trained else None,
             predictions=predictions,
             result=result,
             faces=data.splits[split],
-            details={**tabulate_evaluation(described), **{f"Training run: {title}": own[title] for title in own}},
-            history=(trained or {}).get("history", ()),
-            chosen_epoch=trained["checkpoint"]["epoch"] if trained else None,
+            details={**tabulate_evaluation(protocol), **{f"Training run: {title}": own[title] for title in own}},
+            history=trained.history if trained else (),
+            chosen_epoch=trained.checkpoint.epoch if trained else None,
             without_groups=data.without_groups,
         )
 
 
-def _is_sample(data: Mapping[str, Any], split: str) -> bool:
+def _is_sample(data: DataProtocol, split: str) -> bool:
     if split == "train":
         return False
-    return data["used"][split] != data["found"][split] if split in data["found"] else data["subsampled"]
+    return data.used[split] != data.found[split] if split in data.found else data.subsampled

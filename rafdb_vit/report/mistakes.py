@@ -6,10 +6,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from datasets import Dataset, Image
+from datasets import Dataset
 
-from rafdb_vit.picture import open_face
-from rafdb_vit.predictions import Predictions
+from rafdb_vit.data.images import open_row, select_undecoded
+from rafdb_vit.evaluation.predictions import Predictions
 from rafdb_vit.report.wording import render_share
 
 _SIDE = 96
@@ -100,13 +100,12 @@ def embed_faces(faces: Dataset, rows: Sequence[int]) -> dict[int, str]:
         faces: A split with the columns `image`, `file` and perhaps `crop`.
         rows: Their places in the split.
     """
-    needed = [name for name in ("image", "file", "crop") if name in faces.column_names]
-    undecoded = faces.with_format(None).select_columns(needed).cast_column("image", Image(decode=False))
+    undecoded = select_undecoded(faces)
     return {row: _embed(undecoded[row]) for row in dict.fromkeys(rows)}
 
 
 def _embed(face: dict) -> str:
-    picture = open_face(face["image"], face["file"], face.get("crop"))
+    picture = open_row(face)
     picture.thumbnail((_SIDE, _SIDE))
     buffer = io.BytesIO()
     picture.save(buffer, "JPEG", quality=85)

@@ -1,16 +1,21 @@
-"""Renders the page of an evaluation: what a model is worth, for whom, and how sure that is."""
+"""The page of an evaluation: what a model is worth, for whom, and how sure that is; rendered and written."""
 
+import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from datasets import Dataset
 from jinja2 import Environment, StrictUndefined
 
-from rafdb_vit.baselines import REPORT_OF_2023, is_official_test, score_majority
-from rafdb_vit.calibration import measure_calibration
-from rafdb_vit.groups import FEW
-from rafdb_vit.intervals import METHOD
-from rafdb_vit.license import DRAWN
+from rafdb_vit.data.found import FoundData
+from rafdb_vit.data.names import DRAWN
+from rafdb_vit.evaluation.baselines import REPORT_OF_2023, is_official_test, score_majority
+from rafdb_vit.evaluation.groups import FEW
+from rafdb_vit.evaluation.intervals import METHOD
+from rafdb_vit.evaluation.predictions import PREDICTIONS_FILE, Predictions
+from rafdb_vit.evaluation.protocol import Protocol
+from rafdb_vit.evaluation.results import EvaluationResult
 from rafdb_vit.report.charts import (
     MOST_CLASSES,
     draw_class_figures,
@@ -18,7 +23,7 @@ from rafdb_vit.report.charts import (
     draw_precision_recall,
     draw_reliability,
 )
-from rafdb_vit.report.evaluation import Evaluation
+from rafdb_vit.report.evaluation import EVALUATION_FILE, REPORT_FILE, Evaluation
 from rafdb_vit.report.mistakes import embed_faces, find_confusions, find_mistakes
 from rafdb_vit.report.wording import (
     describe_absent,
@@ -31,9 +36,10 @@ from rafdb_vit.report.wording import (
     render_share,
     warn_of_split,
 )
-from rafdb_vit.results import EvaluationResult
+from rafdb_vit.runtime.disk import naming_disk_errors, write_whole
+from rafdb_vit.runtime.errors import Interrupted, UserError
 
-_TEMPLATE = Path(__file__).parents[1] / "templates" / "report.html"
+_TEMPLATE = Path(__file__).with_name("page.html")
 _MOST_ERRORS = 15
 _MOST_CLASSES = 12
 """Tables of more columns do not fit a page."""
@@ -47,7 +53,7 @@ def render_page(evaluation: Evaluation) -> str:
     environment.filters.update(interval=render_interval, plain=render_plain, count=render_count, words=render_name)
     result, data = evaluation.result, evaluation.data
     majority, baseline = score_majority(result)
-    calibration = measure_calibration(evaluation.predictions.probabilities, evaluation.predictions.labels)
+    calibration = result.calibration or {}
     return environment.from_string(_TEMPLATE.read_text(encoding="utf-8")).render(
         evaluation=evaluation,
         result=result,
@@ -77,9 +83,9 @@ def _find_warnings(evaluation: Evaluation) -> list[str]:
     warnings = [
         "These faces are drawn. The figures say nothing about real faces; they show that the way from data to figures "
         "works."
-        if data["name"] == DRAWN
+        if data.name == DRAWN
         else None,
-        "A trial on a sample of the data: not to be quoted." if data["subsampled"] else None,
+        "A trial on a sample of the data: not to be quoted." if data.subsampled else None,
         warn_of_split(evaluation.split, trained_here=evaluation.trained_here),
     ]
     return [warning for warning in warnings if warning]
@@ -144,3 +150,46 @@ def _describe_gaps(groups: Mapping[str, Any]) -> list[dict[str, Any]]:
         for attribute, content in groups.items()
         for figure, gap in (content["largest_gap"] or {}).items()
     ]
+
+
+def write_evaluation(folder: str | Path, evaluation: Evaluation, *, content: Mapping[str, Any] | None = None) -> None:
+    """Writes `predictions.csv`, `report.html` and perhaps `evaluation.json`, each whole or not at all.
+
+    All are made before the first is written.
+
+    Args:
+        folder: Made if missing.
+        evaluation: What was found.
+        content: Of `evaluation.json`; None where `results.json` holds the figures.
+
+    Raises:
+        UserError: They cannot be written.
+    """
+    folder, page = Path(folder), render_page(evaluation)
+    text = None if content is None else json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False)
+    with naming_disk_errors(folder, advice="make room, or take another folder"):
+        folder.mkdir(parents=True, exist_ok=True)
+        evaluation.predictions.write(folder / PREDICTIONS_FILE)
+        write_whole(folder / REPORT_FILE, page)
+        if text is not None:
+            write_whole(folder / EVALUATION_FILE, f"{text}\n")
+
+
+def write_run_page(
+    run: Path, data: FoundData[Dataset], predictions: Predictions, result: EvaluationResult, *, protocol: Protocol
+) -> None:
+    """Writes predictions and page of a run that is whole without them; see `Evaluation.of_run` for the arguments.
+
+    Raises:
+        UserError: They cannot be written; the line says that the run is whole.
+        Interrupted: A signal ended it; likewise.
+    """
+    again = f"`rafdb-vit evaluate {run}` writes one"
+    try:
+        write_evaluation(run, Evaluation.of_run(run, data, predictions, result, protocol=protocol))
+    except UserError as error:
+        raise UserError(
+            f"the run in {run} is whole, but its page could not be written: {error.line}; {again}"
+        ) from error
+    except Interrupted as stop:
+        raise Interrupted(stop.signum, f"the run in {run} is whole, but its page was not written; {again}") from stop

@@ -1,9 +1,10 @@
-"""Numbers and values as the page writes them, and its sentences that depend on the figures."""
+"""What the page says in words: numbers, sentences that depend on the metrics, tables of how they came about."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from rafdb_vit.results import EvaluationResult
+from rafdb_vit.evaluation.protocol import EvaluationProtocol, Protocol
+from rafdb_vit.evaluation.results import EvaluationResult
 
 _SPLIT_WARNINGS = {
     ("train", True): "The model learned from these very faces: the figures say nothing about new ones.",
@@ -64,22 +65,23 @@ def warn_of_split(split: str, *, trained_here: bool) -> str | None:
 
 
 def describe_weakest(result: EvaluationResult, *, few: int) -> str:
-    """Returns a sentence on the classes with the lowest F1; empty if all have the same.
+    """Returns a sentence on the classes that the model tells worst; empty if it tells all alike.
 
     Args:
-        result: The figures.
+        result: The metrics.
         few: Classes of fewer faces are uncertain.
     """
-    known = {name: row for name, row in result.per_class.items() if row["support"]}
-    lowest = min(row["f1"] for row in known.values())
-    weakest = {name: int(row["support"]) for name, row in known.items() if row["f1"] == lowest}
-    if len(weakest) == len(known):
+    weakest = {name: result.per_class[name] for name in result.weakest}
+    faces = [
+        f"{name} ({render_count(int(row['support']), 'face')}{', too few to be sure' if row['support'] < few else ''})"
+        for name, row in weakest.items()
+    ]
+    rates = [f"{row['f1']:.2f}" for row in weakest.values()]
+    if not weakest:
         return ""
-    faces = ", ".join(
-        f"{name} ({render_count(count, 'face')}{', too few to be sure' if count < few else ''})"
-        for name, count in weakest.items()
-    )
-    return f"Never right on {faces}." if lowest == 0 else f"Weakest on {faces}: F1 {lowest:.2f}."
+    if not any(row["f1"] for row in weakest.values()):
+        return f"Never right on {', '.join(faces)}."
+    return f"Weakest on {', '.join(faces)}: F1 {', '.join(rates)}."
 
 
 def describe_absent(result: EvaluationResult) -> str:
@@ -106,3 +108,35 @@ def describe_calibration(calibration: Mapping[str, Any]) -> str:
     if abs(lean) < 0.005:
         return "On the whole it is as sure as it is right."
     return f"On the whole it is {'surer' if lean > 0 else 'less sure'} than it is right, by {abs(lean):.3f}."
+
+
+def tabulate_evaluation(protocol: EvaluationProtocol) -> dict[str, dict[str, Any]]:
+    """Returns the tables of an evaluation: title, then name and value."""
+    data = protocol.data
+    about = {"data": data.name, "images": data.images, "sources": data.sources, "scoring": protocol.scoring}
+    return {"This evaluation": about, "Model": dict(protocol.model), "Environment": dict(protocol.versions)}
+
+
+def tabulate_protocol(protocol: Protocol) -> dict[str, dict[str, Any]]:
+    """Returns the tables of a run's protocol: title, then name and value."""
+    data, described = protocol.data, protocol.describe()
+    return {
+        "Protocol": {
+            **{name: described[name] for name in ("test", "scoring", "intervals")},
+            "data": data.name,
+            "images": data.images,
+            "targets": data.targets,
+            "sources": data.sources,
+            "validation": {k: v for k, v in described["validation"].items() if k != "files_sha256"},
+            "checkpoint": described["checkpoint"],
+        },
+        "Model": {**described["model"], "SHA-256 of files": described["files_sha256"]},
+        "Training settings": _tabulate_training(protocol.training),
+        "Environment": described["versions"],
+    }
+
+
+def _tabulate_training(training: Mapping[str, Any]) -> dict[str, Any]:
+    """Returns the settings that were made: no limit of -1 steps, no schedule without settings."""
+    unset = {name for name, value in training.items() if value in (None, {}) or (name == "max_steps" and value < 0)}
+    return {name: value for name, value in training.items() if name not in unset}

@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 
 from rafdb_vit.__main__ import main
-from rafdb_vit.labels import BASIC
-from tests.data_check.test_check import again, face, paint, write_release, write_table
+from rafdb_vit.data.labels import BASIC
+from tests.data.check.test_check import again, face, paint, write_release, write_table
 
 ROOT = Path(__file__).parents[2]
 
@@ -168,7 +168,7 @@ def test_pictures_do_not_go_into_a_file(make, whole, check, tmp_path):
 def test_pictures_that_cannot_be_written(whole, check, tmp_path):
     (tmp_path / "file").touch()
     status, _, (line,) = check(whole, "--figures", tmp_path / "file" / "figures")
-    assert status == 2 and line.endswith("cannot be written (Not a directory); take another folder")
+    assert status == 2 and line.endswith("cannot be written (Not a directory); give --figures another folder")
 
 
 def test_pictures_are_named_beside_the_report(damaged, check, tmp_path):

@@ -13,11 +13,12 @@ from transformers import pipeline
 
 from rafdb_vit.commands.push import main as push
 from rafdb_vit.commands.train import main
-from rafdb_vit.data import hash_files, load_rafdb
-from rafdb_vit.errors import UserError
-from rafdb_vit.labels import BASIC, COMPOUND
-from rafdb_vit.model import load_trained
-from rafdb_vit.results import read_results
+from rafdb_vit.data.dataset import load_rafdb
+from rafdb_vit.data.labels import BASIC, COMPOUND
+from rafdb_vit.data.splits import hash_files
+from rafdb_vit.evaluation.results import read_results
+from rafdb_vit.model.load import load_trained
+from rafdb_vit.runtime.errors import UserError
 from tests.conftest import paint_face, save_vit, write_official
 
 EIGHT = ("anger", "contempt", "disgust", "fear", "happiness", "neutral", "sadness", "surprise")
@@ -85,9 +86,9 @@ def test_eight_classes_and_a_validation_split_of_ones_own(tmp_path):
     assert (outcome.validation.n, outcome.test.n) == (8, 16)
     assert list(outcome.test.per_class) == list(EIGHT)
     *_, protocol = read_results(outcome.folder)
-    assert protocol["data"]["name"] == "folder of labelled faces"
-    assert protocol["data"]["sources"] == {"test": "test", "train": "train", "validation": "valid"}
-    assert protocol["validation"]["carved_from"] is None
+    assert protocol.data.name == "folder of labelled faces"
+    assert protocol.data.sources == {"test": "test", "train": "train", "validation": "valid"}
+    assert protocol.validation.carved_from is None
     settings = (outcome.folder / "training_config.yaml").read_text()
     assert "validation_fraction" not in settings
 
@@ -119,7 +120,7 @@ def photographs(tmp_path_factory):
 def test_faces_are_cut_out_of_photographs(photographs, train):
     outcome = train("--aligned", "false", "--box_margin", "0.1", *ONE_EPOCH, data=photographs)
     *_, protocol = read_results(outcome.folder)
-    assert protocol["data"]["images"] == "original, cut to a square around the face's box with margin 0.1"
+    assert protocol.data.images == "original, cut to a square around the face's box with margin 0.1"
     classify = pipeline("image-classification", str(outcome.folder), top_k=7, function_to_apply="none")
     splits = load_rafdb(photographs, aligned=False, box_margin=0.1)
     confusion = np.zeros((7, 7), dtype=int)
@@ -166,7 +167,7 @@ def test_distribution_vectors_teach_and_labels_score(train, faces_dir, tmp_path)
     soft = train("--distribution_file", str(path), *ONE_EPOCH, out="soft")
     hard = train(*ONE_EPOCH, out="hard")
     *_, protocol = read_results(soft.folder)
-    assert protocol["data"]["targets"] == "distribution vectors; scored on single labels"
+    assert protocol.data.targets == "distribution vectors; scored on single labels"
     weights = [load_trained(outcome.folder)[0].classifier.weight for outcome in (soft, hard)]
     assert not torch.equal(*weights)
     certain = write_vectors(faces_dir, tmp_path / "certain.txt", favour=1.0)
@@ -201,8 +202,8 @@ def test_a_data_set_by_name(official, tiny_vit, tmp_path, capsys):
     outcome = main(["--dataset_name", str(tmp_path / "single"), *words])
     assert (outcome.validation.n, outcome.test.n) == (14, 21)
     *_, protocol = read_results(outcome.folder)
-    assert protocol["data"]["name"] == "data set on disk"
-    assert protocol["validation"]["files_sha256"] == hash_of_validation(official)
+    assert protocol.data.name == "data set on disk"
+    assert protocol.validation.files_sha256 == hash_of_validation(official)
     results = json.loads((outcome.folder / "results.json").read_text())
     assert str(tmp_path) not in json.dumps(results)
     folder = main(["--data_dir", str(official), *words, "--overwrite_output_dir"])

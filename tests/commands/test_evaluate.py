@@ -15,10 +15,10 @@ from transformers import pipeline
 
 from rafdb_vit.__main__ import main
 from rafdb_vit.commands.evaluate import main as evaluate
-from rafdb_vit.data import load_rafdb
-from rafdb_vit.errors import Interrupted, UserError
-from rafdb_vit.labels import BASIC
-from rafdb_vit.results import read_results
+from rafdb_vit.data.dataset import load_rafdb
+from rafdb_vit.data.labels import BASIC
+from rafdb_vit.evaluation.results import read_results
+from rafdb_vit.runtime.errors import Interrupted, UserError
 from tests.conftest import paint_face, save_vit, write_official
 from tests.data.test_annotations import write_annotations
 
@@ -110,7 +110,7 @@ def test_the_page_of_a_run_has_everything(run):
 
 
 def test_nothing_of_faces_is_published(run):
-    from rafdb_vit.staging import stage_run
+    from rafdb_vit.hub.staging import stage_run
 
     with stage_run(run, repo_id="ada/faces", license="mit", force=True) as staged:
         names = {file.path for file in staged.files}
@@ -217,7 +217,7 @@ def test_a_run_without_its_page_is_whole(faces_dir, tiny_vit, train, tmp_path, m
     def fail(evaluation):
         raise UserError("x.jpg: cannot be read as an image")
 
-    monkeypatch.setattr("rafdb_vit.report.files.render_page", fail)
+    monkeypatch.setattr("rafdb_vit.report.page.render_page", fail)
     with pytest.raises(UserError, match="is whole, but its page could not be written: x.jpg"):
         train("--num_train_epochs", "1", out="pageless")
     assert "macro avg" in capsys.readouterr().out
@@ -225,7 +225,7 @@ def test_a_run_without_its_page_is_whole(faces_dir, tiny_vit, train, tmp_path, m
     def interrupt(evaluation):
         raise Interrupted(signal.SIGTERM)
 
-    monkeypatch.setattr("rafdb_vit.report.files.render_page", interrupt)
+    monkeypatch.setattr("rafdb_vit.report.page.render_page", interrupt)
     with pytest.raises(Interrupted) as stop:
         train("--num_train_epochs", "1", out="interrupted")
     assert "is whole, but its page was not written; `rafdb-vit evaluate" in stop.value.message
@@ -273,7 +273,7 @@ def test_a_demo_run_knows_its_faces_and_a_new_run_deletes_what_was_written(faces
     evaluate([str(run), "--use_cpu"])
     assert "These faces are drawn" in (run / "evaluations" / "drawn_faces-test" / "report.html").read_text()
     (run / "evaluations" / "mine.txt").write_text("")
-    from rafdb_vit.run_folder import RunFolder
+    from rafdb_vit.training.run_folder import RunFolder
 
     RunFolder(run).clear()
     assert [path.name for path in (run / "evaluations").iterdir()] == ["mine.txt"]
@@ -281,7 +281,7 @@ def test_a_demo_run_knows_its_faces_and_a_new_run_deletes_what_was_written(faces
 
 @pytest.mark.parametrize("link", ["evaluations", "evaluations/other"])
 def test_nothing_outside_the_run_is_deleted(tmp_path, link):
-    from rafdb_vit.run_folder import RunFolder
+    from rafdb_vit.training.run_folder import RunFolder
 
     elsewhere, run = tmp_path / "elsewhere", tmp_path / "run"
     for folder in (elsewhere / "mine", (run / link).parent):
@@ -328,5 +328,5 @@ def test_predict(tmp_path, tiny_vit, command):
 def test_the_settings_of_a_run_that_cannot_be_read(tmp_path):
     run = save_vit(tmp_path / "run")
     (run / "training_config.yaml").write_text("a: [")
-    with pytest.raises(UserError, match="not the settings of a run"):
+    with pytest.raises(UserError, match="expected the settings of a run"):
         evaluate([str(run), "--data_dir", "x"])

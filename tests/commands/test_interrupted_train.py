@@ -13,8 +13,8 @@ from pathlib import Path
 
 import pytest
 
-from rafdb_vit.cli import run_command
-from rafdb_vit.errors import Interrupted, UserError
+from rafdb_vit.commands.parser import run_command
+from rafdb_vit.runtime.errors import Interrupted, UserError
 from tests.conftest import save_vit
 
 ROOT = Path(__file__).parents[2]
@@ -84,7 +84,7 @@ def test_a_signal_to_all_its_processes_ends_it_with_a_line_that_goes_on(words, w
 
 
 def test_interrupted_while_scoring_there_are_no_results(train, tmp_path, monkeypatch):
-    from rafdb_vit import inference
+    from rafdb_vit.evaluation import inference
 
     reference = train("--num_train_epochs", "1", out="whole")
     predict = inference.predict_logits
@@ -183,7 +183,7 @@ def test_a_finished_run_without_checkpoints_is_not_begun_anew(begun, train):
 
 
 def test_a_disk_that_fills_up_at_the_end_keeps_the_checkpoints(train, tmp_path, monkeypatch):
-    from rafdb_vit import run_folder
+    from rafdb_vit.training import run_folder
 
     def full(*args, **kwargs):
         raise OSError(28, "No space left on device")

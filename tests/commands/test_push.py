@@ -13,9 +13,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.finished_run import write_finished_run
-from tests.hub_client import HubClient
-from tests.loopback_hub import EXPIRED, FINE, READ, WRITE, File, LoopbackHub
+from tests.support.finished_run import write_finished_run
+from tests.support.hub_client import HubClient
+from tests.support.loopback_hub import EXPIRED, FINE, READ, WRITE, File, LoopbackHub
 
 ROOT = Path(__file__).parents[2]
 NAME = "ada/faces"

@@ -14,10 +14,10 @@ import yaml
 from PIL import Image
 from transformers import ViTForImageClassification, pipeline
 
-from rafdb_vit.data import load_rafdb
-from rafdb_vit.errors import UserError
-from rafdb_vit.labels import BASIC
-from rafdb_vit.results import read_results
+from rafdb_vit.data.dataset import load_rafdb
+from rafdb_vit.data.labels import BASIC
+from rafdb_vit.evaluation.results import read_results
+from rafdb_vit.runtime.errors import UserError
 from tests.conftest import save_vit
 
 ROOT = Path(__file__).parents[2]
@@ -90,8 +90,8 @@ def test_pipeline_gives_the_classes_that_were_counted(run, faces_dir):
 
 
 def test_pipeline_gives_the_probabilities_that_were_scored(run, faces_dir):
-    from rafdb_vit.inference import predict_logits
-    from rafdb_vit.model import load_trained
+    from rafdb_vit.evaluation.inference import predict_logits
+    from rafdb_vit.model.load import load_trained
 
     test = load_rafdb(faces_dir)["test"]
     logits = predict_logits(*load_trained(run.folder), test, batch_size=5)
@@ -114,14 +114,14 @@ def test_code_4_comes_out_as_happiness(run, faces_dir):
 def test_results_are_those_of_the_outcome_and_name_the_protocol(run):
     validation, test, protocol = read_results(run.folder)
     assert (validation, test) == (run.validation, run.test)
-    assert protocol["data"]["name"] == "folder in RAF-DB layout"
-    assert protocol["data"]["found"]["train"] == dict.fromkeys(BASIC.names, 10)
-    assert protocol["data"]["used"]["validation"] == dict.fromkeys(BASIC.names, 3)
-    assert protocol["data"]["subsampled"] is False
-    assert protocol["checkpoint"]["chosen_by"] == "highest macro_f1 on validation"
-    assert protocol["training"]["precision"] == "fp32"
-    assert (protocol["training"]["optimizer"], protocol["training"]["schedule"]) == ("adamw_torch_fused", "cosine")
-    assert protocol["training"]["layer_decay"] == 0.75
+    assert protocol.data.name == "folder in RAF-DB layout"
+    assert protocol.data.found["train"] == dict.fromkeys(BASIC.names, 10)
+    assert protocol.data.used["validation"] == dict.fromkeys(BASIC.names, 3)
+    assert protocol.data.subsampled is False
+    assert protocol.checkpoint.chosen_by == "highest macro_f1 on validation"
+    assert protocol.training["precision"] == "fp32"
+    assert (protocol.training["optimizer"], protocol.training["schedule"]) == ("adamw_torch_fused", "cosine")
+    assert protocol.training["layer_decay"] == 0.75
     text = (run.folder / "results.json").read_text()
     assert str(run.folder.parent) not in text and "/" not in text.replace("/", "", 0).split('"data"')[0]
 
@@ -154,12 +154,12 @@ def test_noise_in_the_test_labels_changes_nothing_but_test(train, faces_dir, tmp
     assert equal(weights(clean.folder), weights(noise.folder))
     assert clean.validation == noise.validation
     protocols = [read_results(outcome.folder)[2] for outcome in (clean, noise)]
-    assert protocols[0]["checkpoint"] == protocols[1]["checkpoint"]
+    assert protocols[0].checkpoint == protocols[1].checkpoint
     assert clean.test.confusion_matrix != noise.test.confusion_matrix
 
 
 def test_test_is_scored_once(train, monkeypatch):
-    from rafdb_vit import inference
+    from rafdb_vit.evaluation import inference
 
     scored = []
     predict = inference.predict_logits
@@ -185,8 +185,8 @@ def test_from_scratch_and_samples(train, tmp_path):
     )
     protocol = read_results(outcome.folder)[2]
     assert (outcome.validation.n, outcome.test.n) == (7, 10)
-    assert protocol["data"]["subsampled"] is True
-    assert protocol["model"]["source"] == "tiny"
+    assert protocol.data.subsampled is True
+    assert protocol.model.source == "tiny" and protocol.training["layer_decay"] == 1.0  # as in Python
 
 
 def test_what_a_person_sees(train, capfd):
@@ -250,7 +250,7 @@ def test_resuming_in_the_folder(train, tmp_path, capsys):
 
 
 def test_an_unreadable_image_ends_the_run_with_its_name(official, train, capfd):
-    from rafdb_vit.cli import run_command
+    from rafdb_vit.commands.parser import run_command
 
     broken = official / "Image/aligned/train_00010_aligned.jpg"
     broken.write_bytes(broken.read_bytes()[:700])

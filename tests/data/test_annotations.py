@@ -3,14 +3,15 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from datasets import ClassLabel, List, Value
+from datasets import ClassLabel, Dataset, DatasetDict, Features, List, Value
+from datasets import Image as ImageFeature
 from PIL import Image
 
-from rafdb_vit.data import load_rafdb
-from rafdb_vit.data.annotations import KINDS, parse_automatic, parse_box, parse_manual, read_annotations
-from rafdb_vit.picture import open_face
-from tests.conftest import write_kaggle, write_official
-from tests.data.test_label_file import assert_one_line, refused
+from rafdb_vit.data.annotations import KINDS, parse_automatic, parse_box, parse_manual, read_annotations, read_groups
+from rafdb_vit.data.dataset import load_data, load_rafdb
+from rafdb_vit.data.images import open_face
+from tests.conftest import paint_face, write_kaggle, write_official
+from tests.data.formats.test_label_file import assert_one_line, refused
 
 MANUAL = "38 52\n62.5\t52\n50 66\n40 80\n61 80\n1\n2\n3\n"
 AUTOMATIC = "".join(f"{i}\t{i + 0.5}\n" for i in range(37))
@@ -253,3 +254,76 @@ def test_margins_that_are_refused(release, form, words):
 def test_other_layouts_have_no_photographs(kaggle):
     with refused("--aligned False", kaggle / "DATASET", "not the official release"):
         load_rafdb(kaggle, aligned=False)
+
+
+ALL = dict.fromkeys(("train", "validation", "test"))
+
+
+def test_the_scored_split_alone_has_the_releases_groups(release):
+    data = load_data(release, max_samples=ALL)
+    own = load_rafdb(release)
+    assert "gender" not in data.splits["train"].column_names and data.without_groups is None
+    assert read_groups(data.splits["test"]) == read_groups(own["test"])
+    assert set(read_groups(data.splits["test"])["gender"]) == {"male", "female", "unsure"}
+    assert read_groups(load_data(release, max_samples=ALL, scored="validation").splits["validation"])["gender"]
+
+
+def test_they_follow_a_sample(release):
+    data = load_data(release, max_samples={**ALL, "test": 3})
+    whole = load_rafdb(release)["test"]
+    by_file = dict(zip(whole["file"], read_groups(whole)["gender"], strict=True))
+    test = data.splits["test"]
+    assert len(test) == 3 and read_groups(test)["gender"] == [by_file[file] for file in test["file"]]
+
+
+def test_a_group_of_all_is_none(release):
+    assert set(read_groups(load_rafdb(release)["test"])) == {"gender"}  # race and age are the same of all
+
+
+def test_malformed_annotations_are_said_and_do_not_keep_anyone_from_training(release, tmp_path):
+    damaged = shutil.copytree(release, tmp_path / "basic")
+    file_of(damaged, KINDS[0], "test_0002").write_text("?")
+    data = load_data(damaged, max_samples=ALL)
+    assert "test_0002_manu_attri.txt: expected 8 lines" in data.without_groups
+    assert read_groups(data.splits["test"]) == {}
+    file_of(damaged, KINDS[0], "test_0002").unlink()
+    assert "expected one for every face" in load_data(damaged, max_samples=ALL).without_groups
+
+
+def test_a_csv_file_may_have_the_columns(tmp_path):
+    rows = ["path,emotion,split,Gender,AGE,race_of"]
+    for i in range(28):
+        paint_face(i % 7 + 1, i).save(tmp_path / f"{i}.png")
+        split = "train" if i < 21 else "test"
+        rows.append(f"{i}.png,{i % 7 + 1},{split},{'woman' if i % 2 else ''},{20 + i},x")
+    (tmp_path / "faces.csv").write_text("\n".join(rows))
+    splits = load_data(tmp_path, max_samples=ALL).splits
+    groups = read_groups(splits["test"])
+    assert groups["gender"] == ["woman", "not given"] * 3 + ["woman"] and set(groups) == {"gender", "age"}
+    assert splits["train"].features["gender"] == Value("string")
+
+
+def test_a_column_of_many_values_is_no_grouping():
+    faces = Dataset.from_dict({"age": [str(i) for i in range(40)], "gender": ["a"] * 20 + ["b"] * 20})
+    assert set(read_groups(faces)) == {"gender"}
+    assert read_groups(Dataset.from_dict({"age": list(range(3))})) == {}  # numbers are years, not groups
+
+
+def test_a_data_set_may_have_the_columns(tmp_path):
+    features = Features(
+        face=ImageFeature(),
+        label=ClassLabel(names=["Happiness", "Sadness"]),
+        Gender=ClassLabel(names=["man", "woman"]),
+        race=Value("string"),
+    )
+    own = {
+        "face": [paint_face(i % 2 + 1, i) for i in range(8)],
+        "label": [i % 2 for i in range(8)],
+        "Gender": [-1, 0, 1, 1, 0, 0, 1, 1],
+        "race": ["r1", "r2"] * 4,
+    }
+    faces = Dataset.from_dict(own, features=features)
+    DatasetDict(train=faces, test=faces).save_to_disk(str(tmp_path / "faces"))
+    groups = read_groups(load_data(None, dataset_name=str(tmp_path / "faces"), max_samples=ALL).splits["test"])
+    assert groups["gender"] == ["not given", "man", "woman", "woman", "man", "man", "woman", "woman"]
+    assert groups["race"] == ["r1", "r2"] * 4

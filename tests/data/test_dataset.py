@@ -1,9 +1,9 @@
 import datasets
 import pytest
 
-from rafdb_vit.data import count_classes, load_rafdb, load_run_data
-from rafdb_vit.data.dataset import is_rafdb
-from rafdb_vit.labels import BASIC
+from rafdb_vit.data.dataset import count_classes, load_data, load_rafdb
+from rafdb_vit.data.labels import BASIC
+from rafdb_vit.data.names import has_published_counts
 
 
 def test_columns_and_features(faces_dir):
@@ -32,16 +32,16 @@ def test_counts_include_absent_classes(faces_dir):
 
 def test_only_the_published_counts_make_it_rafdb():
     train, test = (dict(zip(BASIC.names, BASIC.published_counts[split], strict=True)) for split in ("train", "test"))
-    assert is_rafdb(BASIC, {"train": train, "test": test})
-    assert not is_rafdb(BASIC, {"train": {**train, "Fear": 280}, "test": test})
-    assert not is_rafdb(BASIC, {"train": train, "test": {**test, "Fear": 75}})
-    assert not is_rafdb(BASIC, {"train": {**train, "Fear": 280}, "test": {**test, "Fear": 75}})
-    assert not is_rafdb(BASIC, {"train": train, "test": test, "validation": test})
+    assert has_published_counts(BASIC, {"train": train, "test": test})
+    assert not has_published_counts(BASIC, {"train": {**train, "Fear": 280}, "test": test})
+    assert not has_published_counts(BASIC, {"train": train, "test": {**test, "Fear": 75}})
+    assert not has_published_counts(BASIC, {"train": {**train, "Fear": 280}, "test": {**test, "Fear": 75}})
+    assert not has_published_counts(BASIC, {"train": train, "test": test, "validation": test})
 
 
 @pytest.mark.parametrize("drawn", [False, True])
 def test_run_data_names_and_counts_what_was_found(faces_dir, drawn):
-    data = load_run_data(
+    data = load_data(
         faces_dir,
         validation_fraction=0.1,
         split_seed=0,
@@ -49,5 +49,5 @@ def test_run_data_names_and_counts_what_was_found(faces_dir, drawn):
         drawn=drawn,
     )
     assert data.name == ("drawn" if drawn else "folder in RAF-DB layout")
-    assert data.found == {"train": dict.fromkeys(BASIC.names, 10), "test": dict.fromkeys(BASIC.names, 4)}
+    assert data.counts == {"train": dict.fromkeys(BASIC.names, 10), "test": dict.fromkeys(BASIC.names, 4)}
     assert {split: len(d) for split, d in data.splits.items()} == {"train": 7, "validation": 7, "test": 14}

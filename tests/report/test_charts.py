@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from sklearn.metrics import average_precision_score
 
-from rafdb_vit.predictions import Predictions
+from rafdb_vit.evaluation.predictions import Predictions
 from rafdb_vit.report.charts import draw_class_figures, draw_history, draw_precision_recall, draw_reliability
 
 NAMES = ("Surprise", "a $x$ & <b>", "absent")

@@ -5,8 +5,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from rafdb_vit.data import load_rafdb
-from rafdb_vit.predictions import Predictions
+from rafdb_vit.data.dataset import load_rafdb
+from rafdb_vit.evaluation.predictions import Predictions
 from rafdb_vit.report.mistakes import embed_faces, find_confusions, find_mistakes
 
 NAMES = ("a", "b", "c")

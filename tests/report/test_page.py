@@ -6,15 +6,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from rafdb_vit.baselines import REPORT_OF_2023
-from rafdb_vit.data import load_rafdb
-from rafdb_vit.errors import UserError
-from rafdb_vit.labels import BASIC
-from rafdb_vit.predictions import Predictions, read_predictions
+from rafdb_vit.data.dataset import load_rafdb
+from rafdb_vit.data.labels import BASIC
+from rafdb_vit.evaluation.baselines import REPORT_OF_2023
+from rafdb_vit.evaluation.predictions import Predictions, read_predictions
+from rafdb_vit.evaluation.protocol import DataProtocol
 from rafdb_vit.report.evaluation import Evaluation
-from rafdb_vit.report.files import write_evaluation
-from rafdb_vit.report.page import render_page
-from tests.finished_run import describe_data
+from rafdb_vit.report.page import render_page, write_evaluation
+from rafdb_vit.runtime.errors import UserError
+from tests.support.finished_run import describe_data
 
 EMPTY = {"area", "base", "br", "col", "hr", "img", "input", "link", "meta", "path", "use", "rect"}
 
@@ -61,7 +61,7 @@ def evaluation(faces_dir):
     return Evaluation(
         model="my <model>",
         split="test",
-        data=describe_data("folder in RAF-DB layout"),
+        data=DataProtocol(**describe_data("folder in RAF-DB layout")),
         trained_here=True,
         predictions=predictions,
         result=predictions.score(),
@@ -145,19 +145,24 @@ def test_names_are_escaped(page):
 
 def test_only_the_official_test_split_is_held_against_the_report(evaluation, page):
     assert "2023" not in page.text
-    official = Page(render_page(replace(evaluation, data=describe_data("RAF-DB basic")))).text
+    official = Page(render_page(replace(evaluation, data=DataProtocol(**describe_data("RAF-DB basic"))))).text
     assert f"Student report of 2023, the same test split {REPORT_OF_2023['accuracy']:.4f} 0.78" in official
-    for change in ({"split": "validation"}, {"data": describe_data("RAF-DB compound")}):
+    for change in ({"split": "validation"}, {"data": DataProtocol(**describe_data("RAF-DB compound"))}):
         assert (
             "2023"
-            not in Page(render_page(replace(evaluation, **{"data": describe_data("RAF-DB basic"), **change}))).text
+            not in Page(
+                render_page(replace(evaluation, **{"data": DataProtocol(**describe_data("RAF-DB basic")), **change}))
+            ).text
         )
 
 
 def test_drawn_faces_and_samples_are_called_so(evaluation, page):
     assert "faces are drawn" not in page.text and "sample" not in page.text
-    assert "These faces are drawn" in Page(render_page(replace(evaluation, data=describe_data("drawn")))).text
-    sampled = replace(evaluation, data=describe_data("folder", subsampled=True))
+    assert (
+        "These faces are drawn"
+        in Page(render_page(replace(evaluation, data=DataProtocol(**describe_data("drawn"))))).text
+    )
+    sampled = replace(evaluation, data=DataProtocol(**describe_data("folder", subsampled=True)))
     assert "A trial on a sample" in Page(render_page(sampled)).text
 
 

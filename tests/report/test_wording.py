@@ -1,7 +1,10 @@
 import numpy as np
 import pytest
 
-from rafdb_vit.calibration import measure_calibration
+from rafdb_vit.data.labels import BASIC
+from rafdb_vit.evaluation.metrics import measure_calibration
+from rafdb_vit.evaluation.protocol import DataProtocol, Protocol, describe_evaluation
+from rafdb_vit.evaluation.results import EvaluationResult
 from rafdb_vit.report.wording import (
     describe_absent,
     describe_calibration,
@@ -10,8 +13,10 @@ from rafdb_vit.report.wording import (
     render_interval,
     render_plain,
     render_share,
+    tabulate_evaluation,
+    tabulate_protocol,
 )
-from rafdb_vit.results import EvaluationResult
+from tests.support.finished_run import describe_data, describe_run
 
 NAMES = ("a", "b", "c")
 
@@ -50,8 +55,9 @@ def test_numbers_and_values(value, expected):
     assert value == expected
 
 
-def test_the_weakest_classes_are_all_named():
-    assert describe_weakest(result([0, 0, 1, 1, 2, 2], [0, 0, 1, 1, 2, 0]), few=2) == "Weakest on c (2 faces): F1 0.67."
+def test_the_weakest_classes_are_named():
+    two = describe_weakest(result([0, 0, 1, 1, 2, 2], [0, 0, 1, 1, 2, 0]), few=2)
+    assert two == "Weakest on c (2 faces), a (2 faces): F1 0.67, 0.80."
     never = describe_weakest(result([0, 0, 1, 2], [0, 0, 0, 0]), few=2)
     assert never == "Never right on b (1 face, too few to be sure), c (1 face, too few to be sure)."
     assert describe_weakest(result([0, 1, 2], [0, 1, 2]), few=2) == ""
@@ -70,3 +76,26 @@ def test_whether_it_is_surer_than_right():
         labels = np.array([0] * right + [1] * (10 - right))
         assert words in describe_calibration(measure_calibration(sure, labels))
     assert "as sure as it is right" in describe_calibration(measure_calibration(sure, np.array([0] * 9 + [1])))
+
+
+def test_every_part_of_a_protocol_stands_in_a_table():
+    described = {**describe_run(describe_data(), {"model.safetensors": "ab"}), "intervals": "95%"}
+    tables = tabulate_protocol(Protocol.read({**described, "history": [{"epoch": 1.0}]}))
+    assert list(tables) == ["Protocol", "Model", "Training settings", "Environment"]
+    assert tables["Protocol"]["test"] == described["test"] and tables["Protocol"]["intervals"] == "95%"
+    assert tables["Protocol"]["data"] == "RAF-DB basic" and "history" not in tables["Protocol"]
+    assert tables["Protocol"]["checkpoint"] == described["checkpoint"]
+    unset = {"schedule_settings": {}, "max_steps": -1, "sharding": None}
+    assert {**tables["Training settings"], **unset} == described["training"]
+    assert not unset.keys() & tables["Training settings"].keys()
+    assert tables["Model"]["SHA-256 of files"] == {"model.safetensors": "ab"}
+    assert tables["Environment"] == described["versions"]
+
+
+def test_an_evaluation_says_what_was_scored():
+    data = DataProtocol(**describe_data())
+    protocol = describe_evaluation(data, split="test", model={"source": "m"}, device="cpu")
+    assert protocol.scoring == f"fp32, without autocast, on cpu; {sum(BASIC.published_counts['test'])} faces"
+    tables = tabulate_evaluation(protocol)
+    assert tables["This evaluation"]["images"] == "aligned" and tables["Model"] == {"source": "m"}
+    assert "torch" in tables["Environment"]

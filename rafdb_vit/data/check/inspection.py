@@ -1,0 +1,118 @@
+"""Looks into one image file, whatever it may be, and into thousands of them side by side."""
+
+import hashlib
+import os
+import signal
+import warnings
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from dataclasses import dataclass
+
+import numpy as np
+from PIL import ExifTags, Image, UnidentifiedImageError
+
+from rafdb_vit.data.check.fingerprint import take_fingerprint
+from rafdb_vit.data.images import PICTURE_ERRORS, PictureTooLarge, open_picture, open_undecoded
+from rafdb_vit.runtime.errors import UserError
+
+UNREADABLE = "unreadable image"
+TRUNCATED = "truncated or damaged image"
+TOO_LARGE = "far too many pixels"
+NOT_RGB = "not RGB"
+ROTATED = "turned by EXIF"
+_CHUNK = 64
+
+
+@dataclass(frozen=True)
+class ImageFile:
+    """What one image file holds.
+
+    Attributes:
+        path: Where it lies.
+        faults: Kind and words of what is wrong with it.
+        digest: SHA-256 of the file; None if it cannot be read.
+        size: Width and height in pixels, None if it is no image.
+        hashes: From `take_fingerprint`; None if the image cannot be decoded.
+        thumbnails: Likewise.
+    """
+
+    path: str
+    faults: tuple[tuple[str, str], ...] = ()
+    digest: bytes | None = None
+    size: tuple[int, int] | None = None
+    hashes: np.ndarray | None = None
+    thumbnails: np.ndarray | None = None
+
+
+def inspect_file(path: str) -> ImageFile:
+    """Looks into an image file; whatever it holds, the answer says so, and nothing is raised or warned of."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        return _inspect(path)
+
+
+def _inspect(path: str) -> ImageFile:
+    try:
+        if not os.path.isfile(path):
+            return ImageFile(path, ((UNREADABLE, "not a file"),))
+        if not os.path.getsize(path):  # noqa: PTH202
+            return ImageFile(path, ((UNREADABLE, "zero bytes"),))
+        with open(path, "rb") as file:  # noqa: PTH123
+            digest = hashlib.file_digest(file, "sha256").digest()
+    except OSError as error:
+        return ImageFile(path, ((UNREADABLE, f"cannot be read ({error.strerror})"),))
+    size: tuple[int, int] | None = None
+    try:
+        with open_undecoded(path) as image:
+            size, soft = image.size, tuple(_find_oddities(image))
+        hashes, thumbnails = take_fingerprint(open_picture(path))
+    except UnidentifiedImageError:
+        return ImageFile(path, ((UNREADABLE, "not an image of a known format"),), digest)
+    except PictureTooLarge as error:
+        return ImageFile(path, ((TOO_LARGE, str(error)),), digest)
+    except (*PICTURE_ERRORS, MemoryError) as error:
+        return ImageFile(path, ((TRUNCATED, " ".join(str(error).split())),), digest, size)
+    return ImageFile(path, soft, digest, size, hashes, thumbnails)
+
+
+def _find_oddities(image: Image.Image) -> Iterator[tuple[str, str]]:
+    """Yields what is odd about an image that is not yet decoded."""
+    if image.mode != "RGB":
+        transparent = " with transparency" if "transparency" in image.info else ""
+        yield NOT_RGB, f"{image.format} of mode {image.mode}{transparent}"
+    orientation = image.getexif().get(ExifTags.Base.Orientation, 1)
+    if orientation not in (0, 1):
+        yield ROTATED, f"EXIF orientation {orientation}; it is turned upright when it is loaded"
+
+
+def _be_deaf() -> None:
+    """Leaves Ctrl-C to the process that started this one."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+
+
+def inspect_files(paths: Sequence[str], *, processes: int) -> Iterator[ImageFile]:
+    """Looks into many image files, in order, on several processes.
+
+    Args:
+        paths: The files.
+        processes: How many work side by side; with 1, this one does it.
+
+    Raises:
+        UserError: A process died, as it does when memory runs out.
+    """
+    if processes == 1 or len(paths) <= _CHUNK:
+        yield from map(inspect_file, paths)
+        return
+    executor, done = ProcessPoolExecutor(processes, initializer=_be_deaf), 0
+    try:
+        for done, file in enumerate(executor.map(inspect_file, paths, chunksize=_CHUNK), start=1):  # noqa: B007
+            yield file
+    except BrokenProcessPool as error:
+        there = ascii(paths[min(done, len(paths) - 1)])
+        raise UserError(
+            f"{there}: a process that read this or one of the next images was killed; was memory short?"
+        ) from error
+    finally:
+        executor.shutdown(wait=False, cancel_futures=True)

@@ -1,0 +1,127 @@
+"""Pictures of a check: class counts, and a contact sheet of the images that findings name.
+
+They show faces of the data: they are for the person who holds it, and are not to be published.
+"""
+
+import math
+import os
+import textwrap
+from pathlib import Path
+
+from matplotlib.figure import Figure
+from PIL import Image
+
+from rafdb_vit.data.check.result import CheckResult
+from rafdb_vit.data.findings import Finding, printable
+from rafdb_vit.data.images import PICTURE_ERRORS, open_picture
+from rafdb_vit.runtime.disk import naming_disk_errors, save_figure
+
+COUNTS_FILE = "class_counts.png"
+SHEET_FILE = "contact_sheet.png"
+_COLOURS = {"train": "#4477aa", "validation": "#ccbb44", "test": "#cc6677"}
+_FRAMES = ("#aa3377", "#228833", "#4477aa", "#ee7733", "#009988", "#bbbbbb")
+_MOST_TILES = 120
+_MOST_OF_KIND = 24
+_COLUMNS = 8
+_SIDE = 112
+
+
+def draw_pictures(result: CheckResult, folder: str | Path) -> list[Path]:
+    """Draws the pictures of a check into a folder, which is made if missing.
+
+    Raises:
+        UserError: They cannot be written.
+    """
+    folder = Path(folder)
+    with naming_disk_errors(folder, advice="give --figures another folder"):
+        drawn = (draw_class_counts(result, folder / COUNTS_FILE), draw_contact_sheet(result, folder / SHEET_FILE))
+    return [path for path in drawn if path is not None]
+
+
+def draw_class_counts(result: CheckResult, path: str | Path) -> Path:
+    """Draws faces per class and split as bars, the published counts as marks.
+
+    Args:
+        result: From `check_data`.
+        path: The PNG file to write; its folder is made if missing.
+    """
+    names = list(result.labels.names)
+    figure = Figure(figsize=(min(2.5 + 0.95 * len(names), 60), 4.6), dpi=120, layout="constrained")
+    axes = figure.subplots()
+    width = 0.8 / max(len(result.counts), 1)
+    for i, (split, counts) in enumerate(result.counts.items()):
+        places = [label + width * (i + 0.5) - 0.4 for label in range(len(names))]
+        bars = axes.bar(places, list(counts.values()), width, color=_COLOURS.get(split), label=f"{split}, as found")
+        axes.bar_label(bars, fontsize=7, padding=2)
+        published = result.labels.published_counts.get(split)
+        if published:
+            label = "published for RAF-DB" if i == 0 else None
+            axes.plot(places, published, ls="", marker="_", ms=24 * width, mew=2, color="black", label=label)
+    labels = [textwrap.fill(printable(name), 12) for name in names]
+    axes.set_xticks(range(len(names)), labels, rotation=25, ha="right", parse_math=False)
+    axes.set_ylabel("faces")
+    axes.set_title("Faces per class and split")
+    axes.margins(y=0.12)
+    if result.counts:
+        axes.legend(frameon=False)
+    return save_figure(figure, Path(path))
+
+
+def draw_contact_sheet(result: CheckResult, path: str | Path) -> Path | None:
+    """Draws the images that findings name, gravest kinds first; those of one finding share a frame's colour.
+
+    Args:
+        result: From `check_data`.
+        path: The PNG file to write; its folder is made if missing.
+
+    Returns:
+        The file; None if no finding names an image that can be shown.
+    """
+    tiles = _choose_tiles(result)
+    if not tiles:
+        return None
+    rows = math.ceil(len(tiles) / _COLUMNS)
+    figure = Figure(figsize=(_COLUMNS * 1.75, rows * 2.4 + 0.7), dpi=110, layout="constrained")
+    named = sum(len(finding.files) for finding in result.findings)
+    figure.suptitle(f"{len(tiles)} of the {named} images that findings name; same frame: same finding", fontsize=10)
+    for axes in (grid := figure.subplots(rows, _COLUMNS, squeeze=False)).flat:
+        axes.axis("off")
+    for axes, (number, finding, file, picture) in zip(grid.flat, tiles, strict=False):
+        axes.axis("on")
+        axes.imshow(picture)
+        axes.set(xticks=[], yticks=[])
+        for spine in axes.spines.values():
+            spine.set(color=_FRAMES[number % len(_FRAMES)], linewidth=3)
+        axes.set_title(textwrap.fill(finding.kind, 22), fontsize=7, parse_math=False)
+        name = textwrap.fill(printable(Path(file).name), 24, break_long_words=True)
+        place = textwrap.fill(printable(result.places.get(file, "no label")), 30)
+        axes.set_xlabel(f"{name}\n{place}", fontsize=6.5, parse_math=False)
+    return save_figure(figure, Path(path))
+
+
+def _choose_tiles(result: CheckResult) -> list[tuple[int, Finding, str, Image.Image]]:
+    """Returns the number of the finding, the finding, the file and its thumbnail of each tile."""
+    tiles: list[tuple[int, Finding, str, Image.Image]] = []
+    number = 0
+    for findings in result.kinds.values():
+        room = min(_MOST_OF_KIND, _MOST_TILES - len(tiles))
+        for finding in findings:
+            pictures = [(file, picture) for file in finding.files[:room] if (picture := _open_small(file)) is not None]
+            tiles += [(number, finding, file, picture) for file, picture in pictures]
+            room -= len(pictures)
+            number += bool(pictures)
+            if room <= 0:
+                break
+    return tiles
+
+
+def _open_small(file: str) -> Image.Image | None:
+    """Returns a thumbnail; None for what is no image, or may not be looked at."""
+    if os.path.islink(file) or not os.path.isfile(file):  # noqa: PTH114
+        return None
+    try:
+        picture = open_picture(file)
+    except PICTURE_ERRORS:
+        return None
+    picture.thumbnail((_SIDE, _SIDE))
+    return picture

@@ -1,0 +1,185 @@
+"""What a check found, for people and for programs."""
+
+import json
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from rafdb_vit.data.findings import Finding, printable
+from rafdb_vit.data.found import ORDER, Faces, FoundData, count_labels
+from rafdb_vit.data.labels import LabelSet
+from rafdb_vit.runtime.console import render_counts
+
+_SHOWN = 5
+_LONGEST = 240
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where a face stands in the data: its split and the name of its class."""
+
+    split: str
+    label: str
+
+    def __str__(self) -> str:
+        return f"{self.split}, {self.label}"
+
+
+@dataclass(frozen=True)
+class CheckResult:
+    """What a check found.
+
+    Attributes:
+        root: The folder that was checked.
+        layout: The form that it has.
+        labels: Its classes.
+        counts: Faces by class name, by split.
+        findings: What is wrong, gravest kinds first.
+        images: How many image files were looked at.
+        usual_size: Width and height that the most images have.
+        uniform: At least half the images have it.
+        compared: The published counts of RAF-DB are shown.
+        places: Split and class of every image that has a label, by path.
+    """
+
+    root: Path
+    layout: str
+    labels: LabelSet
+    counts: dict[str, dict[str, int]]
+    findings: list[Finding]
+    images: int
+    usual_size: tuple[int, int] | None
+    uniform: bool
+    compared: bool
+    places: Mapping[str, Place]
+
+    @classmethod
+    def build(
+        cls,
+        root: Path,
+        found: FoundData[Faces],
+        findings: Sequence[Finding],
+        *,
+        images: int,
+        places: Mapping[str, Place],
+        sizes: Mapping[tuple[int, int] | None, int],
+        compared: bool = True,
+    ) -> "CheckResult":
+        """Puts a report together.
+
+        Args:
+            root: The folder that was checked.
+            found: What was found in it.
+            findings: What is wrong, in any order.
+            images: How many image files were looked at.
+            places: Split and class of every image that has a label, by path.
+            sizes: How many images have each size.
+            compared: The data is meant to be RAF-DB, whose published counts are shown beside its own.
+        """
+        splits = sorted(found.splits, key=ORDER.index)
+        counts = {split: count_labels(found.splits[split].labels, found.labels.names) for split in splits}
+        order = sorted(findings, key=lambda finding: (_rank(finding), finding.kind))
+        known = {size: count for size, count in sizes.items() if size is not None}
+        usual = max(known, key=lambda size: known[size]) if known else None
+        uniform = usual is not None and 2 * known[usual] >= sum(known.values())
+        source = found.sources.get("test", "test")
+        layout = found.layout.value + ("" if source == "test" else f", test is its split {source}")
+        return cls(root, layout, found.labels, counts, order, images, usual, uniform, compared, places)
+
+    @property
+    def kinds(self) -> dict[str, list[Finding]]:
+        """Findings by kind, in order."""
+        kinds: dict[str, list[Finding]] = {}
+        for finding in self.findings:
+            kinds.setdefault(finding.kind, []).append(finding)
+        return kinds
+
+    def render(self) -> str:
+        """Renders the report for people: layout, counts against the published ones, each kind with its first cases."""
+        size = (
+            f", most of {self.usual_size[0]} x {self.usual_size[1]} pixels" if self.usual_size and self.uniform else ""
+        )
+        head = f"{printable(self.root)}: {self.layout}, {len(self.labels.names)} classes, {self.images:,} images{size}"
+        parts = [head, self._render_table()]
+        if not self.findings:
+            return "\n\n".join([*parts, "Nothing found."])
+        kinds = self.kinds
+        blocking = sum(finding.blocks for finding in self.findings)
+        verdict = f"training cannot use the data before the {blocking:,} marked * are mended" if blocking else ""
+        verdict = verdict or "training takes the data as it is: look at them first"
+        findings, of_kinds = _count(len(self.findings), "finding"), _count(len(kinds), "kind")
+        parts.append(f"{findings} of {of_kinds}; {verdict}.")
+        rows = [f"{len(of):>7,} {'*' if any(f.blocks for f in of) else ' '} {kind}" for kind, of in kinds.items()]
+        parts.append("\n".join(rows))
+        parts += [_render_kind(self.root, kind, of) for kind, of in kinds.items()]
+        return "\n\n".join(parts)
+
+    def _render_table(self) -> str:
+        rows: list[tuple[str, dict[str, int]]] = []
+        for split, counts in self.counts.items():
+            rows.append((split, counts))
+            if self.compared and split in self.labels.published_counts:
+                published = self.labels.published_counts[split]
+                rows.append(("published", dict(zip(self.labels.names, published, strict=True))))
+        table = render_counts(rows)
+        totals = [f"{split} {total:,}" for split, total in self.labels.published_totals.items()]
+        plain = self.labels.published_counts or not totals or not self.compared
+        return table if plain else f"{table}\n  published: {', '.join(totals)}"
+
+    def describe(self) -> dict[str, Any]:
+        """Returns the report for programs, as it stands in JSON; paths are relative to `root`."""
+        return {
+            "root": str(self.root),
+            "layout": self.layout,
+            "classes": list(self.labels.names),
+            "images": self.images,
+            "counts": self.counts,
+            "published_counts": {
+                split: dict(zip(self.labels.names, counts, strict=True))
+                for split, counts in self.labels.published_counts.items()
+            },
+            "published_totals": dict(self.labels.published_totals),
+            "summary": {kind: len(of) for kind, of in self.kinds.items()},
+            "findings": [
+                {
+                    "kind": finding.kind,
+                    "blocks_training": finding.blocks,
+                    "message": finding.message,
+                    "files": [
+                        {"path": os.path.relpath(path, self.root), **vars(self.places.get(path, Place("", "")))}
+                        for path in finding.files
+                    ],
+                }
+                for finding in self.findings
+            ],
+        }
+
+    def to_json(self) -> str:
+        """Renders `describe` as JSON; names that are not UTF-8 as escaped surrogates."""
+        return json.dumps(self.describe(), indent=2, ensure_ascii=True)
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number:,} {noun}{'' if number == 1 else 's'}"
+
+
+def _rank(finding: Finding) -> int:
+    """Returns how grave a kind is: what training refuses, then duplicates that falsify figures, then the rest."""
+    if finding.blocks:
+        return 0
+    if "duplicates" in finding.kind:
+        differing, across = "different labels" in finding.kind, "across splits" in finding.kind
+        return 1 + 2 * (not differing) + (not across)
+    return 5
+
+
+def _render_kind(root: Path, kind: str, findings: Sequence[Finding]) -> str:
+    lines = [f"{kind} ({len(findings):,})"]
+    for finding in findings[:_SHOWN]:
+        message = finding.message.replace(f"{printable(root)}{os.sep}", "")
+        lines.append(f"  {message if len(message) <= _LONGEST else message[:_LONGEST] + ' ...'}")
+    if len(findings) > _SHOWN:
+        lines.append(f"  ... and {len(findings) - _SHOWN:,} more; --json lists all")
+    return "\n".join(lines)

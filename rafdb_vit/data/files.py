@@ -1,0 +1,110 @@
+"""Lists what lies in a data folder, and nothing outside it."""
+
+import os
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+from rafdb_vit.data.findings import Finding, OnFinding, printable
+from rafdb_vit.runtime.errors import UserError
+
+IMAGE_SUFFIXES = (".jpg", ".jpeg", ".jfif", ".png", ".bmp", ".webp", ".gif", ".tif", ".tiff", ".ppm", ".pgm")
+
+OTHER_SUFFIXES = (".avif", ".heic", ".heif", ".jp2", ".jxl", ".svg", ".tga", ".pcx", ".eps", ".psd", ".raw")
+"""Images of formats that are not read."""
+LINK_OUT = "link out of the folder"
+
+
+def is_inside(root: Path, path: str | Path) -> bool:
+    """Tells whether a path stays below `root`, links followed; a link in a circle does not lead anywhere."""
+    return Path(os.path.realpath(path)).is_relative_to(os.path.realpath(root))
+
+
+def check_inside(root: Path, path: Path) -> None:
+    """Refuses a path that leads out of `root`.
+
+    Raises:
+        UserError: It does.
+    """
+    if not is_inside(root, path):
+        raise UserError(
+            f"{printable(path)}: leads out of {printable(root)} to {printable(os.path.realpath(path))}; copy what it "
+            "points to into the folder"
+        )
+
+
+def scan(folder: Path) -> list[os.DirEntry[str]]:
+    """Returns what lies directly in a folder, by name, hidden files left out.
+
+    Raises:
+        UserError: It cannot be read.
+    """
+    try:
+        with os.scandir(folder) as entries:
+            return sorted((e for e in entries if not e.name.startswith(".")), key=lambda entry: entry.name)
+    except OSError as error:
+        raise UserError(
+            f"{printable(folder)}: cannot be read ({error.strerror}); check the folder's permissions"
+        ) from error
+
+
+def list_folders(folder: Path) -> list[Path]:
+    """Returns the folders directly in a folder, by name; links in circles are none."""
+    return [Path(entry.path) for entry in scan(folder) if os.path.isdir(entry.path)]
+
+
+def list_files(root: Path, folder: Path, suffixes: tuple[str, ...], on_finding: OnFinding) -> dict[str, str]:
+    """Returns the path, by name, of every file directly in `folder` that has one of `suffixes`.
+
+    Args:
+        root: Links may not lead out of it.
+        folder: The folder.
+        suffixes: Lower-case ends of names.
+        on_finding: Is told of files that cannot be taken: links that lead out or nowhere, names that cannot be written.
+
+    Raises:
+        UserError: The folder cannot be read, or leads out of `root`.
+    """
+    check_inside(root, folder)
+    entries = [entry for entry in scan(folder) if entry.name.lower().endswith(suffixes)]
+    return {entry.name: entry.path for entry in entries if _is_sound(root, entry, on_finding)}
+
+
+def _is_sound(root: Path, entry: os.DirEntry[str], on_finding: OnFinding) -> bool:
+    if fault := _find_fault(root, entry):
+        kind, words = fault
+        on_finding(Finding(kind, f"{printable(entry.path)}: {words}", (entry.path,)))
+    return fault is None
+
+
+def _find_fault(root: Path, entry: os.DirEntry[str]) -> tuple[str, str] | None:
+    """Returns what is wrong with a file as the folder lists it: the kind and the words for it."""
+    if not entry.name.isprintable():
+        return "unusable file name", (
+            "a name with control characters, or not in UTF-8; expected a plain name: rename the file"
+        )
+    if entry.is_symlink() and not is_inside(root, entry.path):
+        there = printable(os.path.realpath(entry.path))
+        return LINK_OUT, (f"leads out of {printable(root)} to {there}; copy what it points to into the folder")
+    if not os.path.isfile(entry.path):
+        return "not a file", "expected a file, found a folder, a link that leads nowhere or a device; remove it"
+    return None
+
+
+def walk_images(
+    folder: Path,
+    suffixes: tuple[str, ...] = IMAGE_SUFFIXES,
+    *,
+    on_error: Callable[[OSError], object] | None = None,
+) -> Iterator[str]:
+    """Yields the path of every file below a folder that ends as images do; hidden ones left out.
+
+    Args:
+        folder: Where to begin; links to folders are not followed.
+        suffixes: Lower-case ends of names.
+        on_error: Is told of folders that cannot be read, which are passed over.
+    """
+    for place, folders, names in os.walk(folder, onerror=on_error):
+        folders[:] = sorted(name for name in folders if not name.startswith("."))
+        for name in sorted(names):
+            if name.lower().endswith(suffixes) and not name.startswith("."):
+                yield os.path.join(place, name)  # noqa: PTH118 (Path is slow for 100,000 files)

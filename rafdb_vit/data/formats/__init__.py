@@ -1,0 +1,1 @@
+"""One module for each form in which data is held, and `detect`, which tells them apart."""

@@ -1,0 +1,146 @@
+"""A data set as it was found: its layout, its classes, and the faces of each split."""
+
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from enum import Enum
+from pathlib import Path
+from types import MappingProxyType
+from typing import Generic, TypeVar
+
+from rafdb_vit.data.labels import LabelSet
+
+SPLITS = ("train", "test")
+"""Those that training needs."""
+ORDER = ("train", "validation", "test")
+ATTRIBUTES = ("gender", "race", "age")
+"""Of the release's annotations; columns of that name, in any case, of a CSV file or a data set."""
+NOT_GIVEN = "not given"
+"""What the group of faces is called whose group the data does not give."""
+_NONE: Mapping[str, str] = MappingProxyType({})
+Split = TypeVar("Split")
+
+
+class Layout(Enum):
+    """The form in which a data set is held; the value names it to people."""
+
+    RELEASE = "official release"
+    KAGGLE = "Kaggle copy"
+    CLASS_FOLDERS = "class folders"
+    TABLE = "table of paths and labels"
+    ON_DISK = "data set on disk"
+    HUB = "data set on the Hub"
+
+
+@dataclass
+class Faces:
+    """The faces of one split, in the order of the label file or of the names, before anything is opened.
+
+    Attributes:
+        images: Path of each image.
+        labels: Label id of each face, from 0.
+        files: A name for each face: the stem of the file without `_aligned`, the same in all layouts, where stems are
+            unique; else its path.
+        attributes: Gender, race and age of each face as a CSV file has them, where it has such columns.
+    """
+
+    images: list[str] = field(default_factory=list)
+    labels: list[int] = field(default_factory=list)
+    files: list[str] = field(default_factory=list)
+    attributes: dict[str, list[str]] = field(default_factory=dict)
+
+    def add(self, image: str, label: int, name: str, attributes: Mapping[str, str] = _NONE) -> None:
+        """Adds a face.
+
+        Args:
+            image: Its path.
+            label: Its label id.
+            name: The file's name, with or without `_aligned`.
+            attributes: See there; the same ones for every face.
+        """
+        self.images.append(image)
+        self.labels.append(label)
+        self.files.append(name_face(name))
+        for attribute, value in attributes.items():
+            self.attributes.setdefault(attribute, []).append(value)
+
+
+def name_face(name: str) -> str:
+    """Returns the name of a face from that of its file: without suffix and without `_aligned`."""
+    return name.rsplit(".", 1)[0].removesuffix("_aligned")
+
+
+def name_by_paths(splits: Mapping[str, Faces], root: Path) -> None:
+    """Names faces by their paths, relative to `root`, where the stems of their files are not unique."""
+    stems = [file for faces in splits.values() for file in faces.files]
+    if len(set(stems)) != len(stems):
+        for faces in splits.values():
+            faces.files = [Path(os.path.relpath(image, root)).as_posix() for image in faces.images]
+
+
+@dataclass(frozen=True)
+class FoundData(Generic[Split]):
+    """A data set as it was found, and what is made of it.
+
+    What reads a folder finds `Faces`; `rafdb_vit.data.dataset` makes a `datasets.Dataset` of each split, splits
+    validation off train and draws samples.
+
+    Attributes:
+        layout: The form that it has.
+        folder: Where it lies; None for a data set that goes by a name.
+        labels: Its classes.
+        splits: The faces of each split, `train`, `validation` and `test` at most.
+        sources: What each split is called in the data.
+        images: Which images these are, in a few words.
+        targets: What training learns, in a few words.
+        name: `RAF-DB basic` or `RAF-DB compound` where the counts are the published ones; else `drawn`, the name of a
+            data set on the Hub, or a few words on its form. Empty until it is loaded for a run, as those below.
+        counts: Faces by class name, by split, as found: before validation was split off and samples drawn.
+        validation_fraction: Share of each class of train that became validation; None where none was split off.
+        split_seed: Seed of that choice.
+        without_groups: Why the scored split has no gender, race and age though the data does; None otherwise.
+    """
+
+    layout: Layout
+    folder: Path | None
+    labels: LabelSet
+    splits: Mapping[str, Split]
+    sources: Mapping[str, str]
+    images: str = "as found"
+    targets: str = "single labels"
+    name: str = ""
+    counts: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
+    validation_fraction: float | None = None
+    split_seed: int = 0
+    without_groups: str | None = None
+
+    @property
+    def release(self) -> Path | None:
+        """The folder of RAF-DB's official release, which holds `Annotation`; None for other data."""
+        return self.folder if self.layout is Layout.RELEASE else None
+
+    @property
+    def class_names(self) -> list[str]:
+        """The classes in the order of their label ids."""
+        return list(self.labels.names)
+
+    def describe(self) -> str:
+        """Returns the data's name, and what of its form a person should know."""
+        notes = [self.name]
+        if self.sources.get("test") not in ("test", None):
+            notes.append(f"test is its split {self.sources['test']}")
+        if "validation" in self.sources:
+            notes.append(f"validation is its split {self.sources['validation']}")
+        if self.images.startswith("original"):
+            notes.append(f"images: {self.images}")
+        if self.targets.startswith("distribution"):
+            notes.append(f"trained on {self.targets}")
+        return "; ".join(notes)
+
+
+def count_labels(labels: Sequence[int], names: Sequence[str]) -> dict[str, int]:
+    """Returns the number of faces by class name, in model order, absent classes with 0."""
+    counts = dict.fromkeys(names, 0)
+    for label in labels:
+        counts[names[label]] += 1
+    return counts

@@ -1,0 +1,179 @@
+"""Opens image files that may be anything, and cuts faces out of photographs."""
+
+import io
+import struct
+import warnings
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from PIL import Image, ImageOps, UnidentifiedImageError
+
+from rafdb_vit.runtime.errors import UserError
+
+if TYPE_CHECKING:
+    from datasets import Dataset
+
+FORMATS = ("JPEG", "PNG", "BMP", "WEBP", "GIF", "TIFF", "PPM")
+"""Those that are decoded within this process: EPS, say, would start an interpreter of its own."""
+MOST_PIXELS = 90_000_000
+"""More would take gigabytes of memory: a photograph has fewer, a decompression bomb has more."""
+PICTURE_ERRORS = (
+    *(OSError, SyntaxError, ValueError, ArithmeticError, EOFError, Image.DecompressionBombError),
+    *(TypeError, AttributeError, LookupError, RuntimeError, struct.error),
+)
+"""What Pillow raises for files that are no whole images; the second line, for damaged tags of TIFF and EXIF."""
+_DEEP = ("I;16", "I;16L", "I;16B", "I;16N", "I", "F")
+
+
+class PictureTooLarge(ValueError):
+    """An image has more than `MOST_PIXELS`."""
+
+
+def open_undecoded(source: str | bytes) -> Image.Image:
+    """Opens an image without decoding its pixels: format, size and mode are known.
+
+    Args:
+        source: Its path, or the bytes of the file.
+
+    Raises:
+        PictureTooLarge: It has too many pixels.
+        OSError: It cannot be read, or is no image; or another of `PICTURE_ERRORS`.
+    """
+    Image.init()  # a format that is named has to be known
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", Image.DecompressionBombWarning)
+        try:
+            image = Image.open(io.BytesIO(source) if isinstance(source, bytes) else source, formats=FORMATS)
+        except Image.DecompressionBombError as error:
+            raise PictureTooLarge(str(error).split(",", 1)[0]) from error
+    if image.width * image.height > MOST_PIXELS:
+        image.close()
+        raise PictureTooLarge(f"{image.width} x {image.height} pixels, more than {MOST_PIXELS:,}")
+    return image
+
+
+def open_picture(source: str | bytes) -> Image.Image:
+    """Opens an image as RGB, turned upright as its EXIF says.
+
+    The pixels are those of `datasets.Image(mode="RGB")` and of transformers' pipelines, but for 16-bit images: those
+    clip what is above 255 to white, here the range is scaled.
+
+    Args:
+        source: Its path, or the bytes of the file.
+
+    Raises:
+        OSError: It cannot be read, or is no whole image; or another of `PICTURE_ERRORS`.
+    """
+    with warnings.catch_warnings():
+        # Transparency is dropped, which is what Pillow advises against for palettes.
+        warnings.filterwarnings("ignore", message="Palette images with Transparency")
+        with open_undecoded(source) as image:
+            image.load()
+            upright = ImageOps.exif_transpose(image)
+        if upright.mode in _DEEP:
+            upright = _scale_depth(upright)
+        return upright if upright.mode == "RGB" else upright.convert("RGB")
+
+
+def _scale_depth(image: Image.Image) -> Image.Image:
+    """Returns an image of more than 8 bits as 8-bit grey: 65535 is white; floats span their own range."""
+    values = np.nan_to_num(np.asarray(image, dtype=np.float64))
+    if image.mode == "F":
+        low, high = values.min(), values.max()
+        return Image.fromarray(((values - low) / max(high - low, 1e-12) * 255).astype(np.uint8))
+    top = 65535 if values.max() > 255 else 255
+    return Image.fromarray((values.clip(0, top) * (255 / top)).astype(np.uint8))
+
+
+def cut_square(picture: Image.Image, square: Sequence[int]) -> Image.Image:
+    """Cuts a square out of a photograph; what reaches over its edge is filled with the pixels of the edge.
+
+    Args:
+        picture: The photograph, RGB.
+        square: left, top and side in pixels.
+
+    Raises:
+        ValueError: The square lies outside the photograph, or is so large that it holds next to nothing of it.
+    """
+    left, top, side = square
+    inside = (max(left, 0), max(top, 0), min(left + side, picture.width), min(top + side, picture.height))
+    if inside[0] >= inside[2] or inside[1] >= inside[3]:
+        raise ValueError(f"the face's box lies outside the photograph of {picture.width} x {picture.height} pixels")
+    if side * side > MOST_PIXELS:
+        raise ValueError(f"the face's box is {side} pixels wide")
+    cut = picture.crop(inside)
+    if cut.size == (side, side):
+        return cut
+    before, after = (inside[0] - left, inside[1] - top), (left + side - inside[2], top + side - inside[3])
+    padding = ((before[1], after[1]), (before[0], after[0]), (0, 0))
+    return Image.fromarray(np.pad(np.asarray(cut), padding, mode="edge"))
+
+
+def open_face(
+    image: Image.Image | Mapping[str, Any] | None, file: str = "", crop: Sequence[int] | None = None
+) -> Image.Image:
+    """Returns a face as an RGB picture, decoding it if it is still a file, and cut out if it is a photograph.
+
+    Args:
+        image: A picture, or the `path` and `bytes` of an undecoded `datasets.Image`.
+        file: The face's name, for errors where there is no path.
+        crop: left, top and side of the square to cut out, in pixels; None takes the whole picture.
+
+    Raises:
+        UserError: The file cannot be read as an image; the message names it, which the library's own does not.
+    """
+    if isinstance(image, Image.Image):
+        picture = image if image.mode == "RGB" else image.convert("RGB")
+        return picture if crop is None else cut_square(picture, crop)
+    image = image or {}
+    name, source = image.get("path") or file, image.get("bytes") or image.get("path")
+    if source is None:
+        raise UserError(f"{name}: the data has no image for this face; expected one for every label")
+    try:
+        picture = open_picture(source)
+    except PICTURE_ERRORS as error:
+        reason = "no known format" if isinstance(error, UnidentifiedImageError) else error
+        raise UserError(f"{name}: cannot be read as an image ({reason}); put a whole one in its place") from error
+    try:
+        return picture if crop is None else cut_square(picture, crop)
+    except ValueError as error:
+        raise UserError(f"{name}: {error}; mend its file in Annotation/boundingbox") from error
+
+
+def square_box(box: Sequence[float], *, margin: float) -> list[int]:
+    """Returns the square to cut out for a face: centred on its box, as wide as the box's longer side and the margin.
+
+    A square, so that nothing is squashed when it is resized to the model's square input. It may reach over the edge of
+    the photograph; see `cut_square`.
+
+    Args:
+        box: xmin, ymin, xmax, ymax in pixels.
+        margin: Context to bring in on each side, as a share of the box's longer side; 0 is none. Below 0 cuts closer.
+
+    Returns:
+        left, top and side in pixels.
+    """
+    xmin, ymin, xmax, ymax = box
+    side = max(1, round(max(xmax - xmin, ymax - ymin) * (1 + 2 * margin)))
+    return [round((xmin + xmax - side) / 2), round((ymin + ymax - side) / 2), side]
+
+
+def select_undecoded(faces: "Dataset", columns: Sequence[str] = ("image", "file", "crop")) -> "Dataset":
+    """Returns the columns of a split that `open_row` needs, its images left as the files that they are.
+
+    `datasets` would decode them itself, and not say which file it was that it could not read.
+
+    Args:
+        faces: A split.
+        columns: Those to keep, where they are there.
+    """
+    from datasets import Image as ImageFeature
+
+    needed = [name for name in columns if name in faces.column_names]
+    return faces.with_format(None).select_columns(needed).cast_column("image", ImageFeature(mode="RGB", decode=False))
+
+
+def open_row(face: Mapping[str, Any]) -> Image.Image:
+    """Opens the face of a row of `select_undecoded`; see `open_face`."""
+    return open_face(face["image"], face["file"], face.get("crop"))

@@ -1,0 +1,61 @@
+"""What data is called: RAF-DB only where the published counts are found."""
+
+from collections.abc import Mapping
+
+from rafdb_vit.data.found import Layout
+from rafdb_vit.data.labels import LABEL_SETS, LabelSet
+
+DRAWN = "drawn"
+_OF_LAYOUT = {
+    Layout.RELEASE: "folder in RAF-DB layout",
+    Layout.KAGGLE: "folder in RAF-DB layout",
+    Layout.ON_DISK: "data set on disk",
+}
+
+
+def name_data(
+    layout: Layout, labels: LabelSet, counts: Mapping[str, Mapping[str, int]], dataset_name: str | None = None
+) -> str:
+    """Names a data set by what it holds: only the published counts make it RAF-DB.
+
+    Args:
+        layout: The form that it has.
+        labels: Its classes.
+        counts: Faces by class name, by split, as found.
+        dataset_name: Its name on the Hub, or its folder.
+    """
+    if has_published_counts(labels, counts):
+        return f"RAF-DB {labels.subset}"
+    if dataset_name is not None and layout is Layout.HUB:
+        return dataset_name
+    return _OF_LAYOUT.get(layout, "folder of labelled faces")
+
+
+def has_published_counts(labels: LabelSet, counts: Mapping[str, Mapping[str, int]]) -> bool:
+    """Tells whether counts are those that the release states: of every class, or in all where it states no more.
+
+    Args:
+        labels: The classes.
+        counts: Faces by class name, by split, as found.
+    """
+    if set(counts) != {"train", "test"} or labels.subset not in LABEL_SETS:
+        return False
+    totals = {split: sum(of.values()) for split, of in counts.items()}
+    published = {
+        split: dict(zip(labels.names, numbers, strict=True)) for split, numbers in labels.published_counts.items()
+    }
+    return totals == labels.published_totals and all(dict(counts[split]) == of for split, of in published.items())
+
+
+def is_rafdb(data_name: str) -> bool:
+    """Tells whether data is RAF-DB as published, by its name in `results.json`."""
+    return data_name in {f"RAF-DB {subset}" for subset in LABEL_SETS}
+
+
+def phrase_data(data_name: str) -> str:
+    """Returns the name of the data as it stands in a sentence."""
+    if data_name == DRAWN:
+        return "drawn faces"
+    if "/" in data_name:
+        return f"the data set {data_name}"
+    return data_name if is_rafdb(data_name) else f"a {data_name}"

@@ -1,0 +1,163 @@
+"""The splits of a data set: what people call them, validation set apart from train, smaller samples.
+
+Draws are seeded and stratified.
+"""
+
+import hashlib
+import re
+from collections.abc import Collection, Mapping, Sequence
+from typing import TYPE_CHECKING, TypeVar
+
+import numpy as np
+from datasets import Dataset
+
+from rafdb_vit.runtime.errors import UserError
+
+if TYPE_CHECKING:
+    from datasets import Dataset
+
+T = TypeVar("T")
+
+_NAMES = {
+    "train": ("train", "training"),
+    "validation": ("val", "valid", "validation", "dev"),
+    "test": ("test", "testing"),
+}
+
+
+def find_split(written: str) -> str | None:
+    """Returns `train`, `validation` or `test` for what a person calls a split, None if it is none.
+
+    Args:
+        written: A folder's name or a column's value, such as `Train`, `valid` or `test_set`.
+    """
+    folded = re.sub(r"[\s_-]*(set|data|images)?$", "", written.strip().casefold()) if len(written) < 40 else ""
+    return next((split for split, names in _NAMES.items() if folded in names), None)
+
+
+def split_of_file(name: str) -> str | None:
+    """Returns the official split of one of RAF-DB's files: `train_00001_aligned.jpg`, `test_0001.jpg`; else None."""
+    match = re.match(r"(train|test)_[0-9]+(_aligned)?(\.|$)", name)
+    return match[1] if match else None
+
+
+def is_misplaced(name: str, split: str, splits: Collection[str]) -> bool:
+    """Tells whether RAF-DB's name of a file says that it belongs to another split than the one it stands in.
+
+    Training images may stand in a validation split; test images too, if it is what the data tests on.
+
+    Args:
+        name: The file's name.
+        split: The split that it stands in.
+        splits: Those that the data has.
+    """
+    own = split_of_file(name)
+    if own is None or own == split:
+        return False
+    return split != "validation" or (own == "test" and "test" in splits)
+
+
+def validation_as_test(parts: Mapping[str, T]) -> dict[str, T]:
+    """Returns the parts of a data set by split, its validation split in place of test where it has no other.
+
+    AffectNet and some copies of RAF-DB have train and validation only. What is held out is scored once, at the end;
+    what chooses the checkpoint is then carved from train.
+
+    Args:
+        parts: Anything by split.
+    """
+    held_out = "test" in parts or "validation" not in parts
+    return {"test" if split == "validation" and not held_out else split: part for split, part in parts.items()}
+
+
+DEFAULT_FRACTION = 0.1
+"""Share of each class of train that becomes validation, where nothing else is said."""
+
+
+def choose_validation(labels: Sequence[int], files: Sequence[str], *, fraction: float, seed: int) -> list[int]:
+    """Chooses which training faces are set aside for validation.
+
+    Of each class the same fraction is taken, at least one face where the class has two or more. The choice depends on
+    the seed, the labels and the file names, not on the order in which they come.
+
+    Args:
+        labels: Label id of each face.
+        files: Name of each face, unique.
+        fraction: Share of every class to set aside, in (0, 1).
+        seed: Seed of the draw.
+
+    Returns:
+        Sorted positions of the chosen faces.
+
+    Raises:
+        UserError: `fraction` is not between 0 and 1, or no class has two faces.
+    """
+    if not 0 < fraction < 1:
+        raise UserError(f"--validation_fraction {fraction}: expected a share of train between 0 and 1, such as 0.1")
+    chosen: list[int] = []
+    for label in sorted(set(labels)):
+        positions = sorted((i for i, other in enumerate(labels) if other == label), key=lambda i: files[i])
+        count = min(max(1, round(fraction * len(positions))), len(positions) - 1)
+        order = np.random.default_rng([seed, label]).permutation(len(positions))
+        chosen += [positions[i] for i in order[:count]]
+    if not chosen:
+        raise UserError(
+            "--validation_fraction: train has one face of each class, none to set aside; expected two or more"
+        )
+    return sorted(chosen)
+
+
+def split_off_validation(train: "Dataset", *, fraction: float, seed: int) -> "tuple[Dataset, Dataset]":
+    """Divides train into train and validation; see `choose_validation`.
+
+    Args:
+        train: A split with the columns `label` and `file`.
+        fraction: Share of every class of train to set aside, in (0, 1).
+        seed: Seed of the draw.
+    """
+    chosen = choose_validation(list(train["label"]), list(train["file"]), fraction=fraction, seed=seed)
+    kept = sorted(set(range(len(train))) - set(chosen))
+    return train.select(kept), train.select(chosen)
+
+
+def _share_out(counts: np.ndarray, total: int) -> np.ndarray:
+    """Shares `total` among classes in proportion to `counts`, at least one for each class that has any (if it goes)."""
+    exact = counts * total / counts.sum()
+    shares = np.minimum(np.maximum(np.floor(exact).astype(int), counts > 0), counts)
+    while shares.sum() != total:
+        step = 1 if shares.sum() < total else -1
+        gap = (exact - shares) * step
+        gap[(shares >= counts) if step > 0 else (shares == 0)] = -np.inf
+        shares[int(np.argmax(gap))] += step
+    return shares
+
+
+def draw_samples(dataset: "Dataset", count: int | None, *, seed: int, flag: str) -> "Dataset":
+    """Draws a stratified sample of a split, each class in proportion and none lost while `count` allows.
+
+    Args:
+        dataset: A split with the columns `label` and `file`.
+        count: How many faces to keep; None, or more than there are, keeps all.
+        seed: Seed of the draw.
+        flag: The flag that asked for it, for the error.
+
+    Raises:
+        UserError: `count` is less than 1.
+    """
+    if count is None or count >= len(dataset):
+        return dataset
+    if count < 1:
+        raise UserError(f"{flag} {count}: expected 1 or more faces")
+    labels, files = np.asarray(dataset["label"]), np.asarray(dataset["file"])
+    shares = _share_out(np.bincount(labels), count)
+    chosen: list[int] = []
+    for label, share in enumerate(shares):
+        positions = np.flatnonzero(labels == label)
+        positions = positions[np.argsort(files[positions], kind="stable")]
+        chosen += np.random.default_rng([seed, label]).permutation(positions)[:share].tolist()
+    return dataset.select(sorted(chosen))
+
+
+def hash_files(files: Sequence[str]) -> str:
+    """Returns the SHA-256 of a list of file names, whatever their order: two runs with one hash held the same faces."""
+    return hashlib.sha256("\n".join(sorted(files)).encode()).hexdigest()

@@ -1,0 +1,1 @@
+"""What a model is worth: predictions, metrics, intervals, groups of people, comparisons, and `results.json`."""

@@ -1,0 +1,202 @@
+"""Runs a model in fp32: over a split, each face once, however many processes share the work, or over picture files."""
+
+import math
+import os
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from accelerate import PartialState
+from datasets import Dataset
+from PIL import Image
+from torch.utils.data import DataLoader
+from tqdm.auto import tqdm
+from transformers import PreTrainedModel
+
+from rafdb_vit.data.annotations import read_groups
+from rafdb_vit.data.files import walk_images
+from rafdb_vit.data.images import open_face
+from rafdb_vit.evaluation.predictions import Predictions
+from rafdb_vit.evaluation.results import EvaluationResult
+from rafdb_vit.model.load import Classifier
+from rafdb_vit.model.preprocessing import build_collator, build_eval_transform, with_face_transform
+from rafdb_vit.runtime.errors import UserError, escape
+from rafdb_vit.runtime.hardware import EVAL_BATCH_SIZE, pick_device
+from rafdb_vit.runtime.processes import gather
+from rafdb_vit.runtime.signals import hold_signals, release_signals, shield_workers
+
+
+def predict_logits(
+    model: PreTrainedModel,
+    processor: Any,
+    dataset: Dataset,
+    *,
+    batch_size: int = EVAL_BATCH_SIZE,
+    workers: int = 0,
+    before_batch: Callable[[], None] | None = None,
+) -> np.ndarray:
+    """Predicts a split, without autocast.
+
+    Args:
+        model: The model; moved to the process's device, in evaluation mode, at its own precision (float32).
+        processor: Its image processor.
+        dataset: Faces with an `image` column; a split of `load_rafdb`.
+        batch_size: Faces at once on each process.
+        workers: Data workers of each process.
+        before_batch: Called before each batch, equally often on every process; may raise to end early.
+
+    Returns:
+        logits: [N, C] float32 raw scores in the order of `dataset`, on every process.
+    """
+    state = PartialState()
+    share = np.array_split(np.arange(len(dataset)), state.num_processes)[state.process_index]
+    faces = with_face_transform(dataset.select(share.tolist()), build_eval_transform(processor))
+    collator = build_collator(processor)
+    loader = shield_workers(DataLoader(faces, batch_size=batch_size, num_workers=workers, collate_fn=collator))
+    model = model.to(state.device).eval()
+    logits: list[np.ndarray] = []
+    hold_signals()
+    batches = iter(loader)
+    release_signals()
+    rounds = math.ceil(math.ceil(len(dataset) / state.num_processes) / batch_size)
+    for _ in tqdm(range(rounds), desc="Scoring", leave=False, disable=not state.is_main_process):
+        if before_batch is not None:
+            before_batch()
+        batch = next(batches, None)
+        if batch is None:
+            continue
+        logits.append(_compute_logits(model, batch["pixel_values"].to(state.device)))
+    return np.concatenate([part for parts in gather(logits) for part in parts])
+
+
+def _compute_logits(model: PreTrainedModel, pixels: torch.Tensor) -> np.ndarray:
+    # Around the model alone: processors keep tensors for later, and those could not be trained on.
+    with torch.inference_mode():
+        return model(pixel_values=pixels).logits.float().cpu().numpy()
+
+
+def predict_split(model: PreTrainedModel, processor: Any, dataset: Dataset, **settings: Any) -> Predictions:
+    """Predicts a split with labels, and keeps what its figures need; see `predict_logits` for the arguments.
+
+    Groups are those of the columns `gender`, `race` and `age`, where the split has them.
+
+    Raises:
+        UserError: The model's answers are not finite; or a face cannot be read.
+    """
+    logits = predict_logits(model, processor, dataset, **settings)
+    wrong = np.flatnonzero(~np.isfinite(logits).all(axis=1))
+    if len(wrong):
+        raise UserError(
+            f"the model answers {len(wrong):,} of {len(dataset):,} faces with numbers that are not finite, "
+            f"{dataset['file'][int(wrong[0])]} first; its weights are damaged, or its training diverged: take another"
+        )
+    names = dataset.features["label"].names
+    return Predictions(list(dataset["file"]), np.asarray(dataset["label"]), logits, names, read_groups(dataset))
+
+
+def evaluate_model(model: PreTrainedModel, processor: Any, dataset: Dataset, **settings: Any) -> EvaluationResult:
+    """Scores a model on a split with labels; see `predict_logits` for the arguments and settings."""
+    return predict_split(model, processor, dataset, **settings).score()
+
+
+@dataclass(frozen=True)
+class ImagePrediction:
+    """What a classifier answers to one picture.
+
+    Attributes:
+        file: Its path.
+        probabilities: By class name, the most probable first; None if the file could not be read.
+        error: Why it could not be read; None if it could.
+    """
+
+    file: str
+    probabilities: dict[str, float] | None = None
+    error: str | None = None
+
+    def describe(self) -> dict[str, Any]:
+        """Returns the prediction for programs, as it stands in JSON."""
+        if self.probabilities is None:
+            return {"file": self.file, "error": self.error}
+        return {"file": self.file, "label": next(iter(self.probabilities)), "probabilities": self.probabilities}
+
+    def render(self) -> str:
+        """Renders the prediction in one line."""
+        if self.probabilities is None:
+            return f"not read: {self.error}"
+        return "  ".join([escape(self.file), *(f"{name} {share:.4f}" for name, share in self.probabilities.items())])
+
+
+def list_images(paths: Sequence[str]) -> list[str]:
+    """Returns the files that paths stand for: files as they are, folders as the images in and below them.
+
+    Folders without an image, and those that cannot be read, stand for themselves: predicting them names them.
+    """
+    files: list[str] = []
+    for path in paths:
+        if not os.path.isdir(path):
+            files.append(path)
+            continue
+        unreadable: list[OSError] = []
+        found = list(walk_images(Path(path), on_error=unreadable.append))
+        closed = [str(error.filename) for error in unreadable]
+        files += [*found, *closed] or [path]
+    return files
+
+
+def predict_images(
+    classifier: Classifier, files: Iterable[str], *, device: str | None = None, batch_size: int = 32
+) -> Iterator[ImagePrediction]:
+    """Predicts the expression in pictures of one cropped face each, in fp32.
+
+    A file that cannot be read does not keep the others from it.
+
+    Args:
+        classifier: From `load_classifier`; its model is moved to the device.
+        files: Paths of the pictures.
+        device: Where to compute; None for a GPU where there is one.
+        batch_size: Pictures at once.
+
+    Yields:
+        A prediction for each file, in their order.
+    """
+    from scipy.special import softmax
+
+    device, processor = device or pick_device(use_cpu=False), classifier.processor
+    model, names = classifier.model.to(device).eval(), classifier.names  # type: ignore[arg-type]
+    transform, collate = build_eval_transform(processor), build_collator(processor)
+    remaining = iter(files)
+    while batch := list(islice(remaining, batch_size)):
+        opened = {i: _open(file) for i, file in enumerate(batch)}
+        pictures = [picture for picture in opened.values() if isinstance(picture, Image.Image)]
+        answers: Iterator[np.ndarray] = iter(())
+        if pictures:
+            prepared = transform({"image": pictures})
+            (column,) = prepared
+            pixels = collate([{column: tensor} for tensor in prepared[column]])["pixel_values"]
+            answers = iter(softmax(_compute_logits(model, pixels.to(device)).astype(np.float64), axis=-1))
+        for i, file in enumerate(batch):
+            picture = opened[i]
+            if isinstance(picture, str):
+                yield ImagePrediction(file, error=picture)
+            elif not np.isfinite(shares := next(answers)).all():
+                yield ImagePrediction(file, error=f"{file}: the model's answer is not finite; its weights are damaged")
+            else:
+                order = np.argsort(-shares, kind="stable")
+                yield ImagePrediction(file, {names[label]: float(shares[label]) for label in order})
+
+
+def _open(file: str) -> Image.Image | str:
+    """Returns a picture, or why it cannot be read."""
+    try:
+        if os.path.isdir(file):
+            closed = not os.access(file, os.R_OK | os.X_OK)
+            raise UserError(f"{file}: {'the folder cannot be read' if closed else 'holds no image'}")
+        if not os.path.isfile(file):
+            raise UserError(f"{file}: no such file")
+        return open_face({"path": file, "bytes": None})
+    except UserError as error:
+        return error.line

@@ -1,0 +1,107 @@
+"""Metrics: rates of confusion matrices, and calibration.
+
+scikit-learn computes the rates of one matrix; `compute_rates` those of many at once. Calibration says how far a model's
+probabilities can be believed: expected calibration error, Brier score, accuracy by confidence.
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+AVERAGE_RATES = (
+    "accuracy",
+    *(f"{average}_{figure}" for average in ("macro", "weighted") for figure in ("precision", "recall", "f1")),
+)
+CLASS_FIGURES = ("precision", "recall", "f1")
+
+
+def compute_rates(matrices: np.ndarray, *, only_present: bool = False) -> np.ndarray:
+    """Computes the rates of confusion matrices; what is divided by nothing counts 0, as with `zero_division=0`.
+
+    Args:
+        matrices: [..., C, C] counts; rows are the labelled classes, columns the predicted ones.
+        only_present: Macro averages are over the classes that have faces, instead of all.
+
+    Returns:
+        [..., 7 + 3 C] rates in [0, 1]: those of `AVERAGE_RATES`, then precision, recall and F1 of each class.
+    """
+    matrices = np.asarray(matrices, dtype=np.float64)
+    hits = np.diagonal(matrices, axis1=-2, axis2=-1)
+    predicted, support = matrices.sum(-2), matrices.sum(-1)
+    rates = (_divide(hits, predicted), _divide(hits, support), _divide(2 * hits, predicted + support))
+    total = support.sum(-1)
+    counted = support > 0 if only_present else np.ones_like(support, dtype=bool)
+    macro = [_divide((rate * counted).sum(-1), counted.sum(-1)) for rate in rates]
+    weighted = [_divide((rate * support).sum(-1), total) for rate in rates]
+    averages = np.stack([_divide(hits.sum(-1), total), *macro, *weighted], axis=-1)
+    return np.concatenate([averages, *rates], axis=-1)
+
+
+def _divide(numerator: np.ndarray, denominator: np.ndarray) -> np.ndarray:
+    return np.divide(numerator, denominator, out=np.zeros_like(numerator, dtype=np.float64), where=denominator > 0)
+
+
+BINS = 15
+
+
+def measure_calibration(probabilities: np.ndarray, labels: np.ndarray) -> dict[str, Any]:
+    """Measures the calibration of a classifier.
+
+    The confidence is the probability of the predicted class. Its expected calibration error (Guo et al., 2017, "On
+    Calibration of Modern Neural Networks") is the mean, over faces, of the distance between confidence and accuracy in
+    the bin that a face falls into, of 15 bins of equal width. The Brier score (1950) is the mean, over faces, of the
+    squared distance to the label, summed over classes: 0 is perfect, 2 the worst.
+
+    Args:
+        probabilities: [N, C] in [0, 1].
+        labels: [N] label ids in [0, C).
+
+    Returns:
+        `expected_calibration_error`, `brier_score`, and `bins`: those that hold faces, each with its lower and upper
+        edge (`from`, `to`), `n`, mean `confidence` and `accuracy`.
+    """
+    from sklearn.metrics import brier_score_loss
+
+    confidences, right = probabilities.max(axis=1), probabilities.argmax(axis=1) == labels
+    bins = _fill_bins(confidences, right)
+    error = sum(row["n"] * abs(row["confidence"] - row["accuracy"]) for row in bins) / len(labels)
+    classes = list(range(probabilities.shape[1]))
+    brier = brier_score_loss(labels, probabilities, labels=classes, scale_by_half=False) if len(classes) > 1 else 0.0
+    return {"expected_calibration_error": float(error), "brier_score": float(brier), "bins": bins}
+
+
+def is_wrong(calibration: Mapping[str, Any], *, n: int, accuracy: float) -> bool:
+    """Tells whether the bins of a calibration are not those of its error, or of the figures that it stands beside.
+
+    Args:
+        calibration: From `measure_calibration`.
+        n: Faces in all.
+        accuracy: Of all.
+    """
+    bins = calibration["bins"]
+    counts, confidences, accuracies = (
+        np.array([row[name] for row in bins]) for name in ("n", "confidence", "accuracy")
+    )
+    expected = (counts * np.abs(confidences - accuracies)).sum() / n
+    return bool(
+        counts.sum() != n
+        or not np.isclose(counts @ accuracies, n * accuracy, atol=1e-6)
+        or not np.isclose(calibration["expected_calibration_error"], expected, atol=1e-9)
+    )
+
+
+def _fill_bins(confidences: np.ndarray, right: np.ndarray) -> list[dict[str, float | int]]:
+    from scipy.stats import binned_statistic
+
+    means, edges, places = binned_statistic(confidences, [confidences, right], "mean", bins=BINS, range=(0, 1))
+    return [
+        {
+            "from": float(edges[i]),
+            "to": float(edges[i + 1]),
+            "n": int((places == i + 1).sum()),
+            "confidence": float(means[0, i]),
+            "accuracy": float(means[1, i]),
+        }
+        for i in np.unique(places) - 1
+    ]

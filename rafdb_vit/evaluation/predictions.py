@@ -1,0 +1,144 @@
+"""What a model answers to each face of a split, and the file `predictions.csv` that holds it."""
+
+import csv
+import io
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from rafdb_vit.evaluation.groups import score_groups
+from rafdb_vit.evaluation.metrics import measure_calibration
+from rafdb_vit.evaluation.results import EvaluationResult
+from rafdb_vit.runtime.disk import write_whole
+from rafdb_vit.runtime.errors import UserError, escape
+
+PREDICTIONS_FILE = "predictions.csv"
+_FIXED = ("file", "label", "predicted")
+_PROBABILITY = "probability_"
+_GROUP = "group_"
+
+
+@dataclass(frozen=True)
+class Predictions:
+    """What a model answers to the faces of one split.
+
+    Attributes:
+        files: [N] name of each face.
+        labels: [N] label ids in [0, C).
+        logits: [N, C] raw scores.
+        names: The C class names in model order.
+        groups: For each attribute that the data has, such as `gender`, the name of each face's group.
+    """
+
+    files: Sequence[str]
+    labels: np.ndarray
+    logits: np.ndarray
+    names: Sequence[str]
+    groups: Mapping[str, Sequence[str]] = field(default_factory=dict)
+
+    @cached_property
+    def probabilities(self) -> np.ndarray:
+        """[N, C] softmax of the logits, float64."""
+        from scipy.special import softmax
+
+        return softmax(self.logits.astype(np.float64), axis=-1)
+
+    @property
+    def predicted(self) -> np.ndarray:
+        """[N] the ids with the largest logit."""
+        return self.logits.argmax(axis=-1)
+
+    def score(self) -> EvaluationResult:
+        """Computes the figures, those of calibration and of groups among them."""
+        result = EvaluationResult.from_logits(self.logits, self.labels, self.names)
+        groups = score_groups(self.labels, self.predicted, len(self.names), self.groups) if self.groups else None
+        return replace(result, calibration=measure_calibration(self.probabilities, self.labels), groups=groups)
+
+    def write(self, path: str | Path) -> Path:
+        """Writes a CSV file, whole or not at all: file, label, predicted, a probability a class, a column a group.
+
+        Probabilities are written to the last bit.
+        """
+        head = [*_FIXED, *(_PROBABILITY + name for name in self.names), *(_GROUP + name for name in self.groups)]
+        columns = (self.files, self.labels.tolist(), self.predicted.tolist(), self.probabilities.tolist())
+        content = io.StringIO()
+        writer = csv.writer(content, lineterminator="\n")
+        writer.writerow(head)
+        for i, (name, label, predicted, probabilities) in enumerate(zip(*columns, strict=True)):
+            own = (written[i] for written in self.groups.values())
+            writer.writerow([name, self.names[label], self.names[predicted], *probabilities, *own])
+        return write_whole(Path(path), content.getvalue())
+
+
+def read_predictions(path: str | Path) -> Predictions:
+    """Reads a `predictions.csv`; its logits are the logarithms of the probabilities.
+
+    Args:
+        path: The file, or a folder that holds it.
+
+    Raises:
+        UserError: There is none, or it has another form.
+    """
+    path = _find_file(Path(path).expanduser())
+    with _naming_faults(path), path.open(newline="", encoding="utf-8-sig") as file:
+        head, *rows = csv.reader(file)
+        names = [name.removeprefix(_PROBABILITY) for name in head if name.startswith(_PROBABILITY)]
+        groups = {name.removeprefix(_GROUP): head.index(name) for name in head if name.startswith(_GROUP)}
+        own = [*_FIXED, *(_PROBABILITY + name for name in names), *(_GROUP + name for name in groups)]
+        if head != own or not names or not rows:
+            raise ValueError("its columns are others, or it has no rows")
+        ids = {name: i for i, name in enumerate(names)}
+        wrong = next((row for row in rows if len(row) != len(head)), None)
+        if wrong is not None:
+            number = rows.index(wrong) + 2
+            raise ValueError(f"row {number} has {len(wrong)} cells of {len(head)}")
+        labels = np.array([ids[row[1]] for row in rows])
+        probabilities = np.array([[float(cell) for cell in row[3 : 3 + len(names)]] for row in rows])
+        predictions = Predictions(
+            files=[row[0] for row in rows],
+            labels=labels,
+            logits=_as_logits(probabilities),
+            names=names,
+            groups={name: [row[place] for row in rows] for name, place in groups.items()},
+        )
+        if [ids[row[2]] for row in rows] != predictions.predicted.tolist():
+            raise ValueError("a predicted class is not the most probable one")
+        if len(set(predictions.files)) != len(rows):
+            raise ValueError("a face stands in it twice")
+        return predictions
+
+
+def _find_file(path: Path) -> Path:
+    path = path / PREDICTIONS_FILE if path.is_dir() else path
+    if not path.is_file():
+        raise UserError(
+            f"{path}: no such file; expected the folder of a finished run or of an evaluation, or its "
+            f"{PREDICTIONS_FILE}: `rafdb-vit evaluate MODEL --data_dir DIR` writes one"
+        )
+    return path
+
+
+def _as_logits(probabilities: np.ndarray) -> np.ndarray:
+    sums = probabilities.sum(axis=1)
+    if not ((probabilities >= 0).all() and np.isclose(sums, 1, atol=1e-6).all()):
+        raise ValueError("probabilities of a face do not add up to 1")
+    with np.errstate(divide="ignore"):
+        return np.log(probabilities)
+
+
+@contextmanager
+def _naming_faults(path: Path) -> Iterator[Any]:
+    try:
+        yield
+    except OSError as error:
+        raise UserError(f"{path}: cannot be read ({error.strerror})") from error
+    except (ValueError, KeyError, csv.Error) as error:
+        reason = f"no class is called {error}" if isinstance(error, KeyError) else error
+        raise UserError(
+            f"{path}: not what `rafdb-vit evaluate` writes ({escape(str(reason)):.200}); evaluate the model again"
+        ) from error

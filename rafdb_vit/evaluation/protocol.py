@@ -1,0 +1,292 @@
+"""How metrics came about: the `protocol` part of `results.json`, whose keys are known here alone."""
+
+import os
+import platform
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field, fields
+from importlib.metadata import version
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from rafdb_vit.data.found import FoundData, count_labels
+from rafdb_vit.data.splits import hash_files
+from rafdb_vit.evaluation.intervals import METHOD
+
+if TYPE_CHECKING:
+    from datasets import Dataset
+    from transformers import PreTrainedModel
+
+_LIBRARIES = (
+    *("rafdb-vit", "transformers", "torch", "torchvision", "datasets"),
+    *("accelerate", "evaluate", "scikit-learn", "pillow", "numpy"),
+)
+_NEEDED_SETTINGS = ("seed", "precision", "max_steps")
+Part = TypeVar("Part", bound=Any)
+
+
+@dataclass(frozen=True)
+class DataProtocol:
+    """Which data it was.
+
+    Attributes:
+        name: From `rafdb_vit.data.names.name_data`.
+        found: Faces by class name, by split, as found.
+        used: The same of train, validation and test as they were used.
+        subsampled: Samples were drawn.
+        sources: What the splits are called in the data.
+        images: Which images these are.
+        targets: What training learned.
+    """
+
+    name: str
+    found: Mapping[str, Mapping[str, int]]
+    used: Mapping[str, Mapping[str, int]]
+    subsampled: bool
+    # Runs of early versions, which knew nothing else, did not write these down.
+    sources: Mapping[str, str] = field(default_factory=lambda: {"test": "test"})
+    images: str = "as found"
+    targets: str = "single labels"
+
+
+@dataclass(frozen=True)
+class ValidationProtocol:
+    """How validation came about.
+
+    Attributes:
+        carved_from: What it was split off; None for a split of the data's own.
+        files_sha256: Hash of the names of its files.
+        fraction: Share of each class of train; None for a split of the data's own.
+        seed: Seed of that choice.
+    """
+
+    carved_from: str | None
+    files_sha256: str
+    fraction: float | None = None
+    seed: int | None = None
+
+    def describe(self) -> dict[str, Any]:
+        """Returns it as it stands in JSON."""
+        chosen = {} if self.carved_from is None else {"fraction": self.fraction, "seed": self.seed}
+        return {"carved_from": self.carved_from, **chosen, "files_sha256": self.files_sha256}
+
+
+@dataclass(frozen=True)
+class ModelProtocol:
+    """What was trained.
+
+    Attributes:
+        source: A name on the Hub, the name of a folder, or a size from scratch.
+        origin: `Hub`, `folder` or `scratch`.
+        commit: Of the Hub; None for a folder.
+        type: Its architecture, as transformers calls it.
+        parameters: Their number.
+        image_size: Side of its input in pixels.
+        patch_size: Side of a patch in pixels.
+    """
+
+    source: str
+    origin: str
+    commit: str | None
+    type: str
+    parameters: int
+    image_size: int | None
+    patch_size: int | None
+
+
+@dataclass(frozen=True)
+class CheckpointProtocol:
+    """Which checkpoint was kept, and why.
+
+    Attributes:
+        chosen_by: The rule, such as `highest macro_f1 on validation`.
+        value: That metric of it, during training.
+        step: Its optimizer step.
+        epoch: Its epoch.
+        epochs_trained: Epochs of the whole run.
+        steps_trained: Steps of the whole run.
+    """
+
+    chosen_by: str
+    value: float
+    step: int
+    epoch: float | None
+    epochs_trained: float
+    steps_trained: int
+
+
+@dataclass(frozen=True)
+class Protocol:
+    """How the metrics of a training run came about: no times and no paths, so that one command writes the same bytes.
+
+    Attributes:
+        data: Which data it was.
+        validation: How validation came about.
+        model: What was trained.
+        training: The settings of training by name, those that bear on the weights.
+        checkpoint: Which checkpoint was kept.
+        files_sha256: SHA-256 by name of the files that were scored.
+        history: Learning curves: a row for each time that something was logged.
+        test: How test was scored.
+        scoring: How all metrics were computed.
+        intervals: How the intervals were.
+        versions: Of Python and of the libraries that bear on metrics.
+    """
+
+    data: DataProtocol
+    validation: ValidationProtocol
+    model: ModelProtocol
+    training: Mapping[str, Any]
+    checkpoint: CheckpointProtocol
+    files_sha256: Mapping[str, str] = field(default_factory=dict)
+    history: Sequence[Mapping[str, float | None]] = field(default_factory=list)
+    test: str = "scored once, at the end, with the chosen checkpoint"
+    scoring: str = "fp32, without autocast, by the model reloaded from the run folder"
+    intervals: str = METHOD
+    versions: Mapping[str, str] = field(default_factory=lambda: describe_versions())
+
+    @classmethod
+    def read(cls, content: Any) -> "Protocol":
+        """Returns the protocol that `describe` wrote, also one of an earlier version.
+
+        Raises:
+            ValueError: It lacks something, which the message names.
+        """
+        parts = _take(dict, content, "protocol", ("test", "scoring", "versions", "training"))
+        training = _take(dict, parts["training"], "protocol.training", _NEEDED_SETTINGS)
+        known = {field.name: parts[field.name] for field in fields(cls) if field.name in parts}
+        own = {
+            "data": _take(DataProtocol, parts.get("data"), "protocol.data"),
+            "validation": _take(ValidationProtocol, parts.get("validation"), "protocol.validation"),
+            "model": _take(ModelProtocol, parts.get("model"), "protocol.model"),
+            "checkpoint": _take(CheckpointProtocol, parts.get("checkpoint"), "protocol.checkpoint"),
+            "versions": _take(dict, parts["versions"], "protocol.versions", ("rafdb-vit",)),
+        }
+        protocol = cls(**{**known, **own, "training": training})
+        _take(dict, protocol.data.used, "protocol.data.used", ("train", "validation", "test"))
+        if protocol.validation.carved_from is not None and None in vars(protocol.validation).values():
+            raise ValueError("lacks fraction or seed in protocol.validation")
+        return protocol
+
+    def describe(self) -> dict[str, Any]:
+        """Returns the protocol as it stands in JSON."""
+        return {
+            "data": asdict(self.data),
+            "validation": self.validation.describe(),
+            "test": self.test,
+            "scoring": self.scoring,
+            "files_sha256": dict(self.files_sha256),
+            "model": asdict(self.model),
+            "training": dict(self.training),
+            "checkpoint": asdict(self.checkpoint),
+            "intervals": self.intervals,
+            "history": list(self.history),
+            "versions": dict(self.versions),
+        }
+
+
+@dataclass(frozen=True)
+class EvaluationProtocol:
+    """How the metrics of an evaluation came about, in `evaluation.json`.
+
+    Attributes:
+        data: Which data it was.
+        model: From `describe_evaluated_model`.
+        scoring: How the metrics were computed.
+        intervals: How their intervals were.
+        versions: Of Python and of the libraries that bear on metrics.
+    """
+
+    data: DataProtocol
+    model: Mapping[str, Any]
+    scoring: str
+    intervals: str = METHOD
+    versions: Mapping[str, str] = field(default_factory=lambda: describe_versions())
+
+
+def _take(kind: type[Part], content: Any, where: str, needed: Sequence[str] = ()) -> Part:
+    """Makes a part of the protocol from what stands in a file, less what is not known here."""
+    known = [] if kind is dict else fields(kind)
+    needed = needed or [field.name for field in known if field.default is field.default_factory]
+    if not isinstance(content, Mapping):
+        raise ValueError(f"lacks {where}")
+    if missing := [name for name in needed if name not in content]:
+        raise ValueError(f"lacks {', '.join(missing)} in {where}")
+    return kind(content) if kind is dict else kind(**{f.name: content[f.name] for f in known if f.name in content})
+
+
+def describe_data(found: "FoundData[Dataset]") -> DataProtocol:
+    """Returns which data a run or an evaluation uses."""
+    used = {split: count_labels(dataset["label"], found.class_names) for split, dataset in found.splits.items()}
+    totals = [sum(sum(counts.values()) for counts in kind.values()) for kind in (used, found.counts)]
+    return DataProtocol(
+        name=found.name,
+        found=dict(found.counts),
+        used=used,
+        subsampled=totals[0] < totals[1],
+        sources=dict(found.sources),
+        images=found.images,
+        targets=found.targets,
+    )
+
+
+def describe_validation(found: "FoundData[Dataset]") -> ValidationProtocol:
+    """Returns how the validation split of a run came about."""
+    files = hash_files(found.splits["validation"]["file"])
+    if found.validation_fraction is None:
+        return ValidationProtocol(None, files)
+    return ValidationProtocol("train, stratified by class", files, found.validation_fraction, found.split_seed)
+
+
+def describe_model(model: "PreTrainedModel", *, source: str, from_scratch: bool = False) -> ModelProtocol:
+    """Returns what is trained or evaluated.
+
+    Args:
+        model: The model, its commit in its configuration where it came from the Hub.
+        source: A name on the Hub, a folder (of which only the name is kept) or a size from scratch.
+        from_scratch: It is a size.
+    """
+    commit = getattr(model.config, "_commit_hash", None)
+    is_folder = commit is None and not from_scratch
+    return ModelProtocol(
+        source=Path(os.path.abspath(source)).name if is_folder else source,
+        origin="scratch" if from_scratch else "folder" if is_folder else "Hub",
+        commit=commit,
+        type=model.config.model_type,
+        parameters=model.num_parameters(),
+        image_size=getattr(model.config, "image_size", None),
+        patch_size=getattr(model.config, "patch_size", None),
+    )
+
+
+def describe_evaluated_model(
+    model: "PreTrainedModel", *, source: str, left_out: Sequence[str], files: Mapping[str, str]
+) -> dict[str, Any]:
+    """Returns what was evaluated, as it stands in JSON.
+
+    Args:
+        model: The model.
+        source: See `describe_model`.
+        left_out: Classes of the model that the data does not have.
+        files: SHA-256 by name of the files that decide what it answers.
+    """
+    described = asdict(describe_model(model, source=source))
+    kept = {name: described[name] for name in ("source", "commit", "type", "parameters", "image_size")}
+    return {**kept, "classes_left_out": list(left_out), "files_sha256": dict(files)}
+
+
+def describe_evaluation(data: DataProtocol, *, split: str, model: Mapping[str, Any], device: str) -> EvaluationProtocol:
+    """Returns how the metrics of an evaluation came about.
+
+    Args:
+        data: Which data it was.
+        split: The split that was scored.
+        model: From `describe_evaluated_model`.
+        device: What it ran on.
+    """
+    faces = sum(data.used[split].values())
+    return EvaluationProtocol(data, model, f"fp32, without autocast, on {device}; {faces} faces")
+
+
+def describe_versions() -> dict[str, str]:
+    """Returns the versions of Python and of the libraries that bear on metrics."""
+    return {"python": platform.python_version(), **{name: version(name) for name in _LIBRARIES}}

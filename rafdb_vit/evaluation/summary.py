@@ -1,0 +1,109 @@
+"""Several runs that differ in their seed: mean and range of their test figures."""
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import fmean
+from typing import Any
+
+from rafdb_vit.evaluation.protocol import Protocol
+from rafdb_vit.evaluation.results import AVERAGES, EvaluationResult, read_results
+from rafdb_vit.runtime.errors import UserError, escape
+
+_MAY_DIFFER = ("seed", "batch", "device", "precision")
+"""Settings of training that two runs of one recipe may differ in."""
+_MODEL = ("source", "commit", "type", "parameters", "image_size", "patch_size")
+
+
+@dataclass(frozen=True)
+class Summary:
+    """The test figures of several runs.
+
+    Attributes:
+        seeds: Seed of each run.
+        data: What they were tested on, in a few words.
+        n: Test faces.
+        figures: By name, a value a run.
+    """
+
+    seeds: list[int]
+    data: str
+    n: int
+    figures: dict[str, list[float]]
+
+    def describe(self) -> dict[str, Any]:
+        """Returns the summary for programs, as it stands in JSON."""
+        rows = {
+            name: {"mean": fmean(values), "lowest": min(values), "highest": max(values), "values": values}
+            for name, values in self.figures.items()
+        }
+        return {"seeds": self.seeds, "data": self.data, "n": self.n, "figures": rows}
+
+    def render(self) -> str:
+        """Renders a table: mean, lowest and highest value of each figure."""
+        width = max(map(len, self.figures))
+        seeds = ", ".join(map(str, self.seeds))
+        lines = [
+            f"{len(self.seeds)} runs, seeds {seeds}; {self.data}, test, {self.n:,} faces",
+            "",
+            f"{'':{width}} {'mean':>9} {'lowest':>9} {'highest':>9}",
+        ]
+        lines += [
+            f"{escape(name):{width}} {fmean(values):>9.4f} {min(values):>9.4f} {max(values):>9.4f}"
+            for name, values in self.figures.items()
+        ]
+        return "\n".join(lines)
+
+
+def summarize_runs(folders: Sequence[str]) -> Summary:
+    """Summarizes runs from their `results.json`.
+
+    Args:
+        folders: Their folders.
+
+    Raises:
+        UserError: There are fewer than two, one is not finished, or they differ in more than the seed.
+    """
+    if len(folders) < 2:
+        raise UserError(f"{folders[0]}: one run; expected two or more, alike but for --seed")
+    results = [_read(folder) for folder in folders]
+    seeds: dict[int, str] = {}
+    first = results[0][1]
+    for folder, (test, own, seed) in zip(folders, results, strict=True):
+        if seed in seeds:
+            raise UserError(f"{folder}: has the seed of {seeds[seed]}, {seed}; expected another: train with --seed")
+        seeds[seed] = folder
+        differing = [name for name in {**first, **own} if first.get(name) != own.get(name)]
+        if test.supports != results[0][0].supports:
+            differing.insert(0, "test faces")
+        if differing:
+            raise UserError(
+                f"{folder}: differs from {folders[0]} in {', '.join(differing)}; expected runs alike but for --seed"
+            )
+    tests = [test for test, *_ in results]
+    named = {name: [getattr(test, name) for test in tests] for name in AVERAGES}
+    per_class = {f"f1 of {name}": [float(test.per_class[name]["f1"]) for test in tests] for name in tests[0].per_class}
+    return Summary(list(seeds), first["data"], tests[0].n, {**named, **per_class})
+
+
+def _read(folder: str) -> tuple[EvaluationResult, dict[str, Any], int]:
+    """Returns a run's test metrics, what it has to share with the others, and its seed."""
+    _, test, protocol = read_results(Path(folder).parent if os.path.isfile(folder) else folder)
+    return test, _identify(protocol), int(protocol.training["seed"])
+
+
+def _identify(protocol: Protocol) -> dict[str, Any]:
+    """Returns what runs have to have in common, by name."""
+    data = protocol.data
+    return {
+        "data": data.name,
+        "images": data.images,
+        "targets": data.targets,
+        "subsampled": data.subsampled,
+        "train faces": sum(data.used["train"].values()),
+        "validation fraction": protocol.validation.fraction,
+        "how the checkpoint was chosen": protocol.checkpoint.chosen_by,
+        **{f"model {name}": getattr(protocol.model, name) for name in _MODEL},
+        **{name: value for name, value in protocol.training.items() if name not in _MAY_DIFFER},
+    }

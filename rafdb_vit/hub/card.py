@@ -1,0 +1,216 @@
+"""The model card of a run, rendered from its `results.json`: nothing in it is typed by hand."""
+
+import hashlib
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from huggingface_hub import EvalResult, ModelCard, ModelCardData
+from jinja2 import Environment, StrictUndefined
+
+from rafdb_vit.data.names import DRAWN, is_rafdb, phrase_data
+from rafdb_vit.evaluation.baselines import score_majority
+from rafdb_vit.evaluation.groups import FEW
+from rafdb_vit.evaluation.intervals import METHOD
+from rafdb_vit.evaluation.protocol import DataProtocol, ModelProtocol, Protocol
+from rafdb_vit.evaluation.results import EvaluationResult
+from rafdb_vit.hub.license import License, describe_license
+from rafdb_vit.report.plots import CONFUSION_FILE, CURVES_FILE
+
+_TEMPLATE = Path(__file__).with_name("model_card.md")
+_METRICS = {
+    "Accuracy": ("accuracy", "accuracy"),
+    "Macro-F1": ("f1", "macro_f1"),
+    "Macro precision": ("precision", "macro_precision"),
+    "Macro recall": ("recall", "macro_recall"),
+}
+_SIGNATURE = "<!-- Rendered by rafdb_vit from results.json; SHA-256 of all above: {}. An edited card is kept. -->"
+_NOT_SHOWN = ("batch", "max_steps", "schedule_settings", "sharding")
+_SETTING_NAMES = {
+    "epochs": "epochs, unless stopped early",
+    "batch_size": "batch size, on all devices",
+    "warmup_steps": "warm-up (share of all steps below 1, else steps)",
+    "early_stopping_patience": "early stopping patience (evaluations)",
+    "layer_decay": "layer-wise learning-rate decay",
+    "random_erasing": "random erasing (probability)",
+}
+
+
+def find_objection(data: DataProtocol) -> str | None:
+    """Returns why figures should not be published as they stand; None if nothing speaks against it.
+
+    Args:
+        data: Which data the run was trained and tested on.
+    """
+    if data.name == DRAWN:
+        return "it was trained and tested on drawn faces; its figures say nothing about real ones"
+    if data.subsampled:
+        used, found = (sum(sum(counts.values()) for counts in kind.values()) for kind in (data.used, data.found))
+        return f"it is a trial on a sample, {used:,} of {found:,} faces"
+    return None
+
+
+def render_card(
+    *,
+    validation: EvaluationResult,
+    test: EvaluationResult,
+    protocol: Protocol,
+    repo_id: str,
+    license: License,
+    revision: str | None = None,
+    has_curves: bool = False,
+) -> ModelCard:
+    """Renders the card of a run.
+
+    Args:
+        validation: Its figures on validation.
+        test: Its figures on test.
+        protocol: How they came about.
+        repo_id: `USER/NAME` that it is published as.
+        license: From `choose_license`.
+        revision: The branch that it is published on; None for `main`.
+        has_curves: The picture of the learning curves is published beside it.
+    """
+    name = repo_id.split("/")[-1]
+    environment = Environment(undefined=StrictUndefined, autoescape=False)
+    environment.filters.update(interval=_render_interval, cell=_render_cell)
+    template = environment.from_string(_TEMPLATE.read_text("utf-8"))
+    text = template.render(
+        card_data=_build_metadata(test, protocol, name=name, license=license).to_yaml(),
+        title=name,
+        repo_id=repo_id,
+        revision=f'revision="{revision}", ' if revision else "",
+        names=list(test.per_class),
+        test=test,
+        validation=validation,
+        protocol=protocol,
+        confusion_file=CONFUSION_FILE,
+        curves_file=CURVES_FILE if has_curves else None,
+        method=METHOD,
+        few=FEW,
+        license_text=describe_license(license, protocol.data.name),
+        **_describe_model(protocol.model),
+        **_describe_data(test, protocol.data),
+        **_describe_training(protocol),
+    )
+    return ModelCard(f"{text.rstrip()}\n\n{_SIGNATURE.format(_hash_text(text))}\n")
+
+
+def was_edited(card: str) -> bool:
+    """Tells whether a card that stands on the Hub has words that `render_card` did not write.
+
+    Args:
+        card: The whole README.md; metadata alone, as the Hub's form for a new one writes them, are nobody's words.
+    """
+    signature = re.search(_SIGNATURE.format("([0-9a-f]{64})").replace(".", r"\."), card)
+    if signature is None:
+        return bool(re.sub(r"\A---\n.*?\n---\s*", "", card, flags=re.S).strip())
+    return signature[1] != _hash_text(card[: signature.start()]) or bool(card[signature.end() :].strip())
+
+
+def _render_interval(ends: Sequence[float] | None) -> str:
+    return "unknown" if ends is None else f"{ends[0]:.4f} to {ends[1]:.4f}"
+
+
+def _render_cell(name: str) -> str:
+    """Returns a name from the data as plain text in a cell of a table."""
+    return re.sub(r"([\\`*_\[\]<>|#])", r"\\\1", " ".join(name.split()))
+
+
+def _hash_text(text: str) -> str:
+    return hashlib.sha256(text.strip().encode()).hexdigest()
+
+
+def _build_metadata(test: EvaluationResult, protocol: Protocol, *, name: str, license: License) -> ModelCardData:
+    model, data_name = protocol.model, protocol.data.name
+    figures = {label: (metric, getattr(test, figure)) for label, (metric, figure) in _METRICS.items()}
+    figures |= {f"F1 {label}": ("f1", row["f1"]) for label, row in test.per_class.items()}
+    return ModelCardData(
+        base_model=model.source if model.origin == "Hub" else None,
+        datasets=[data_name] if "/" in data_name else None,
+        library_name="transformers",
+        pipeline_tag="image-classification",
+        license=license.identifier,
+        license_name=license.name,
+        license_link=license.link,
+        tags=["facial-expression-recognition", "emotion-recognition", model.type, "rafdb_vit"],
+        metrics=["accuracy", "f1", "precision", "recall"],
+        model_name=name,
+        eval_results=[
+            EvalResult(
+                task_type="image-classification",
+                task_name="Facial expression recognition",
+                dataset_type=data_name if "/" in data_name else data_name.lower().replace(" ", "-"),
+                dataset_name=data_name,
+                dataset_split="test",
+                metric_type=metric,
+                metric_name=label,
+                metric_value=round(value, 4),
+                metric_args={"average": "macro"} if label.startswith("Macro") else None,
+            )
+            for label, (metric, value) in figures.items()
+        ],
+    )
+
+
+def _describe_model(model: ModelProtocol) -> dict[str, Any]:
+    is_vit = model.type == "vit"
+    sources = {
+        "Hub": f"fine-tuned from [{model.source}](https://huggingface.co/{model.source})",
+        "folder": f"fine-tuned from a local checkpoint named `{model.source}`",
+        "scratch": "trained from scratch, with random weights to begin with,",
+    }
+    return {
+        "architecture": "Vision Transformer (ViT)" if is_vit else f"image classifier ({model.type})",
+        "origin": sources[model.origin],
+        "parameters": f"{model.parameters:,}",
+        "is_vit": is_vit,
+    }
+
+
+def _describe_data(test: EvaluationResult, data: DataProtocol) -> dict[str, Any]:
+    counts = " + ".join(f"{sum(of.values()):,}" for of in data.found.values())
+    majority, baseline = score_majority(test)
+    objection = find_objection(data)
+    used = {split: f"{sum(counts.values()):,}" for split, counts in data.used.items()}
+    return {
+        "data": f"{phrase_data(data.name)}, {counts} faces",
+        "used": f"trained on {used['train']}, validated on {used['validation']}, tested on {used['test']}",
+        "is_rafdb": is_rafdb(data.name),
+        "class_list": ", ".join(test.per_class),
+        "train_counts": data.used["train"],
+        "majority": {"name": majority, "accuracy": baseline.accuracy},
+        "weakest": _describe_weakest(test),
+        "warnings": [f"Not for use: {objection}."] if objection else [],
+    }
+
+
+def _describe_weakest(test: EvaluationResult) -> str:
+    """Returns a sentence on the classes that the model cannot tell, or tells worst; empty if it tells all alike."""
+    weakest = {name: test.per_class[name] for name in test.weakest}
+    names = [f"{name} (F1 {row['f1']:.2f}, {row['support']} test faces)" for name, row in weakest.items()]
+    if names and not any(row["recall"] for row in weakest.values()):
+        return f"Not one test face was recognised of: {', '.join(names)}."
+    return f"Weakest on {' and '.join(names)}." if names else ""
+
+
+def _describe_training(protocol: Protocol) -> dict[str, Any]:
+    training, checkpoint, model = protocol.training, protocol.checkpoint, protocol.model
+    shown = {name: value for name, value in training.items() if name not in _NOT_SHOWN and value is not None}
+    if training["max_steps"] > 0:
+        shown = {"optimizer steps": training["max_steps"], **{k: v for k, v in shown.items() if k != "epochs"}}
+    settings = {_SETTING_NAMES.get(name, name.replace("_", " ")): value for name, value in shown.items()}
+    settings["augmentation"] = "; ".join(training.get("augmentation", ["not written down"]))
+    for name, size in (("image size", model.image_size), ("patch size", model.patch_size)):
+        if isinstance(size, int):
+            settings[f"{name} (pixels)"] = size
+    settings["versions"] = ", ".join(f"{name} {version}" for name, version in protocol.versions.items())
+    epoch = checkpoint.epoch
+    return {
+        "settings": settings,
+        "versions": protocol.versions,
+        "chosen_epoch": f" (epoch {epoch:.4g})" if epoch is not None else "",
+        "chosen_value": f"{checkpoint.value:.4f}",
+        "precision": training["precision"],
+    }

@@ -1,0 +1,235 @@
+"""The Hugging Face Hub as a client sees it: names, the token and its rights, and one call.
+
+In a call, transient faults are tried again, and all others are one line for the person.
+"""
+
+import json
+import logging
+import re
+import time
+from collections.abc import Callable, Mapping
+from typing import Any, TypeVar
+
+from huggingface_hub import constants, get_token
+from huggingface_hub.errors import HfHubHTTPError, HFValidationError, HTTPError, LocalEntryNotFoundError
+from huggingface_hub.utils import get_session, validate_repo_id
+
+from rafdb_vit.runtime.console import say
+from rafdb_vit.runtime.errors import UserError
+
+_COMMIT = re.compile(r"[0-9a-f]{40}")
+_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_./-]*")
+
+
+def check_names(repo_id: str, *, revision: str | None = None, tag: str | None = None) -> None:
+    """Refuses names that no repository, branch or tag can have, without network.
+
+    Args:
+        repo_id: `USER/NAME` or `ORGANISATION/NAME`.
+        revision: The branch.
+        tag: The tag.
+
+    Raises:
+        UserError: One of them is malformed.
+    """
+    try:
+        validate_repo_id(repo_id)
+        well_formed = repo_id.count("/") == 1
+    except HFValidationError:
+        well_formed = False
+    if not well_formed:
+        raise UserError(
+            f"--repo_id {repo_id}: expected USER/NAME or ORGANISATION/NAME, of letters, digits, '-', '_' and '.'"
+        )
+    for flag, name in (("--revision", revision), ("--tag", tag)):
+        if name is None:
+            continue
+        if not _NAME.fullmatch(name) or ".." in name or name.endswith((".", "/", ".lock")):
+            raise UserError(f"{flag} {name}: no name of a branch or tag; expected letters, digits, '-', '_', '.', '/'")
+        if _COMMIT.fullmatch(name):
+            raise UserError(f"{flag} {name}: is a commit; expected the name of a {flag.strip('-')}")
+
+
+def find_token() -> str:
+    """Returns the token of the environment or the login file; no connection is opened.
+
+    Raises:
+        UserError: There is none, it is malformed, or the Hub may not be asked.
+    """
+    if constants.is_offline_mode():
+        raise UserError("HF_HUB_OFFLINE or TRANSFORMERS_OFFLINE is set: publishing needs the Hub; unset it")
+    if not constants.ENDPOINT.startswith(("https://", "http://")):
+        raise UserError(f"HF_ENDPOINT {constants.ENDPOINT}: expected an address such as https://huggingface.co")
+    try:
+        token = get_token()
+    except (OSError, ValueError) as error:
+        raise UserError(f"the token for the Hub cannot be read ({error}); `hf auth login`, or set HF_TOKEN") from error
+    if not token:
+        raise UserError("no token for the Hub: `hf auth login`, or set HF_TOKEN to one with write access")
+    if not (token.isascii() and token.isprintable() and " " not in token):
+        raise UserError("the token for the Hub has characters that none has; `hf auth login`, or set HF_TOKEN anew")
+    return token
+
+
+def check_owner(repo_id: str, me: Mapping[str, Any]) -> None:
+    """Makes sure that a token may write under the owner's name.
+
+    Args:
+        repo_id: `OWNER/NAME`.
+        me: What the Hub says of the token's user (`whoami`).
+
+    Raises:
+        UserError: It may not.
+    """
+    owner, user = repo_id.split("/")[0], me.get("name")
+    roles = {org.get("name"): org.get("roleInOrg") for org in me.get("orgs") or []}
+    if owner != user and roles.get(owner, "read") == "read":
+        writable = ", ".join(name for name in (user, *roles) if name and roles.get(name) != "read")
+        reason = "only read there" if owner in roles else "not write there"
+        raise UserError(f"--repo_id {repo_id}: you may {reason}; take one of these owners: {writable}")
+    if _can_only_read((me.get("auth") or {}).get("accessToken") or {}):
+        raise UserError(
+            f"--repo_id {repo_id}: the token can only read; make one with write access in the Hub's settings, then "
+            "`hf auth login` or set HF_TOKEN"
+        )
+
+
+def _can_only_read(token: Mapping[str, Any]) -> bool:
+    """Tells whether what the Hub says of a token leaves no doubt that it can write nowhere."""
+    scopes = (token.get("fineGrained") or {}).get("scoped") or []
+    permissions = {permission for scope in scopes for permission in scope.get("permissions") or []}
+    return token.get("role") == "read" or (bool(permissions) and "repo.write" not in permissions)
+
+
+Answer = TypeVar("Answer")
+
+WAITS = (1.0, 2.0, 4.0, 8.0)
+"""Seconds before each further try."""
+ANSWER_TIMEOUT = 60.0
+"""Seconds without a byte after which a call has failed; the client by itself waits for ever."""
+COMMIT_TIMEOUT = 600.0
+"""The same for a commit, in which the Hub looks at every file."""
+_LONGEST_WAIT = 60.0
+_TRANSIENT = (404, 408, 425, 429, 500, 502, 503, 504)  # 404: a copy of the Hub that has not heard of it yet
+_WRAPPERS = ("Error while uploading", "LFS batch API returned errors", "Malformed response", "Consistency check failed")
+_AGAIN = "run the same command again: it completes the publication, or says that there is nothing to do"
+_ADVICE = {
+    401: "it does not accept the token: `hf auth login`, or set HF_TOKEN to a valid one",
+    403: "take a token that may do this, or another --repo_id",
+    412: "the branch has changed since it was read, by someone else: look at it, then run the command again",
+    413: "a file is too large for it",
+}
+HUB_ERRORS = (HTTPError, OSError, RuntimeError, ValueError)
+"""What the client raises for faults of the Hub and of the network, among bugs of ours."""
+
+
+def call_hub(
+    target: str,
+    call: Callable[[], Answer],
+    *,
+    token: str | None = None,
+    through: tuple[type[Exception], ...] = (),
+    timeout: float | None = None,
+) -> Answer:
+    """Makes a call, with at most `len(WAITS)` further tries after transient faults, each one shown.
+
+    Args:
+        target: What it is about, at the start of every line about it: `--repo_id USER/NAME`.
+        call: Makes the call; it may be made several times.
+        token: Cut out of whatever is shown.
+        through: Errors that are answers to the caller, such as `RepositoryNotFoundError`.
+        timeout: Seconds without a byte; None for `ANSWER_TIMEOUT`.
+
+    Returns:
+        What the call returns.
+
+    Raises:
+        UserError: The Hub refused the call, or could not be reached.
+    """
+    _cut_signatures()
+    for tries, wait in enumerate((*WAITS, None), 1):
+        try:
+            get_session().timeout = timeout or ANSWER_TIMEOUT
+            return call()
+        except HUB_ERRORS as error:
+            if isinstance(error, through) or not _is_of_the_hub(error):
+                raise
+            reason = _redact(_describe(error), token)
+            if wait is None or not _is_transient(error):
+                raise UserError(f"{target}: {reason}; {_ADVICE.get(_status(error) or 0, _AGAIN)}") from error
+            wait = min(max(wait, _asked_wait(error)), _LONGEST_WAIT)
+            say(f"{target}: {reason}; trying again in {wait:g} s ({tries} of {len(WAITS)})")
+            time.sleep(wait)
+    raise AssertionError("the last try returns or raises")
+
+
+def _cause(error: BaseException) -> BaseException:
+    """Returns what went wrong, where the client wraps it."""
+    wraps = isinstance(error, LocalEntryNotFoundError) or str(error).startswith(_WRAPPERS)
+    return error.__cause__ if wraps and error.__cause__ else error
+
+
+def _status(error: BaseException) -> int | None:
+    """Returns the status that the Hub answered with; the Xet client (Rust) has it in its words alone."""
+    cause = _cause(error)
+    if isinstance(cause, HfHubHTTPError):
+        return cause.response.status_code
+    found = re.search(r"HTTP status \w+ error \((\d{3})\b", str(cause))
+    return int(found[1]) if found else None
+
+
+def _is_of_the_hub(error: BaseException) -> bool:
+    cause = _cause(error)
+    network = isinstance(cause, HTTPError | ConnectionError | TimeoutError | LocalEntryNotFoundError)
+    no_json = isinstance(cause, json.JSONDecodeError)
+    words = str(cause).startswith(_WRAPPERS) or "xet" in str(cause).lower()
+    return network or no_json or words
+
+
+def _is_transient(error: BaseException) -> bool:
+    status = _status(error)
+    return status is None or status in _TRANSIENT
+
+
+def _asked_wait(error: BaseException) -> float:
+    """Returns the seconds that the Hub asked to wait, in either of its headers; 0 if it did not."""
+    cause = _cause(error)
+    if not isinstance(cause, HfHubHTTPError):
+        return 0.0
+    headers = cause.response.headers
+    asked = headers.get("Retry-After", "")
+    window = re.search(r"\bt=(\d+)", headers.get("RateLimit", ""))
+    return float(asked) if asked.isdigit() else float(window[1]) if window else 0.0
+
+
+def _describe(error: BaseException) -> str:
+    cause = _cause(error)
+    if isinstance(cause, HfHubHTTPError):
+        message = cause.server_message or cause.response.reason_phrase
+        return f"the Hub answered {cause.response.status_code} ({' '.join(str(message).split())})"
+    if isinstance(cause, json.JSONDecodeError):
+        return "what answered is not the Hub (no JSON; a proxy or a login page?)"
+    words = " ".join(re.sub(r"\?\S+", "", str(cause)).split())
+    if _status(cause):
+        return f"the Hub's storage answered {_status(cause)} ({words})"
+    return f"the Hub cannot be reached ({type(cause).__name__}: {words})"
+
+
+def _redact(text: str, token: str | None) -> str:
+    return text.replace(token, "<token>") if token else text
+
+
+class _WithoutSignatures(logging.Filter):
+    """Cuts the query from addresses: those of uploads are signed, and whoever has one may upload."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        """Changes the record, and lets it pass; logging's own hook."""
+        record.msg, record.args = re.sub(r"(https?://[^\s?]+)\?\S+", r"\1", record.getMessage()), ()
+        return True
+
+
+_FILTER = _WithoutSignatures()
+
+
+def _cut_signatures() -> None:
+    logging.getLogger("huggingface_hub.utils._http").addFilter(_FILTER)

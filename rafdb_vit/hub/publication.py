@@ -1,0 +1,298 @@
+"""Publishing a run: staged and checked here, one commit there, proved, then tagged.
+
+At the end of training too: what speaks against it is said before, and a failure costs nothing of the run.
+"""
+
+import shlex
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from rafdb_vit.evaluation.protocol import DataProtocol
+from rafdb_vit.hub.card import was_edited
+from rafdb_vit.hub.client import check_names
+from rafdb_vit.hub.probe import TOLERANCE, largest_difference
+from rafdb_vit.hub.repository import HubRepository, RepositoryDifference
+from rafdb_vit.hub.staging import StagedRun, check_publishable, stage_run
+from rafdb_vit.model.download import is_pickle
+from rafdb_vit.runtime.console import say
+from rafdb_vit.runtime.errors import Interrupted, UserError, renaming_flags
+from rafdb_vit.runtime.processes import broadcast_from_main, raise_on_all
+
+MESSAGE = "Model, figures and card of a rafdb_vit run"
+
+
+@dataclass(frozen=True)
+class Publication:
+    """Where and how a run is published.
+
+    Attributes:
+        repo_id: `USER/NAME`.
+        private: Only its owners see it, if it is new.
+        revision: The branch; None for `main`.
+        tag: A name for the commit.
+        license: The Hub's identifier; None for that of the data.
+        force: Demo and subsampled runs too, and in place of a card that was edited by hand.
+        verify: Load it back and compare what it answers.
+    """
+
+    repo_id: str
+    private: bool = False
+    revision: str | None = None
+    tag: str | None = None
+    license: str | None = None
+    force: bool = False
+    verify: bool = False
+
+    def __post_init__(self) -> None:
+        check_names(self.repo_id, revision=self.revision, tag=self.tag)
+
+    def check_rights(self) -> None:
+        """Makes sure that publishing can succeed, as far as that can be told without a finished run.
+
+        Raises:
+            UserError: The token is missing or may not write, or the repository's visibility is another.
+        """
+        repository = HubRepository(self.repo_id, revision=self.revision)
+        repository.check_rights()
+        private = repository.find()
+        self._check_visibility(private)
+        head = repository.find_head() if private is not None else None
+        if head is not None:
+            self._check_card(repository, head)
+
+    def show(self, run: str | Path) -> None:
+        """Stages and checks a run, and shows what would be published; no socket is opened.
+
+        Raises:
+            UserError: See `rafdb_vit.hub.staging.stage_run`.
+        """
+        with self._stage(run) as staged:
+            say(render_files(staged))
+            say(f"\n{staged.card}\n")
+            visibility = "private" if self.private else "public, unless its owner's default is private"
+            target = f"{self.repo_id}, branch {self.revision or 'main'}{f', tag {self.tag}' if self.tag else ''}"
+            say(f"Dry run, nothing was sent. Target: {target}. If it is new: {visibility}. The Hub checks licences.")
+
+    def publish(self, run: str | Path) -> str:
+        """Publishes a run; does nothing where the branch already holds it.
+
+        Returns:
+            The commit that holds it.
+
+        Raises:
+            UserError: It must not be published, or could not be; the line says what to run again.
+            Interrupted: A signal ended it.
+        """
+        try:
+            with self._stage(run) as staged:
+                say(render_files(staged))
+                return self._send(staged)
+        except Interrupted as stop:
+            raise Interrupted(
+                stop.signum,
+                f"publishing was broken off; {self.repo_id} has the whole model or is as it was: run the same command "
+                "again",
+            ) from stop
+
+    def _stage(self, run: str | Path) -> AbstractContextManager[StagedRun]:
+        return stage_run(run, repo_id=self.repo_id, license=self.license, force=self.force, revision=self.revision)
+
+    def _send(self, staged: StagedRun) -> str:
+        repository = HubRepository(self.repo_id, revision=self.revision)
+        repository.check_rights()
+        private = repository.find()
+        self._check_visibility(private)
+        repository.check_card(staged.card)
+        if private is None:
+            private = repository.create(private=self.private)
+            self._check_visibility(private)
+        has_tag = self._check_tag(repository, staged)
+        head = repository.open_branch()
+        found = repository.compare(staged, head)
+        if found.is_equal:
+            say(f"\nNothing to do: {self.repo_id} holds these files already.")
+            commit = head
+        else:
+            self._check_replaceable(repository, head, found)
+            say(f"\nPublishing to {repository.address} ({'private' if private else 'public'}) ...")
+            commit = repository.commit(staged, onto=head, obsolete=found.obsolete, message=MESSAGE)
+        self._prove(repository, staged, commit)
+        if self.tag:
+            if not has_tag:
+                repository.tag(self.tag, commit)
+            say(f"Tag {self.tag}: {'stands on these files already' if has_tag else 'set'}.")
+        _say_others(found.others)
+        say(self._render_end(repository, staged))
+        return commit
+
+    def _check_visibility(self, private: bool | None) -> None:
+        if self.private and private is False:
+            raise UserError(
+                f"--private: {self.repo_id} exists and is public; make it private in its settings, or leave this out"
+            )
+
+    def _check_replaceable(self, repository: HubRepository, head: str, found: RepositoryDifference) -> None:
+        """Refuses a branch on which a commit would leave files out, or undo somebody's words."""
+        if ".gitignore" in found.others:
+            raise UserError(
+                f"--repo_id {self.repo_id}: has a .gitignore, by which the Hub leaves files out; delete it there"
+            )
+        self._check_card(repository, head)
+        if found.obsolete:
+            say(f"Deleted there, in the same commit, since loading would take them: {', '.join(found.obsolete)}.")
+
+    def _check_card(self, repository: HubRepository, head: str) -> None:
+        if not self.force and was_edited(repository.read_card(head)):
+            raise UserError(
+                f"--repo_id {self.repo_id}: its README.md was written or edited by hand, and would be replaced; keep "
+                "its words elsewhere, then take --force, or take another --repo_id"
+            )
+
+    def _check_tag(self, repository: HubRepository, staged: StagedRun) -> bool:
+        """Tells whether the tag is there already, on these files; before anything is uploaded."""
+        tagged = repository.find_tag(self.tag) if self.tag else None
+        if tagged is not None and not repository.compare(staged, tagged).is_equal:
+            raise UserError(f"--tag {self.tag}: {self.repo_id} has it already, on other files; take another name")
+        return tagged is not None
+
+    def _prove(self, repository: HubRepository, staged: StagedRun, commit: str) -> None:
+        """Compares every file's checksum, and on demand the answers of the model as it is loaded back."""
+        differing = repository.compare(staged, commit).differing
+        if differing:
+            raise UserError(
+                f"--repo_id {self.repo_id}: {', '.join(differing)} of commit {commit} are not what was sent; look at "
+                "the repository, then run the same command again"
+            )
+        say(f"Checksums: all {len(staged.files)} files of commit {commit} equal those here.")
+        if not self.verify:
+            return
+        answers = repository.probe(commit, classes=len(staged.probabilities[0]))
+        difference = largest_difference(answers, staged.probabilities)
+        if difference > TOLERANCE:
+            raise UserError(
+                f"--verify: loaded back from {self.repo_id} at {commit}, the model answers otherwise, by "
+                f"{difference:.2g} in a probability; look at the repository, then run the same command again"
+            )
+        say(f"Loaded back by pipeline in a fresh cache: largest difference of a probability {difference:.2g}.")
+
+    def _render_end(self, repository: HubRepository, staged: StagedRun) -> str:
+        revision = f', revision="{self.revision}"' if self.revision else ""
+        classes = len(staged.probabilities[0])
+        return f'{repository.address}  pipeline("image-classification", "{self.repo_id}"{revision}, top_k={classes})'
+
+
+def publish_run(
+    run: str | Path,
+    repo_id: str,
+    *,
+    private: bool = False,
+    revision: str | None = None,
+    tag: str | None = None,
+    license: str | None = None,
+    force: bool = False,
+    verify: bool = False,
+    dry_run: bool = False,
+) -> str | None:
+    """Publishes a finished run on the Hub, in one commit, and proves that it is what was measured.
+
+    Args:
+        run: Its folder.
+        repo_id: `USER/NAME`; see `Publication` for this and the next six.
+        private: Only its owners see it, if it is new.
+        revision: The branch; None for `main`.
+        tag: A name for the commit.
+        license: The Hub's identifier of a licence, or an address; None for that of the data.
+        force: Demo and subsampled runs too, and in place of a card that was edited by hand.
+        verify: Load it back and compare what it answers.
+        dry_run: Show files, checksums, card and target, and send nothing.
+
+    Returns:
+        The commit that holds it; None for a dry run.
+
+    Raises:
+        UserError: It must not be published, or could not be; the line says what to run again.
+        Interrupted: A signal ended it.
+    """
+    publication = Publication(repo_id, private, revision, tag, license, force, verify)
+    if not dry_run:
+        return publication.publish(run)
+    publication.show(run)
+    return None
+
+
+def render_files(staged: StagedRun) -> str:
+    """Renders what is to be published: sizes, checksums, and what was checked."""
+    rows = [f"{file.size:>13,}  {file.sha256}  {file.path}" for file in staged.files]
+    total = sum(file.size for file in staged.files)
+    return "\n".join(
+        [
+            f"{'bytes':>13}  {'SHA-256':64}  file",
+            *rows,
+            f"{total:>13,}  in {len(rows)} files",
+            f"Checked: the files that were measured, loaded by pipeline, {len(staged.probabilities[0])} classes named; "
+            "no pickle, no path of this machine, no token.",
+        ]
+    )
+
+
+def _say_others(others: list[str]) -> None:
+    if not others:
+        return
+    say(f"Left in the repository as they were: {', '.join(others)}.")
+    if pickles := [path for path in others if is_pickle(path)]:
+        say(f"Warning: {', '.join(pickles)} can run code when loaded, and may hold a token: look at them there.")
+
+
+_FLAGS_OF_TRAINING = {
+    "--repo_id": "--hub_model_id",
+    "--revision": "--hub_revision",
+    "--private": "--hub_private_repo",
+}
+
+
+def plan_publication(data: DataProtocol, *, repo_id: str, **settings: Any) -> Publication:
+    """Plans to publish a run that is yet to be trained, on all its processes.
+
+    Args:
+        data: Which data the run is trained and tested on.
+        repo_id: `USER/NAME`.
+        **settings: The other attributes of `Publication`.
+
+    Raises:
+        UserError: What speaks against it: the data, a name, the token, or its right to write.
+    """
+    with raise_on_all(), renaming_flags(_FLAGS_OF_TRAINING):
+        publication = Publication(repo_id, **settings)
+        check_publishable(data, license=publication.license, force=publication.force)
+    with renaming_flags(_FLAGS_OF_TRAINING):
+        broadcast_from_main(publication.check_rights)
+    return publication
+
+
+def publish_trained(publication: Publication, run: str | Path) -> str:
+    """Publishes a run that this process has just trained; see `Publication.publish`.
+
+    Raises:
+        UserError: It could not be published; the line says that the run is whole, and what publishes it.
+        Interrupted: A signal ended it; likewise.
+    """
+    again = f"the trained run in {run} is whole; publish it with: {_render_command(publication, run)}"
+    try:
+        with renaming_flags(_FLAGS_OF_TRAINING):
+            return publication.publish(run)
+    except UserError as error:
+        raise UserError(f"not published: {error.line}; {again}") from error
+    except Interrupted as stop:
+        raise Interrupted(stop.signum, f"{stop.message}; {again}") from stop
+    except Exception:
+        say(f"Not published, by a fault of this program; {again}")
+        raise
+
+
+def _render_command(publication: Publication, run: str | Path) -> str:
+    names = ("repo_id", "revision", "tag", "license")
+    words = [w for name in names if (value := getattr(publication, name)) for w in (f"--{name}", value)]
+    words += [f"--{name}" for name in ("private", "force", "verify") if getattr(publication, name)]
+    return shlex.join(["python", "push_to_hub.py", str(run), *words])

@@ -1,0 +1,260 @@
+"""A run as it will be published: the files on an allow-list, copied to a clean folder and checked there.
+
+Nothing leaves the machine with a file that should not: tokens, keys, and paths that tell whose machine it is.
+"""
+
+import json
+import re
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from huggingface_hub import ModelCard, get_token
+from PIL import Image
+from safetensors import SafetensorError, safe_open
+
+from rafdb_vit.evaluation.protocol import DataProtocol, Protocol
+from rafdb_vit.evaluation.results import RESULTS_FILE, EvaluationResult, read_results, write_results
+from rafdb_vit.hub.card import find_objection, render_card
+from rafdb_vit.hub.license import choose_license
+from rafdb_vit.hub.probe import probe_model
+from rafdb_vit.model.download import CHECKPOINT_FILES, hash_file, hash_model
+from rafdb_vit.report.plots import CONFUSION_FILE, CURVES_FILE, PLOTS_FOLDER, plot_confusion_matrix
+from rafdb_vit.runtime.disk import naming_disk_errors
+from rafdb_vit.runtime.errors import UserError
+
+_TOKENS = re.compile(
+    r"(?<![\w-])(?:hf_(?:[a-z]+_)?[A-Za-z0-9]{16,}|api_org_[A-Za-z0-9]{20,}|gh[pousr]_[A-Za-z0-9]{30,}|github_pat_\w{30,}"
+    r"|AKIA[0-9A-Z]{16}|sk-[A-Za-z0-9_-]{30,})|-----BEGIN [A-Z ]*PRIVATE KEY-----"
+)
+_PATHS = re.compile(
+    r"""(?:^|[^\w/.<)])((?:/[\w.~@+-]+){2,}|(?<=")/\w+|~\w*/[\w.]+|[A-Za-z]:\\\\?\w+|\\\\\w+\\|file://)""", re.M
+)
+
+
+def find_leak(path: Path, *, token: str | None = None) -> str | None:
+    """Returns what a file holds that should not leave the machine; None if nothing was found.
+
+    Args:
+        path: A JSON, Markdown, safetensors or PNG file. Of weights, the metadata are searched, not the numbers.
+        token: The token in use, searched for as it stands.
+
+    Raises:
+        OSError: It is not what its name says; so do the next.
+        ValueError: The same.
+        SyntaxError: The same.
+        SafetensorError: The same.
+    """
+    for text in _read_texts(path):
+        if _TOKENS.search(text) or (token and token in text):
+            return "what looks like a token or a key"
+        if found := _PATHS.search(re.sub(r"\\+/", "/", text)):
+            return f"a path of this machine, {found[1]}"
+    return None
+
+
+def _read_texts(path: Path) -> list[str]:
+    if path.suffix == ".json":
+        content = path.read_text(encoding="utf-8")
+        return [content, json.dumps(json.loads(content), ensure_ascii=False)]
+    if path.suffix == ".md":
+        return [path.read_text(encoding="utf-8")]
+    if path.suffix == ".safetensors":
+        with safe_open(path, framework="pt") as weights:
+            return [str(weights.metadata())]
+    with Image.open(path, formats=["PNG"]) as picture:
+        picture.load()
+        return [str(picture.info)]
+
+
+CARD_FILE = "README.md"
+_PREFIX = "rafdb_vit-publication-"
+_STAGING_ADVICE = (
+    "nothing was published; make it readable, make room, or set TMPDIR to a folder on a disk with more room"
+)
+_NEEDED_METADATA = ("pipeline_tag", "library_name", "license", "tags", "model-index")
+
+
+@dataclass(frozen=True)
+class StagedFile:
+    """One file of a publication.
+
+    Attributes:
+        path: Its path in the repository.
+        size: In bytes.
+        sha256: Of its content, in hexadecimal.
+    """
+
+    path: str
+    size: int
+    sha256: str
+
+
+@dataclass(frozen=True)
+class StagedRun:
+    """A run ready to be published.
+
+    Attributes:
+        folder: Holds exactly the files to publish.
+        files: Those files, by path.
+        card: The text of its README.md.
+        probabilities: [N][C] what the staged model answers to the pictures of `rafdb_vit.hub.probe`.
+    """
+
+    folder: Path
+    files: tuple[StagedFile, ...]
+    card: str
+    probabilities: list[list[float]]
+
+
+def check_publishable(data: DataProtocol, *, license: str | None, force: bool) -> None:
+    """Refuses what must not be published, by what is known of a run; before training already.
+
+    Args:
+        data: Which data the run is trained and tested on.
+        license: The value of `--license`.
+        force: `--force`: demo and subsampled runs too.
+
+    Raises:
+        UserError: It is a demo or a subsampled run, or a licence has to be given.
+    """
+    objection = find_objection(data)
+    if objection and not force:
+        raise UserError(f"this run should not be published: {objection}; --force publishes it, with that in its card")
+    choose_license(data.name, license)
+
+
+@contextmanager
+def stage_run(
+    run: str | Path, *, repo_id: str, license: str | None, force: bool = False, revision: str | None = None
+) -> Iterator[StagedRun]:
+    """Copies what is published of a run to a temporary folder, and checks it there, without network.
+
+    Args:
+        run: The folder of a finished run.
+        repo_id: `USER/NAME`, for the card.
+        license: The licence; None for that of the data.
+        force: Demo and subsampled runs too.
+        revision: The branch, for the card.
+
+    Yields:
+        The staged run; its folder is deleted at the end.
+
+    Raises:
+        UserError: Something is missing, is not what was measured, or must not leave this machine.
+    """
+    run = _find_run(run)
+    validation, test, protocol = read_results(run)
+    check_publishable(protocol.data, license=license, force=force)
+    card = render_card(
+        validation=validation,
+        test=test,
+        protocol=protocol,
+        repo_id=repo_id,
+        license=choose_license(protocol.data.name, license),
+        revision=revision,
+        has_curves=(run / PLOTS_FOLDER / CURVES_FILE).is_file(),
+    )
+    with tempfile.TemporaryDirectory(prefix=_PREFIX) as temporary:
+        folder = Path(temporary)
+        _fill(run, folder, card=str(card), validation=validation, test=test, protocol=protocol)
+        probabilities = probe_model(folder, classes=len(test.per_class))
+        paths = sorted(path for path in folder.rglob("*") if path.is_file())
+        files = tuple(StagedFile(str(p.relative_to(folder)), p.stat().st_size, hash_file(p)) for p in paths)
+        yield StagedRun(folder, files, str(card), probabilities)
+
+
+def _find_run(run: str | Path) -> Path:
+    try:
+        folder = Path(run).expanduser()
+        if not folder.is_dir():
+            raise FileNotFoundError
+        return folder
+    except (OSError, RuntimeError) as error:  # too long a name; ~USER of nobody
+        raise UserError(f"{run}: no such folder; expected that of a finished training run") from error
+
+
+def _fill(
+    run: Path,
+    folder: Path,
+    *,
+    card: str,
+    validation: EvaluationResult,
+    test: EvaluationResult,
+    protocol: Protocol,
+) -> None:
+    with naming_disk_errors(folder, act="staged", advice=_STAGING_ADVICE):
+        _copy(run, folder)
+        (folder / CARD_FILE).write_text(card, encoding="utf-8")
+        # Made anew from what the card was rendered from: nothing else in the file goes along.
+        write_results(folder, validation=validation, test=test, protocol=protocol)
+    _check_measured(run, folder, protocol)
+    _check_contents(run, folder)
+    _check_labels(run, folder, test)
+    _check_card(folder)
+    with naming_disk_errors(folder, act="staged", advice=_STAGING_ADVICE):
+        title = f"Test faces, {protocol.data.name}"
+        plot_confusion_matrix(test, folder / PLOTS_FOLDER / CONFUSION_FILE, title=title)
+
+
+def _copy(run: Path, folder: Path) -> None:
+    paths = {path for pattern in CHECKPOINT_FILES for path in run.glob(pattern)}
+    for path in sorted({*paths, run / PLOTS_FOLDER / CURVES_FILE}):
+        if path.is_file():
+            target = folder / path.relative_to(run)
+            target.parent.mkdir(exist_ok=True)
+            shutil.copyfile(path, target)
+
+
+def _check_measured(run: Path, folder: Path, protocol: Protocol) -> None:
+    """Refuses a model other than the one whose figures are in `results.json`."""
+    curves = folder / PLOTS_FOLDER / CURVES_FILE
+    staged = hash_model(folder) | ({f"{PLOTS_FOLDER}/{CURVES_FILE}": hash_file(curves)} if curves.is_file() else {})
+    measured = protocol.files_sha256
+    if not measured:
+        raise UserError(f"{run / RESULTS_FILE}: does not say which files were measured; train again to write it")
+    for name in sorted({*measured, *staged}):
+        if name not in staged:
+            raise UserError(f"{run / name}: no such file; the figures in {RESULTS_FILE} were measured with it")
+        if measured.get(name) != staged[name]:
+            raise UserError(
+                f"{run / name}: is not the file that the figures in {RESULTS_FILE} were measured with; restore it, or "
+                "train again"
+            )
+
+
+def _check_contents(run: Path, folder: Path) -> None:
+    """Refuses files that are not what their names say, or hold a path of this machine or what looks like a token."""
+    token = get_token()
+    # The card last: what stands in it comes from the others, where it can be mended.
+    paths = sorted((path for path in folder.rglob("*") if path.is_file()), key=lambda path: path.name == CARD_FILE)
+    for path in paths:
+        name = run / path.relative_to(folder)
+        try:
+            leak = find_leak(path, token=token)
+        except (OSError, ValueError, SafetensorError, SyntaxError) as error:
+            reason = str(error).replace(str(folder), str(run))
+            raise UserError(f"{name}: is damaged ({reason}); restore it, or train again") from error
+        if leak:
+            raise UserError(f"{name}: holds {leak}; nothing was published: take it out")
+
+
+def _check_labels(run: Path, folder: Path, test: EvaluationResult) -> None:
+    config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    found = [name for _, name in sorted((config.get("id2label") or {}).items(), key=lambda item: int(item[0]))]
+    if found != list(test.per_class):
+        raise UserError(
+            f"{run / 'config.json'}: its classes are {found or 'not named'}; expected those of {RESULTS_FILE}, "
+            f"{', '.join(test.per_class)}"
+        )
+
+
+def _check_card(folder: Path) -> None:
+    """Checks that the card's metadata are read back as they were meant; a fault here is one of ours."""
+    data = ModelCard((folder / CARD_FILE).read_text(encoding="utf-8")).data.to_dict()
+    missing = [name for name in _NEEDED_METADATA if not data.get(name)]
+    if missing:
+        raise ValueError(f"the rendered card lacks {', '.join(missing)}")

@@ -1,0 +1,166 @@
+"""Finds a checkpoint, on disk or on the Hugging Face Hub, and refuses what is not safe or not complete."""
+
+import hashlib
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from fnmatch import fnmatch
+from pathlib import Path
+
+from huggingface_hub import HfApi, constants, snapshot_download
+from huggingface_hub.errors import (
+    GatedRepoError,
+    HfHubHTTPError,
+    HFValidationError,
+    HTTPError,
+    LocalEntryNotFoundError,
+    RepositoryNotFoundError,
+    RevisionNotFoundError,
+)
+from huggingface_hub.utils import validate_repo_id
+from transformers.utils import logging
+
+from rafdb_vit.runtime.console import say
+from rafdb_vit.runtime.errors import UserError
+
+CHECKPOINT_FILES = (
+    "config.json",
+    "preprocessor_config.json",
+    "model.safetensors",
+    "model.safetensors.index.json",
+    "model-*-of-*.safetensors",
+)
+PICKLE_FILES = ("pytorch_model*.bin", "*.pt", "*.pth", "*.ckpt", "*.pkl")
+_HUB_TIMEOUT = 5.0
+_OFFLINE_HELP = (
+    "where there is a network, `hf download {name}` fetches it; copy the folder here and give its path, or share the "
+    "cache and set HF_HUB_OFFLINE=1"
+)
+
+
+def find_checkpoint(name_or_path: str, *, revision: str | None = None) -> tuple[Path, str | None]:
+    """Returns a folder that holds a checkpoint, downloaded if it has to be.
+
+    Args:
+        name_or_path: A folder, or a repository of the Hub such as `google/vit-base-patch16-224-in21k`.
+        revision: Branch, tag or commit, for the Hub.
+
+    Returns:
+        The folder, and the commit it holds where it came from the Hub.
+
+    Raises:
+        UserError: There is no such folder or repository, the Hub cannot be reached, or the weights are pickled.
+    """
+    folder, commit = Path(name_or_path).expanduser(), None
+    if not name_or_path.strip() or os.path.isfile(folder):
+        found = "is a file" if name_or_path.strip() else "is empty"
+        raise UserError(f"--model_name_or_path {name_or_path}: {found}; expected a model's folder, or a Hub name")
+    if os.path.isdir(folder) and not os.access(folder, os.R_OK | os.X_OK):
+        raise UserError(f"--model_name_or_path {name_or_path}: cannot be read; check the folder's permissions")
+    if not folder.is_dir():
+        _check_name(name_or_path)
+        folder = _download(name_or_path, revision)
+        commit = folder.name
+    elif revision is not None:
+        raise UserError(f"--model_revision {revision}: {name_or_path} is a folder; revisions are for the Hub's models")
+    _check_files(name_or_path, folder)
+    return folder, commit
+
+
+def is_pickle(path: str) -> bool:
+    """Tells whether a file's name is one under which pickles are saved."""
+    return any(fnmatch(path.rsplit("/", 1)[-1], name) for name in (*PICKLE_FILES, "*.bin", "*.pickle"))
+
+
+def hash_model(folder: Path) -> dict[str, str]:
+    """Returns the SHA-256 of each file that decides what a saved model answers, by name.
+
+    Args:
+        folder: Holds the model and its processor.
+    """
+    paths = sorted({path for pattern in CHECKPOINT_FILES for path in folder.glob(pattern)})
+    return {path.name: hash_file(path) for path in paths}
+
+
+def hash_file(path: Path) -> str:
+    """Returns the SHA-256 of a file's content."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _check_name(name: str) -> None:
+    if name.startswith((".", "~", "/")) or name.count("/") > 1:
+        raise UserError(f"--model_name_or_path {name}: no such folder; expected one with config.json, or a Hub name")
+    try:
+        validate_repo_id(name)
+    except HFValidationError as error:
+        raise UserError(
+            f"--model_name_or_path {name}: neither a folder nor a name on the Hub such as {{user}}/{{model}}"
+        ) from error
+
+
+def _download(name: str, revision: str | None) -> Path:
+    """Returns the folder in the cache that holds a repository's files, after fetching what is missing."""
+    where = f"--model_name_or_path {name}"
+    offline = constants.HF_HUB_OFFLINE
+    try:
+        if not offline:
+            # One short question first: the downloads themselves would retry each file for half a minute.
+            HfApi().model_info(name, revision=revision, timeout=_HUB_TIMEOUT)
+    except GatedRepoError as error:
+        raise UserError(f"{where}: access to it must be granted; ask on its page, then `hf auth login`") from error
+    except RepositoryNotFoundError as error:
+        raise UserError(
+            f"{where}: no such folder, and no such model on the Hub (a private one needs `hf auth login`)"
+        ) from error
+    except RevisionNotFoundError as error:
+        raise UserError(f"--model_revision {revision}: {name} has no such branch, tag or commit") from error
+    except HfHubHTTPError as error:
+        raise UserError(f"{where}: the Hub answered {error.response.status_code}; try again later") from error
+    except (HTTPError, OSError):
+        offline = True
+    try:
+        folder = snapshot_download(
+            name, revision=revision, allow_patterns=list(CHECKPOINT_FILES), local_files_only=offline
+        )
+    except LocalEntryNotFoundError as error:
+        reason = "HF_HUB_OFFLINE is set" if constants.HF_HUB_OFFLINE else "the Hub cannot be reached"
+        help_text = _OFFLINE_HELP.format(name=name)
+        raise UserError(f"{where}: {reason} and no copy is in the cache; {help_text}") from error
+    except (HTTPError, OSError) as error:
+        raise UserError(f"{where}: the download broke off ({error}); run the command again to go on with it") from error
+    if offline and not constants.HF_HUB_OFFLINE:
+        say(f"The Hub cannot be reached: using the copy of {name} in the cache.")
+    return Path(folder)
+
+
+def _check_files(name: str, folder: Path) -> None:
+    where = f"--model_name_or_path {name}"
+    if not (folder / "config.json").is_file():
+        raise UserError(f"{where}: has no config.json; expected a model saved with save_pretrained")
+    if not any(folder.glob("*.safetensors")):
+        pickled = [path.name for pattern in PICKLE_FILES for path in folder.glob(pattern)]
+        found = f"its weights are pickled ({pickled[0]}), which can run code" if pickled else "has no model.safetensors"
+        convert = (
+            'python -c "from transformers import AutoModelForImageClassification as M; '
+            f"M.from_pretrained('{name}', use_safetensors=False).save_pretrained('converted')\""
+        )
+        raise UserError(
+            f"{where}: {found}; if you trust its source, convert it with: {convert} and copy its *.json files"
+        )
+    if not (folder / "preprocessor_config.json").is_file():
+        raise UserError(f"{where}: has no preprocessor_config.json; copy it from the model this one was made from")
+
+
+@contextmanager
+def quiet_loading() -> Iterator[None]:
+    """Silences the reports and bars of `from_pretrained` and `save_pretrained`; callers check what they would say."""
+    verbosity, had_bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
+    logging.set_verbosity_error()
+    logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        logging.set_verbosity(verbosity)
+        if had_bars:
+            logging.enable_progress_bar()

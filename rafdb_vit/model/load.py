@@ -1,0 +1,247 @@
+"""Loads models: the right head, the right class names, and every weight accounted for."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from transformers import (
+    AutoConfig,
+    AutoImageProcessor,
+    AutoModelForImageClassification,
+    PretrainedConfig,
+    PreTrainedModel,
+)
+
+from rafdb_vit.data.labels import BASIC, COMPOUND, fold_name, label_maps
+from rafdb_vit.model.download import find_checkpoint, quiet_loading
+from rafdb_vit.runtime.console import say
+from rafdb_vit.runtime.errors import UserError, renaming_flags
+
+_UNNAMED = "LABEL_"
+
+
+def load_model(name_or_path: str, names: Sequence[str], *, revision: str | None = None) -> tuple[PreTrainedModel, Any]:
+    """Loads an image classifier for fine-tuning, with a head for `names`, and its image processor.
+
+    A head for other classes is replaced, with one printed line; any other weight that is missing or of another shape
+    is an error, since such a model would train from partly random weights without a word.
+
+    Args:
+        name_or_path: A folder, or a repository of the Hub.
+        names: Class names in model order.
+        revision: Branch, tag or commit, for the Hub.
+
+    Returns:
+        The model (float32) and its processor.
+
+    Raises:
+        UserError: It cannot be found, is no image classifier, needs remote code, or its weights do not fit.
+    """
+    folder, commit = find_checkpoint(name_or_path, revision=revision)
+    where = f"--model_name_or_path {name_or_path}"
+    config, processor = _load_config(where, folder)
+    old_names = list(config.id2label.values())
+    config.id2label, config.label2id = label_maps(names).values()
+    model, lacking, _ = _load_weights(where, folder, config, commit)
+    head = _head_names(model)
+    if lacking - head:
+        raise UserError(
+            f"{where}: {len(lacking - head)} weights are missing or of another shape, {min(lacking - head)} first; "
+            "expected a checkpoint whose config.json and weights belong together"
+        )
+    if lacking:
+        say(f"Classification head: replaced (new head of {len(names)} classes for one of {len(old_names)}).")
+    elif old_names != list(names):
+        _reset_head(model, head)
+        say(f"Classification head: replaced (the checkpoint's classes are {', '.join(map(str, old_names))}).")
+    _check_image_size(where, model, processor)
+    return model, processor
+
+
+@dataclass(frozen=True)
+class Classifier:
+    """An image classifier that is used as it is: a run folder, a checkpoint or a model of the Hub.
+
+    Attributes:
+        model: float32, in evaluation mode.
+        processor: Its image processor.
+        names: What it calls its classes, in the order of its outputs.
+        folder: Where its files lie.
+    """
+
+    model: PreTrainedModel
+    processor: Any
+    names: tuple[str, ...]
+    folder: Path
+
+
+def load_classifier(name_or_path: str, *, revision: str | None = None, flag: str = "MODEL") -> Classifier:
+    """Loads an image classifier as it is: no weight missing, superfluous or of another shape.
+
+    Args:
+        name_or_path: A run folder, a checkpoint or another folder, or a repository of the Hub.
+        revision: Branch, tag or commit, for the Hub.
+        flag: What asked for it, for errors.
+
+    Raises:
+        UserError: It cannot be found, is no whole image classifier, or does not name its classes.
+    """
+    with renaming_flags({"--model_name_or_path": flag}):
+        folder, commit = find_checkpoint(name_or_path, revision=revision)
+        where = f"--model_name_or_path {name_or_path}"
+        advice = "expected a model that was trained to classify: train.py makes one of it"
+        model, processor = _load_whole(where, folder, commit, advice=advice)
+        _check_image_size(where, model, processor)
+        ordered = sorted((model.config.id2label or {}).items(), key=lambda item: int(item[0]))
+        names = tuple(str(name) for _, name in ordered)
+        if any(name.startswith(_UNNAMED) for name in names):
+            raise UserError(f"{where}: its config.json does not name its classes; write them into id2label")
+        if len(set(names)) != len(names):
+            raise UserError(f"{where}: two of its classes have one name ({', '.join(names)}); mend id2label")
+    return Classifier(model, processor, names, folder)
+
+
+def load_trained(folder: str | Path) -> tuple[PreTrainedModel, Any]:
+    """Loads a run folder or a checkpoint as it is: float32, evaluation mode, no weight missing.
+
+    Raises:
+        UserError: A file is missing, or a weight is missing, superfluous or of another shape.
+    """
+    find_checkpoint(str(folder))
+    return _load_whole(str(folder), Path(folder), None, advice="copy it anew")
+
+
+def load_weights(model: PreTrainedModel, folder: str | Path) -> None:
+    """Copies the weights of a checkpoint into a live model, every one of them.
+
+    `from_pretrained` turns the Hub's key names into the live model's; loading the file's keys directly would leave
+    every encoder layer as it is (huggingface/transformers#48805).
+
+    Raises:
+        UserError: The checkpoint does not hold exactly the model's weights.
+    """
+    trained, _ = load_trained(folder)
+    try:
+        model.load_state_dict(trained.state_dict(), strict=True)
+    except RuntimeError as error:
+        raise UserError(f"{folder}: its weights do not fit the model in training ({error})") from error
+
+
+def build_from_weights(config: PretrainedConfig, weights: Mapping[str, torch.Tensor]) -> PreTrainedModel:
+    """Makes a whole model of the gathered weights of a sharded one, without advancing torch's random numbers.
+
+    Args:
+        config: The model's configuration.
+        weights: Its state dictionary, every tensor whole.
+    """
+    with torch.random.fork_rng(devices=[]):
+        model = AutoModelForImageClassification.from_config(config, dtype=torch.float32)
+    model.load_state_dict(weights, strict=True)
+    return model
+
+
+def match_outputs(names: Sequence[str], classes: Sequence[str], *, where: str) -> list[int]:
+    """Returns which output of a model stands for each class of the data.
+
+    Names are compared as people write them: case, spaces and hyphens aside, and with common synonyms of the seven.
+
+    Args:
+        names: What the model calls its outputs.
+        classes: What the data calls its classes.
+        where: What to call the model in errors.
+
+    Raises:
+        UserError: The model has no output for a class, or two.
+    """
+    outputs: dict[str, list[int]] = {}
+    for i, name in enumerate(names):
+        outputs.setdefault(_meaning(name), []).append(i)
+    matched = [outputs.get(_meaning(name), []) for name in classes]
+    for name, found in zip(classes, matched, strict=True):
+        if len(found) != 1:
+            fault = "is not among them" if not found else f"is {len(found)} of them"
+            raise UserError(
+                f"{where}: its classes are {', '.join(names)}; expected one for each class of the data "
+                f"({', '.join(classes)}), and {name} {fault}"
+            )
+    return [found[0] for found in matched]
+
+
+def _meaning(name: str) -> str:
+    """Returns what a class name is compared by: RAF-DB's name where it means one of its classes; no codes."""
+    meant = [(labels, labels.match(name)) for labels in (BASIC, COMPOUND) if not name.strip().isdecimal()]
+    return next((labels.names[label] for labels, label in meant if label is not None), fold_name(name))
+
+
+def _load_config(where: str, folder: Path) -> tuple[Any, Any]:
+    """Loads the configuration and the image processor of a checkpoint."""
+    try:
+        config = AutoConfig.from_pretrained(folder, trust_remote_code=False)
+        return config, AutoImageProcessor.from_pretrained(folder, trust_remote_code=False)
+    except (ValueError, OSError, KeyError) as error:
+        if "trust_remote_code" in str(error):
+            raise UserError(
+                f"{where}: brings code of its own, which is not run; convert it to a transformers architecture first"
+            ) from error
+        raise UserError(f"{where}: not a model that transformers knows ({error})") from error
+
+
+def _load_weights(
+    where: str, folder: Path, config: Any, commit: str | None
+) -> tuple[PreTrainedModel, set[str], set[str]]:
+    """Loads the weights that fit; returns the model, and the weights that the file lacks and has too many.
+
+    Those of another shape are lacking.
+    """
+    try:
+        with quiet_loading():
+            model, info = AutoModelForImageClassification.from_pretrained(
+                folder,
+                config=config,
+                dtype=torch.float32,
+                use_safetensors=True,
+                ignore_mismatched_sizes=True,
+                output_loading_info=True,
+            )
+    except ValueError as error:
+        raise UserError(f"{where}: {config.model_type} is no image classifier of transformers") from error
+    except (OSError, RuntimeError, SafetensorError) as error:
+        raise UserError(f"{where}: the weights cannot be read ({error}); download the model again") from error
+    model.config._commit_hash = commit
+    lacking = {*info["missing_keys"], *(name for name, *_ in info["mismatched_keys"])}
+    return model, lacking, set(info["unexpected_keys"])
+
+
+def _load_whole(where: str, folder: Path, commit: str | None, *, advice: str) -> tuple[PreTrainedModel, Any]:
+    """Loads a model, every weight of it and no other, in evaluation mode, and its processor."""
+    config, processor = _load_config(where, folder)
+    model, lacking, surplus = _load_weights(where, folder, config, commit)
+    if faults := lacking | surplus:
+        raise UserError(f"{where}: {len(faults)} weights do not fit its config.json, {min(faults)} first; {advice}")
+    return model.eval(), processor
+
+
+def _head_names(model: PreTrainedModel) -> set[str]:
+    prefix = f"{model.base_model_prefix}."
+    return {name for name, _ in model.named_parameters() if not name.startswith(prefix)}
+
+
+def _reset_head(model: PreTrainedModel, head: set[str]) -> None:
+    """Draws a head of the right size but for other classes anew, as a new one would be."""
+    std = getattr(model.config, "initializer_range", 0.02)
+    for name, parameter in model.named_parameters():
+        if name in head:
+            torch.nn.init.trunc_normal_(parameter, std=std) if parameter.ndim > 1 else torch.nn.init.zeros_(parameter)
+
+
+def _check_image_size(where: str, model: PreTrainedModel, processor: Any) -> None:
+    """Refuses a checkpoint whose model and image processor do not agree on the size of the input."""
+    expected = getattr(model.config, "image_size", None)
+    found = processor.size.get("height") if not getattr(processor, "do_center_crop", None) else None
+    if isinstance(expected, int) and found is not None and found != expected:
+        raise UserError(
+            f"{where}: config.json says image_size {expected}, preprocessor_config.json {found}; expected one size"
+        )

@@ -1,0 +1,104 @@
+"""Pictures of a run: the confusion matrix and the learning curves."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
+
+from rafdb_vit.evaluation.results import EvaluationResult
+from rafdb_vit.runtime.disk import save_figure
+
+PLOTS_FOLDER = "figures"
+CONFUSION_FILE = "confusion_matrix.png"
+CURVES_FILE = "learning_curves.png"
+_TRAIN, _VALIDATION, _CHOSEN = "#4477aa", "#cc6677", "#666666"
+
+
+def plot_confusion_matrix(result: EvaluationResult, path: str | Path, *, title: str) -> Path:
+    """Draws counts and row shares; a row is a labelled class, a column a predicted one.
+
+    Args:
+        result: Figures of one split.
+        path: The PNG file to write; its folder is made if missing.
+        title: Above the matrix.
+    """
+    names = list(result.per_class)
+    counts = np.asarray(result.confusion_matrix)
+    shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
+    side = 1.6 + 0.85 * len(names)
+    figure = Figure(figsize=(side + 0.8, side), dpi=120, layout="constrained")
+    axes = figure.subplots()
+    image = axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
+    for row, column in np.ndindex(counts.shape):
+        colour = "white" if shares[row, column] > 0.55 else "black"
+        text = f"{counts[row, column]}\n{shares[row, column]:.0%}"
+        axes.text(column, row, text, ha="center", va="center", color=colour, fontsize=9)
+    labels = [f"{name} ({support})" for name, support in zip(names, counts.sum(axis=1), strict=True)]
+    axes.set_xticks(range(len(names)), names, rotation=40, ha="right")
+    axes.set_yticks(range(len(names)), labels)
+    axes.set_xlabel("Predicted")
+    axes.set_ylabel("Labelled (faces)")
+    axes.set_title(title)
+    figure.colorbar(image, label="Share of the labelled class", shrink=0.8)
+    return save_figure(figure, Path(path))
+
+
+def plot_learning_curves(history: Sequence[Mapping[str, Any]], path: str | Path, *, chosen_epoch: float) -> Path:
+    """Draws the losses, and validation's accuracy and macro-F1, by epoch.
+
+    Args:
+        history: The Trainer's `state.log_history`.
+        path: The PNG file to write; its folder is made if missing.
+        chosen_epoch: Epoch of the checkpoint that was kept, marked in both plots.
+    """
+    figure = Figure(figsize=(11, 4), dpi=120, layout="constrained")
+    losses, rates = figure.subplots(1, 2)
+    draw_losses(losses, history, chosen_epoch=chosen_epoch)
+    draw_rates(rates, history, chosen_epoch=chosen_epoch)
+    losses.set_title("Loss")
+    rates.set_title("Accuracy and macro-F1")
+    return save_figure(figure, Path(path))
+
+
+def draw_losses(axes: Axes, history: Sequence[Mapping[str, Any]], *, chosen_epoch: float) -> None:
+    """Draws the losses on train and validation by epoch; see `plot_learning_curves` for the arguments."""
+    train = [row for row in history if "loss" in row]
+    if train:
+        _draw_rows(axes, train, "loss", label="train (augmented)", color=_TRAIN, **_mark(history))
+    _draw_evaluations(axes, history, "eval_loss", label="validation", color=_VALIDATION)
+    axes.set(ylabel="cross-entropy (nats)", ylim=(0, None))
+    _finish_curves(axes, chosen_epoch)
+
+
+def draw_rates(axes: Axes, history: Sequence[Mapping[str, Any]], *, chosen_epoch: float) -> None:
+    """Draws validation's accuracy and macro-F1 by epoch; see `plot_learning_curves` for the arguments."""
+    _draw_evaluations(axes, history, "eval_macro_f1", label="macro-F1", color=_VALIDATION)
+    _draw_evaluations(axes, history, "eval_accuracy", label="accuracy", color=_TRAIN)
+    axes.set(ylabel="on validation", ylim=(0, 1))
+    _finish_curves(axes, chosen_epoch)
+
+
+def _mark(history: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    return {"marker": "o" if sum("eval_loss" in row for row in history) < 40 else None, "ms": 3}
+
+
+def _draw_evaluations(axes: Axes, history: Sequence[Mapping[str, Any]], figure: str, **style: Any) -> None:
+    _draw_rows(axes, [row for row in history if "eval_loss" in row], figure, **style, **_mark(history))
+
+
+def _draw_rows(axes: Axes, rows: Sequence[Mapping[str, Any]], figure: str, **style: Any) -> None:
+    """Draws a figure by epoch; where it is None, which stands for what is no number, the line breaks."""
+    values = np.array([row[figure] for row in rows], dtype=np.float64)
+    axes.plot([row["epoch"] for row in rows], values, **style)
+
+
+def _finish_curves(axes: Axes, chosen_epoch: float) -> None:
+    axes.axvline(chosen_epoch, color=_CHOSEN, ls="--", lw=1, label=f"chosen checkpoint (epoch {chosen_epoch:.4g})")
+    axes.set_xlabel("epoch")
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
+    axes.grid(alpha=0.25)
+    axes.legend(frameon=False)

@@ -1,0 +1,68 @@
+"""How this process was started, and the command line that starts it again."""
+
+import os
+import shlex
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+from rafdb_vit.runtime.errors import Interrupted
+from rafdb_vit.runtime.processes import count_local_processes, count_processes
+
+_RESUME = "--resume_from_checkpoint"
+_NOT_AGAIN = (_RESUME, "--overwrite_output_dir")
+
+
+def _launcher_words(environ: Mapping[str, str]) -> list[str]:
+    """Returns the launcher's words, guessed from what launchers export; those for one machine."""
+    processes = count_processes()
+    if "ACCELERATE_MIXED_PRECISION" in environ:
+        precision = environ["ACCELERATE_MIXED_PRECISION"]
+        words = ["accelerate", "launch", *(["--mixed_precision", precision] if precision != "no" else [])]
+        return [*words, *(["--multi_gpu", "--num_processes", str(processes)] if processes > 1 else [])]
+    if "TORCHELASTIC_RUN_ID" in environ:
+        return ["torchrun", "--nproc_per_node", str(count_local_processes())]
+    return []
+
+
+def render_resume_command(argv: Sequence[str]) -> str:
+    """Renders the line that goes on with an interrupted run.
+
+    Args:
+        argv: The words of the command line, without the program.
+    """
+    kept: list[str] = []
+    words = list(argv)
+    while words:
+        word = words.pop(0)
+        if word.split("=", 1)[0] not in _NOT_AGAIN:
+            kept.append(word)
+        elif "=" not in word and words and not words[0].startswith("--"):
+            words.pop(0)
+    program = Path(sys.argv[0])
+    launcher = _launcher_words(os.environ)
+    if program.suffix == ".py":
+        start = [*launcher, *(["-m", "rafdb_vit", "train"] if program.name == "__main__.py" else [str(program)])]
+        start = start if launcher else ["python", *start]
+    else:
+        start = [program.name, "train"]
+    return shlex.join([*start, *kept, _RESUME])
+
+
+@contextmanager
+def naming_resume_command(argv: Sequence[str]) -> Iterator[None]:
+    """Adds the line that goes on with the run to an `Interrupted` that ends the block.
+
+    Args:
+        argv: The words of the command line, without the program.
+
+    Raises:
+        Interrupted: With a message for the person.
+    """
+    try:
+        yield
+    except Interrupted as stop:
+        standing = stop.message or "before results.json was written"
+        message = f"the run ended {standing}. Go on with:\n  {render_resume_command(argv)}"
+        raise Interrupted(stop.signum, message) from stop

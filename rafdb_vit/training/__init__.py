@@ -1,0 +1,1 @@
+"""Training: arguments, trainer, exact resuming, checkpoints and the run folder."""

@@ -1,0 +1,149 @@
+"""transformers' `TrainingArguments` with the defaults of this package."""
+
+import json
+import os
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+
+from transformers import TrainingArguments
+from transformers.integrations import get_reporting_integration_callbacks
+from transformers.trainer_utils import SchedulerType
+
+from rafdb_vit.runtime.errors import UserError
+from rafdb_vit.runtime.hardware import (
+    ACCELERATE_PRECISION,
+    EVAL_BATCH_SIZE,
+    default_workers,
+    pick_device,
+    resolve_precision,
+)
+from rafdb_vit.training.flag_checks import (
+    refuse_optimizer,
+    refuse_sharding,
+    refuse_values,
+)
+
+NEWEST_CHECKPOINT = "newest"
+
+
+class StepSchedule(NamedTuple):
+    """The learning rate times `gamma` every `step_size` epochs (torch's `StepLR`, counted in epochs)."""
+
+    step_size: int
+    gamma: float
+
+
+def _optional_bool(text: str) -> Any:
+    return field(default=None, metadata={"help": text, "nargs": "?", "const": True})
+
+
+@dataclass
+class ExpressionTrainingArguments(TrainingArguments):
+    """`transformers.TrainingArguments` with the defaults of this package.
+
+    Differences from upstream, and why:
+
+    - `learning_rate` 1e-4, `weight_decay` 0.05, cosine schedule with 10% warm-up, 25 epochs of batches of 32: what
+      fine-tunes of ViTs on faces have in common (FMAE's public code), with layer-wise learning-rate decay;
+    - evaluated, saved and logged once an epoch; the best checkpoint by validation macro-F1 is loaded at the end and at
+      most two are kept;
+    - `fp16`, `bf16`: None, so that unset can be told from False: accelerate's choice, else fp16 on CUDA, bf16 on a CPU
+      that has the instructions, else fp32 (`rafdb_vit.runtime.hardware.resolve_precision`);
+    - `dataloader_num_workers`: None, chosen by device;
+    - `lr_scheduler_type` also takes `step`, with `--lr_scheduler_kwargs '{"step_size": 10, "gamma": 0.1}'` in epochs;
+    - `resume_from_checkpoint` without a value takes the newest checkpoint of the output folder;
+    - `push_to_hub` is kept as `publishes`, since the Trainer's own way of publishing is not taken;
+    - `remove_unused_columns` False (transforms need the columns), `ddp_find_unused_parameters` False (DDP warns else).
+    """
+
+    output_dir: str = field(default="", metadata={"help": "The run folder. Default: runs/<data>-<model>."})
+    per_device_train_batch_size: int = field(default=32, metadata={"help": "Faces at once on each device."})
+    per_device_eval_batch_size: int = field(default=EVAL_BATCH_SIZE, metadata={"help": "The same when evaluating."})
+    num_train_epochs: float = field(default=25.0, metadata={"help": "Epochs to train, unless stopped early."})
+    learning_rate: float = field(default=1e-4, metadata={"help": "Peak learning rate of the head."})
+    weight_decay: float = field(
+        default=0.05, metadata={"help": "Weight decay of matrices; no other parameter has any."}
+    )
+    warmup_steps: float = field(
+        default=0.1,
+        metadata={"help": "Linear warm-up: a share of all steps below 1, else a number of steps."},
+    )
+    lr_scheduler_type: str = field(
+        default="cosine",
+        metadata={"help": "Learning-rate schedule.", "choices": [*(t.value for t in SchedulerType), "step"]},
+    )
+    fp16: bool | None = _optional_bool(  # type: ignore[assignment]  # wider than upstream: None is unset
+        "Mixed precision with float16; needs a CUDA GPU."
+    )
+    bf16: bool | None = _optional_bool(  # type: ignore[assignment]
+        "Mixed precision with bfloat16."
+    )
+    dataloader_num_workers: int | None = field(  # type: ignore[assignment]
+        default=None, metadata={"help": "Data workers of each process. Default: chosen by device."}
+    )
+    eval_strategy: str = field(default="epoch", metadata={"help": "When to validate: steps or epoch."})
+    save_strategy: str = field(default="epoch", metadata={"help": "When to save a checkpoint: steps, epoch or best."})
+    logging_strategy: str = field(default="epoch", metadata={"help": "When to log: no, steps or epoch."})
+    save_total_limit: int | None = field(default=2, metadata={"help": "Checkpoints to keep; the best is always kept."})
+    load_best_model_at_end: bool = field(default=True, metadata={"help": "Always true here."})
+    metric_for_best_model: str | None = field(
+        default="macro_f1",
+        metadata={"help": "Figure of validation that chooses the checkpoint, such as loss, f1_fear."},
+    )
+    push_to_hub: bool = field(default=False, metadata={"help": "Publish the run when it has been scored."})
+    hub_model_id: str | None = field(default=None, metadata={"help": "USER/NAME to publish it as."})
+    hub_revision: str | None = field(default=None, metadata={"help": "Branch to publish it on. Default: main."})
+    hub_private_repo: bool | None = field(default=None, metadata={"help": "Make the repository private, if it is new."})
+    remove_unused_columns: bool = field(default=False, metadata={"help": "Always false here."})
+    ddp_find_unused_parameters: bool | None = field(default=False, metadata={"help": "Passed to DDP."})
+    restore_callback_states_from_checkpoint: bool = field(
+        default=True, metadata={"help": "Early stopping keeps its count when resuming."}
+    )
+    resume_from_checkpoint: str | None = field(
+        default=None,
+        metadata={
+            "help": "Checkpoint folder to go on from; without a value the newest in --output_dir.",
+            "nargs": "?",
+            "const": NEWEST_CHECKPOINT,
+        },
+    )
+
+    def __post_init__(self) -> None:
+        self.publishes, self.push_to_hub = self.push_to_hub, False
+        self.step_schedule = self._take_step_schedule()
+        device = pick_device(use_cpu=self.use_cpu)
+        self.use_cpu = device == "cpu"
+        self.precision = resolve_precision(device, fp16=self.fp16, bf16=self.bf16)
+        self.fp16, self.bf16 = self.precision == "fp16", self.precision == "bf16"
+        if ACCELERATE_PRECISION in os.environ:
+            # accelerate's choice is resolved above; upstream would let it win over --fp16 False.
+            os.environ[ACCELERATE_PRECISION] = self.precision.replace("fp32", "no")
+        if self.dataloader_num_workers is None:
+            self.dataloader_num_workers = default_workers(device)
+        refuse_optimizer(self.optim)
+        refuse_sharding(use_cpu=self.use_cpu)
+        refuse_values(vars(self))
+        super().__post_init__()
+        try:
+            for tracker in get_reporting_integration_callbacks(self.report_to):
+                tracker()
+        except (ValueError, RuntimeError, ImportError) as error:
+            raise UserError(f"--report_to: {error}") from error
+        # Upstream would split each batch over all GPUs with torch's DataParallel, which torch itself advises against.
+        self._n_gpu = min(self.n_gpu, 1)
+
+    def _take_step_schedule(self) -> StepSchedule | None:
+        """Reads the schedule `step`, which upstream does not know, and leaves upstream one that it does."""
+        if self.lr_scheduler_type != "step":
+            return None
+        given = self.lr_scheduler_kwargs or {}
+        try:
+            schedule = StepSchedule(**(json.loads(given) if isinstance(given, str) else given))
+        except (TypeError, ValueError) as error:
+            raise UserError(
+                f'--lr_scheduler_kwargs {given}: expected {{"step_size": EPOCHS, "gamma": FACTOR}} for step'
+            ) from error
+        if schedule.step_size < 1 or not 0 < schedule.gamma <= 1:
+            raise UserError(f"--lr_scheduler_kwargs {given}: expected step_size 1 or more, gamma above 0 and up to 1")
+        self.lr_scheduler_type, self.lr_scheduler_kwargs = "constant_with_warmup", None
+        return schedule

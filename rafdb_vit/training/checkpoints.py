@@ -1,0 +1,220 @@
+"""The checkpoints of a run: written whole or not at all, found again, and held against the run that goes on from one.
+
+A checkpoint is written under another name, each file is brought to the disk, a list of its files follows, and only then
+is it named `checkpoint-STEP`. What a killed run leaves behind is therefore either a whole checkpoint or a folder that
+nobody takes for one.
+"""
+
+import json
+import re
+import shutil
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from rafdb_vit.runtime.disk import naming_disk_errors, sync
+from rafdb_vit.runtime.errors import UserError
+from rafdb_vit.runtime.processes import raise_on_all, wait_for_all
+
+MANIFEST = "manifest.json"
+_NAME = re.compile(r"checkpoint-(\d+)")
+_STAGED = "partial-"
+_REPLACED = "replaced-"
+
+
+def step_of(folder: Path) -> int:
+    """Returns the step of a checkpoint by its name, -1 if it has none."""
+    match = _NAME.fullmatch(folder.name)
+    return int(match.group(1)) if match else -1
+
+
+def list_checkpoints(run: Path) -> list[Path]:
+    """Returns the folders named as checkpoints, the newest first, whole or not."""
+    found = [path for path in run.glob("checkpoint-*") if step_of(path) >= 0 and path.is_dir()]
+    return sorted(found, key=step_of, reverse=True)
+
+
+def find_fault(folder: Path) -> str | None:
+    """Says what is wrong with a checkpoint, None if it is whole: each file there, and as long as it was written."""
+    try:
+        files = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))["files"]
+        sizes = {name: (folder / name).stat().st_size if (folder / name).is_file() else None for name in files}
+    except FileNotFoundError:
+        return f"has no {MANIFEST}, which is written last"
+    except (OSError, UnicodeDecodeError, ValueError, KeyError, TypeError, AttributeError):
+        return f"its {MANIFEST} cannot be read"
+    for name, size in sizes.items():
+        if size is None:
+            return f"{name} is missing"
+        if size != files[name]:
+            return f"{name} has {size} bytes, and had {files[name]} when it was written"
+    return None
+
+
+def recover(run: Path) -> list[str]:
+    """Tidies up what a killed run left half done; returns the names of half-written checkpoints, now gone.
+
+    One that was whole and only lacked its name gets it.
+    """
+    half_written = []
+    for staged in sorted(run.glob(f"{_STAGED}checkpoint-*")):
+        if find_fault(staged) is None:
+            _put_in_place(staged, run / staged.name.removeprefix(_STAGED))
+        else:
+            half_written.append(staged.name)
+            shutil.rmtree(staged)
+    for replaced in run.glob(f"{_REPLACED}checkpoint-*"):
+        shutil.rmtree(replaced)
+    return half_written
+
+
+def _put_in_place(staged: Path, target: Path) -> None:
+    replaced = target.with_name(_REPLACED + target.name)
+    if target.exists():
+        shutil.rmtree(replaced, ignore_errors=True)
+        target.rename(replaced)
+    staged.rename(target)
+    shutil.rmtree(replaced, ignore_errors=True)
+
+
+@contextmanager
+def write_checkpoint(run: Path, step: int, *, writes: bool, identity: Mapping[str, Any]) -> Iterator[Path]:
+    """Gives a folder to write a checkpoint's files into, and makes it a checkpoint when the block ends well.
+
+    Every process of a run has to come here; each may write files of its own.
+
+    Args:
+        run: The run folder.
+        step: The optimizer step.
+        writes: Whether this process makes, names and removes folders; exactly one does.
+        identity: What has to be the same for a run that goes on from here; see `compare_identity`.
+
+    Raises:
+        UserError: On every process: one could not write. Nothing half written is left.
+    """
+    target = run / f"checkpoint-{step}"
+    staged = run / f"{_STAGED}{target.name}"
+    try:
+        with raise_on_all(), naming_disk_errors(target):
+            if writes:
+                shutil.rmtree(staged, ignore_errors=True)
+                staged.mkdir(parents=True)
+        with raise_on_all(), naming_disk_errors(target):
+            yield staged
+        with raise_on_all(), naming_disk_errors(target):
+            if writes:
+                _write_manifest(staged, identity)
+                _put_in_place(staged, target)
+                sync(run)
+    except UserError:
+        if writes:
+            shutil.rmtree(staged, ignore_errors=True)
+        raise
+    wait_for_all()
+
+
+def _write_manifest(folder: Path, identity: Mapping[str, Any]) -> None:
+    files = sorted(path for path in folder.rglob("*") if path.is_file())
+    for path in files:
+        sync(path)
+    sizes = {str(path.relative_to(folder)): path.stat().st_size for path in files}
+    partial = folder / f"{MANIFEST}.partial"
+    partial.write_text(json.dumps({"files": sizes, "identity": identity}, indent=2) + "\n", encoding="utf-8")
+    sync(partial)
+    partial.rename(folder / MANIFEST)
+
+
+def prune_checkpoints(run: Path, *, keep: int | None, best_step: int | None) -> None:
+    """Deletes the oldest checkpoints beyond `keep`; the newest and the best always stay.
+
+    Args:
+        run: The run folder.
+        keep: How many to keep; None or 0 keeps all.
+        best_step: The step of the best checkpoint, None if there is none yet.
+    """
+    if not keep:
+        return
+    newest, *older = list_checkpoints(run)
+    older.sort(key=lambda folder: (step_of(folder) == best_step, step_of(folder)), reverse=True)
+    room = max(keep - 1, int(any(step_of(folder) == best_step for folder in older)))
+    for folder in older[room:]:
+        # Renamed first: a run that is killed meanwhile leaves nothing that looks like a damaged checkpoint.
+        doomed = folder.with_name(_REPLACED + folder.name)
+        folder.rename(doomed)
+        shutil.rmtree(doomed)
+
+
+def choose_checkpoint(run: Path, *, say: Callable[[str], None]) -> Path | None:
+    """Returns the newest whole checkpoint of a run folder, None if there is none.
+
+    Args:
+        run: The run folder.
+        say: Takes a line for each checkpoint that is passed over, with its name and the reason.
+
+    Raises:
+        UserError: There are checkpoints, and none is whole.
+    """
+    if not run.is_dir():
+        return None
+    for name in recover(run):
+        say(f"{run / name}: half written when its run was killed; passed over and deleted.")
+    found = list_checkpoints(run)
+    faults = []
+    for folder in found:
+        fault = find_fault(folder)
+        if fault is None:
+            return folder
+        faults.append(f"{folder.name} {fault}" if fault.startswith("has") else f"{folder.name}: {fault}")
+        say(f"{folder}: passed over, {fault}.")
+    if faults:
+        raise UserError(
+            f"--resume_from_checkpoint: no checkpoint of {run} is whole ({'; '.join(faults)}); copy one back, or start "
+            "anew with --overwrite_output_dir"
+        )
+    return None
+
+
+def compare_identity(folder: Path, identity: Mapping[str, Any]) -> None:
+    """Refuses to go on from a checkpoint with another run's settings.
+
+    Args:
+        folder: A whole checkpoint.
+        identity: Names to values, of the run that wants to go on.
+
+    Raises:
+        UserError: It names each setting that differs, with both values.
+    """
+    written = json.loads((folder / MANIFEST).read_text(encoding="utf-8")).get("identity", {})
+    now = json.loads(json.dumps(identity))
+    # Another release of transformers may know other flags.
+    differing = [name for name in written if name in now and written[name] != now[name]]
+    if differing:
+        listed = "; ".join(f"{name} is {now[name]}, was {written[name]}" for name in differing)
+        raise UserError(
+            f"--resume_from_checkpoint {folder}: this run differs from the one that wrote it: {listed}. Repeat its "
+            f"settings, or start a new run, from its weights with --model_name_or_path {folder}"
+        )
+
+
+def find_best(folder: Path, best_step: int, *, run: Path, recorded: str | None) -> Path:
+    """Returns the best checkpoint that a checkpoint refers to, also if the run folder has been moved.
+
+    Args:
+        folder: The checkpoint to go on from.
+        best_step: The step of the best checkpoint.
+        run: The run folder to write to.
+        recorded: Where the best checkpoint lay when `folder` was written.
+
+    Raises:
+        UserError: It is not there, or not whole.
+    """
+    name = f"checkpoint-{best_step}"
+    places = [folder.parent / name, run / name, *([Path(recorded)] if recorded else [])]
+    best = next((place for place in places if place.is_dir()), places[0])
+    fault = find_fault(best) if best.is_dir() else "is missing"
+    if fault:
+        raise UserError(
+            f"--resume_from_checkpoint {folder}: its run's best checkpoint {best} {fault}; copy it back, or start anew"
+        )
+    return best

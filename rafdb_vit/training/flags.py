@@ -1,0 +1,166 @@
+"""Our own flags: which data, in which form, which evaluation shares; and what to train on it, and how."""
+
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from rafdb_vit.data.form import DataForm
+from rafdb_vit.data.labels import LABEL_SETS
+from rafdb_vit.runtime.errors import UserError
+
+if TYPE_CHECKING:
+    from datasets import Dataset
+
+    from rafdb_vit.data.found import FoundData
+
+
+@dataclass
+class FormArguments:
+    """Which data, and in which form."""
+
+    data_dir: str | None = field(
+        default=None,
+        metadata={"help": "RAF-DB's folder, a folder of class folders, or a CSV file of paths and labels."},
+    )
+    dataset_name: str | None = field(
+        default=None, metadata={"help": "A data set of the Hub, or on disk, in place of --data_dir."}
+    )
+    image_column_name: str | None = field(
+        default=None, metadata={"help": "Column of images, or of their paths. Default: found by its name or type."}
+    )
+    label_column_name: str | None = field(default=None, metadata={"help": "Column of labels. Default: likewise."})
+    subset: str = field(
+        default=DataForm.subset,
+        metadata={"help": "RAF-DB's basic set (7 classes) or compound set (11).", "choices": list(LABEL_SETS)},
+    )
+    aligned: bool = field(
+        default=DataForm.aligned,
+        metadata={"help": "Take the aligned images; false: cut faces out of the original photographs."},
+    )
+    box_margin: float = field(
+        default=DataForm.box_margin,
+        metadata={"help": "Context round the face's box, a share of its longer side; --aligned false."},
+    )
+    validation_fraction: float | None = field(
+        default=None,
+        metadata={"help": "Share of each class of train that is set aside. Default: 0.1; data may have its own split."},
+    )
+    split_seed: int = field(default=0, metadata={"help": "Seed of the validation split and of the --max_* draws."})
+    max_validation_samples: int | None = field(
+        default=None, metadata={"help": "Take a stratified sample of so many for validation."}
+    )
+    max_test_samples: int | None = field(default=None, metadata={"help": "Likewise for test."})
+
+    @property
+    def max_samples(self) -> dict[str, int | None]:
+        """The size of the sample of each split, None for all."""
+        return {name: getattr(self, f"max_{name}_samples") for name in ("validation", "test")}
+
+    @property
+    def source(self) -> str | None:
+        """What the data is called: a folder, a file or a name on the Hub; None for drawn faces."""
+        return self.data_dir or self.dataset_name
+
+    @property
+    def form(self) -> DataForm:
+        """What is asked of the data."""
+        return DataForm(self.subset, self.aligned, self.box_margin, self.image_column_name, self.label_column_name)
+
+    def load(
+        self,
+        root: Path | None = None,
+        *,
+        needed: tuple[str, ...] = DataForm.needed,
+        scored: str = "test",
+        drawn: bool = False,
+    ) -> "FoundData[Dataset]":
+        """Loads the data; see `rafdb_vit.data.dataset.load_data` for the arguments.
+
+        Raises:
+            UserError: It is in no known form, or not as it should be.
+        """
+        from rafdb_vit.data.dataset import load_data
+
+        return load_data(
+            root or self.data_dir,
+            replace(self.form, needed=needed),
+            dataset_name=self.dataset_name,
+            validation_fraction=self.validation_fraction,
+            split_seed=self.split_seed,
+            max_samples=self.max_samples,
+            drawn=drawn,
+            scored=scored,
+        )
+
+
+@dataclass
+class DataArguments(FormArguments):
+    """What to train on."""
+
+    demo: bool = field(
+        default=False, metadata={"help": "Train on drawn faces, with settings for a few minutes on a CPU."}
+    )
+    distribution_file: str | None = field(
+        default=None, metadata={"help": "Train on the expression distribution vectors of this file (soft labels)."}
+    )
+    max_train_samples: int | None = field(default=None, metadata={"help": "Train on a stratified sample of so many."})
+
+    @property
+    def max_samples(self) -> dict[str, int | None]:
+        """The size of the sample of each split, None for all."""
+        return {"train": self.max_train_samples, **super().max_samples}
+
+    @property
+    def form(self) -> DataForm:
+        """What is asked of the data."""
+        return replace(super().form, distribution_file=self.distribution_file)
+
+    @property
+    def identity(self) -> dict[str, Any]:
+        """What bears on the figures, but for the faces themselves, which may lie elsewhere."""
+        places = ("data_dir", "dataset_name", "distribution_file", "image_column_name", "label_column_name")
+        return {name: value for name, value in vars(self).items() if name not in places}
+
+
+@dataclass
+class ModelArguments:
+    """What to train."""
+
+    model_name_or_path: str = field(
+        default="google/vit-base-patch16-224-in21k",
+        metadata={"help": "Image classifier to fine-tune: a name on the Hub or a folder."},
+    )
+    model_revision: str | None = field(default=None, metadata={"help": "Branch, tag or commit on the Hub."})
+    from_scratch: str | None = field(
+        default=None,
+        metadata={
+            "help": "Train a ViT with random weights of this size instead.",
+            "choices": ["tiny", "small", "base"],
+        },
+    )
+    image_size: int | None = field(default=None, metadata={"help": "Input side in pixels, with --from_scratch."})
+    patch_size: int | None = field(default=None, metadata={"help": "Patch side in pixels, with --from_scratch."})
+    early_stopping_patience: int = field(
+        default=5, metadata={"help": "End after so many evaluations without an improvement; 0: never."}
+    )
+    layer_decay: float | None = field(
+        default=None,
+        metadata={"help": "Layer-wise learning-rate decay; 1: off. Default: 0.75, and 1 with --from_scratch."},
+    )
+    random_erasing: float = field(default=0.25, metadata={"help": "Probability of RandomErasing; 0: off."})
+    overwrite_output_dir: bool = field(
+        default=False, metadata={"help": "Delete what an earlier run wrote into --output_dir."}
+    )
+    license: str | None = field(default=None, metadata={"help": "Licence of the published model; see push_to_hub.py."})
+
+    @property
+    def source(self) -> str:
+        """What is trained: a size, a folder or a name on the Hub."""
+        return self.from_scratch or self.model_name_or_path
+
+    def __post_init__(self) -> None:
+        if self.from_scratch is None and (self.image_size or self.patch_size):
+            flag = "--image_size" if self.image_size else "--patch_size"
+            raise UserError(f"{flag}: goes with --from_scratch; a pretrained model has its own size")
+        if self.early_stopping_patience < 0:
+            raise UserError(f"--early_stopping_patience {self.early_stopping_patience}: expected 0 (never) or more")

@@ -1,0 +1,473 @@
+import os
+import shutil
+
+import pytest
+from datasets import Image
+
+from rafdb_vit.data.dataset import load_data, load_rafdb
+from rafdb_vit.data.findings import refuse
+from rafdb_vit.data.form import DEFAULT_FORM
+from rafdb_vit.data.formats.csv_table import find_tables, read_tables
+from rafdb_vit.data.labels import BASIC, COMPOUND
+from tests.data.formats.test_label_file import assert_one_line, refused
+
+SPLITS = {"train": 2, "test": 1}
+
+
+def write_images(folder, pattern="{split}/face{number}.jpg", *, classes=BASIC.names, splits=SPLITS):
+    """Writes files that stand for images; returns (path, class, split) of each, paths relative to the folder."""
+    entries = []
+    for split, each in splits.items():
+        for number in range(each * len(classes)):
+            image = pattern.format(split=split, number=number)
+            (folder / image).parent.mkdir(parents=True, exist_ok=True)
+            (folder / image).touch()
+            entries.append((image, classes[number % len(classes)], split))
+    return entries
+
+
+def write_table(path, entries, header="image,label,split"):
+    rows = [",".join(map(str, entry)) for entry in entries]
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text("\n".join([header, *rows] if header else rows) + "\n")
+    return path
+
+
+def read(found):
+    """Returns {path below the folder: class} by split, validation joined to train."""
+    classes = {"train": {}, "test": {}}
+    for split, dataset in found.items():
+        names = dataset.features["label"].names
+        paths = [image["path"] for image in dataset.cast_column("image", Image(decode=False))["image"]]
+        part = classes["test" if split == "test" else "train"]
+        part.update({path: names[label] for path, label in zip(paths, dataset["label"], strict=True)})
+    return classes
+
+
+def expected(folder, entries):
+    classes = {"train": {}, "test": {}}
+    for image, name, split in entries:
+        classes[split][str(folder / image)] = name
+    return classes
+
+
+def damage(path, old, new):
+    text = path.read_text()
+    assert old in text
+    path.write_text(text.replace(old, new, 1))
+
+
+@pytest.fixture
+def table(tmp_path):
+    """A CSV file with all three columns and its images, to be damaged at will."""
+    folder = tmp_path / "data"
+    return write_table(folder / "labels.csv", write_images(folder, "{split}_{number:04d}.jpg"))
+
+
+FIRST, SECOND = "train_0000.jpg,Surprise,train\n", "train_0001.jpg,Fear,train\n"
+
+
+@pytest.mark.parametrize("header", ["image,label,split", "Path,EMOTION,Usage", "file_name,expression,SUBSET"])
+@pytest.mark.parametrize("as_folder", [False, True])
+def test_one_file_with_a_column_of_splits(tmp_path, header, as_folder):
+    entries = write_images(tmp_path, "faces/{split}{number}.jpg")
+    path = write_table(tmp_path / "faces.csv", entries, header)
+    assert read(load_rafdb(tmp_path if as_folder else path)) == expected(tmp_path, entries)
+
+
+@pytest.mark.parametrize("order", ["label,split,image", "id,split,image,score,label"])
+def test_columns_may_stand_in_any_order(tmp_path, order):
+    entries = write_images(tmp_path)
+    columns = [dict(zip(("image", "label", "split"), entry, strict=True)) for entry in entries]
+    rows = [[row.get(name, "0.5") for name in order.split(",")] for row in columns]
+    assert read(load_rafdb(write_table(tmp_path / "l.csv", rows, order))) == expected(tmp_path, entries)
+
+
+def test_values_of_the_split_column_are_what_people_call_splits(tmp_path):
+    entries = write_images(tmp_path, splits={"train": 1, "val": 1, "test": 1})
+    called = {"train": "Training", "val": "VALID", "test": "test_set"}
+    path = write_table(tmp_path / "l.csv", [(image, name, called[split]) for image, name, split in entries])
+    assert {split: len(dataset) for split, dataset in load_rafdb(path).items()} == dict.fromkeys(
+        ("train", "validation", "test"), 7
+    )
+
+
+@pytest.mark.parametrize(
+    ("train", "test"),
+    [
+        ("train.csv", "test.csv"),
+        ("train_labels.csv", "test_labels.csv"),
+        ("Labels-Train.CSV", "TEST.csv"),
+        ("training.csv", "valid.csv"),
+    ],
+)
+@pytest.mark.parametrize("header", ["image,label", "name,code", ""])
+def test_a_file_for_each_split(tmp_path, train, test, header):
+    entries = write_images(tmp_path, "{split}/{number}.jpg")
+    for split, name in (("train", train), ("test", test)):
+        write_table(tmp_path / name, [entry[:2] for entry in entries if entry[2] == split], header)
+    assert read(load_rafdb(tmp_path)) == expected(tmp_path, entries)
+
+
+def test_folders_of_images_beside_a_table_are_no_classes(tmp_path):
+    entries = write_images(tmp_path, "{split}/faces/{number}.jpg")
+    write_table(tmp_path / "labels.csv", entries)
+    with refused(tmp_path):
+        load_rafdb(tmp_path)
+    assert read(load_rafdb(tmp_path / "labels.csv")) == expected(tmp_path, entries)
+
+
+def test_what_a_run_says_of_its_tables(tmp_path):
+    entries = write_images(tmp_path, splits={"train": 2, "validation": 1})
+    for split, name in (("train", "train.csv"), ("validation", "val.csv")):
+        write_table(tmp_path / name, [entry[:2] for entry in entries if entry[2] == split], "image,label")
+    data = load_data(tmp_path, max_samples=dict.fromkeys(("train", "validation", "test")))
+    assert (data.name, data.sources) == ("folder of labelled faces", {"train": "train", "test": "validation"})
+    assert data.validation_fraction == 0.1
+    assert {split: len(dataset) for split, dataset in data.splits.items()} == {"train": 7, "validation": 7, "test": 7}
+
+
+@pytest.mark.parametrize(
+    "pattern", ["{split}_{number:05d}.jpg", "{split}_{number:05d}_aligned.jpg", "aligned/{split}_{number}.png"]
+)
+@pytest.mark.parametrize("header", ["path,label", ""])
+def test_names_that_begin_with_their_split(tmp_path, pattern, header):
+    entries = write_images(tmp_path, pattern)
+    path = write_table(tmp_path / "labels.csv", [entry[:2] for entry in entries], header)
+    assert read(load_rafdb(path)) == expected(tmp_path, entries)
+
+
+@pytest.mark.parametrize("pattern", ["{split}/{number}.jpg", "images/{split}_set/{number}.jpg"])
+def test_paths_that_name_their_split(tmp_path, pattern):
+    entries = write_images(tmp_path, pattern)
+    path = write_table(tmp_path / "labels.csv", [entry[:2] for entry in entries], "path,label")
+    assert read(load_rafdb(path)) == expected(tmp_path, entries)
+
+
+@pytest.mark.parametrize("outer", ["test", "train", "val"])
+def test_folders_above_the_table_name_no_split(tmp_path, outer):
+    folder = tmp_path / outer / "data"
+    entries = write_images(folder, "{split}/{number}.jpg")
+    rows = [(folder / image, name) for image, name, _ in entries]
+    assert read(load_rafdb(write_table(folder / "labels.csv", rows, "path,label"))) == expected(folder, entries)
+
+
+@pytest.mark.parametrize(
+    ("header", "columns"),
+    [
+        ("picture,feeling", {"image_column": "picture", "label_column": "feeling"}),
+        ("picture,feeling,split", {"image_column": "picture", "label_column": "feeling"}),
+        ("picture,feeling,label", {"image_column": "picture", "label_column": "feeling"}),
+        ("picture,label", {"image_column": "picture"}),
+        ("image,feeling", {"label_column": "feeling"}),
+        ("picture,feeling", {"image_column": "picture"}),
+    ],
+)
+@pytest.mark.parametrize("backwards", [False, True])
+def test_columns_by_the_names_that_were_asked_for(tmp_path, header, columns, backwards):
+    entries = write_images(tmp_path, "{split}_{number:04d}.jpg")
+    step = -1 if backwards else 1
+    names = header.split(",")
+    path = write_table(
+        tmp_path / "labels.csv", [entry[: len(names)][::step] for entry in entries], ",".join(names[::step])
+    )
+    assert read(load_rafdb(path, **columns)) == expected(tmp_path, entries)
+
+
+@pytest.mark.parametrize("kind", ["image", "label"])
+def test_a_column_that_is_not_there(table, kind):
+    with refused(f"--{kind}_column_name picture: no such column in {table}", "it has image, label, split"):
+        load_rafdb(table, **{f"{kind}_column": "picture"})
+
+
+def test_names_of_columns_are_as_they_are_written(table):
+    with refused("--image_column_name Image"):
+        load_rafdb(table, image_column="Image")
+
+
+@pytest.mark.parametrize("header", ["a,b,c", "image,b,c", "a,label,split", '"a\nb",c,d', "\x1b[31m,b,c"])
+def test_columns_that_cannot_be_told(table, header):
+    damage(table, "image,label,split", header)
+    with refused(table, "cannot tell which column is which", "--image_column_name and --label_column_name"):
+        load_rafdb(table)
+
+
+@pytest.mark.parametrize("header", ["image", "image;label;split"])
+def test_one_column(table, header):
+    damage(table, "image,label,split", header)
+    with refused(table, "one column", "separated by commas"):
+        load_rafdb(table)
+
+
+def test_a_split_column_that_contradicts_the_file(tmp_path):
+    entries = write_images(tmp_path)
+    for split in ("train", "test"):
+        write_table(tmp_path / f"{split}.csv", [entry for entry in entries if entry[2] == split])
+    assert read(load_rafdb(tmp_path)) == expected(tmp_path, entries)
+    damage(tmp_path / "test.csv", ",test\n", ",train\n")
+    with refused(tmp_path / "test.csv", "stands in the file of test, but its column 'split' says 'train'"):
+        load_rafdb(tmp_path)
+
+
+@pytest.mark.parametrize("subset", ["basic", "compound"])
+def test_codes_of_rafdb(tmp_path, subset):
+    labels = {"basic": BASIC, "compound": COMPOUND}[subset]
+    entries = write_images(tmp_path, classes=labels.names)
+    rows = [(image, labels.names.index(name) + 1, split) for image, name, split in entries]
+    path = write_table(tmp_path / "labels.csv", rows)
+    assert read(load_rafdb(path, subset=subset)) == expected(tmp_path, entries)
+
+
+@pytest.mark.parametrize("code", [str, "{}.0".format, "{}.00".format])
+def test_numbers_that_are_no_codes_are_refused(tmp_path, code):
+    entries = write_images(tmp_path)
+    rows = [(image, code(BASIC.names.index(name)), split) for image, name, split in entries]
+    with refused(tmp_path / "labels.csv", "codes 1 to 7", "nothing says which number is which expression"):
+        load_rafdb(write_table(tmp_path / "labels.csv", rows))
+
+
+def test_codes_that_became_decimals_are_no_names(tmp_path):
+    rows = [(image, f"{BASIC.names.index(name) + 1}.0", split) for image, name, split in write_images(tmp_path)]
+    with refused(tmp_path / "labels.csv", "'1.0'"):
+        load_rafdb(write_table(tmp_path / "labels.csv", rows))
+
+
+def test_one_class_may_be_written_in_several_ways(tmp_path):
+    entries = write_images(tmp_path)
+    ways = ["happy", "Happiness", "4"]
+    rows = [
+        (image, ways[i // 7 % 3] if name == "Happiness" else name, split)
+        for i, (image, name, split) in enumerate(entries)
+    ]
+    assert read(load_rafdb(write_table(tmp_path / "labels.csv", rows))) == expected(tmp_path, entries)
+
+
+def test_other_classes_keep_their_names(tmp_path):
+    entries = write_images(tmp_path, classes=("neutral", "contempt", "happy"))
+    found = load_rafdb(write_table(tmp_path / "labels.csv", entries))
+    assert found["test"].features["label"].names == ["contempt", "happy", "neutral"]
+    assert read(found) == expected(tmp_path, entries)
+
+
+@pytest.mark.parametrize("write", [str, "./{}".format, "other/../{}".format, lambda image: image.replace("/", "\\")])
+def test_paths_are_relative_to_the_table(tmp_path, write, monkeypatch):
+    folder = tmp_path / "data"
+    entries = write_images(folder, "images/{split}/{number}.jpg")
+    (folder / "other").mkdir()
+    path = write_table(folder / "labels.csv", [(write(image), name, split) for image, name, split in entries])
+    assert read(load_rafdb(path)) == expected(folder, entries)
+    monkeypatch.chdir(tmp_path)
+    assert read(load_rafdb("data/labels.csv")) == expected(folder, entries)
+
+
+@pytest.mark.parametrize("inside", ["images", "{split}"])
+def test_paths_within_the_usual_folders(tmp_path, inside):
+    entries = write_images(tmp_path, f"{inside}/{{split}}{{number}}.jpg")
+    path = write_table(tmp_path / "l.csv", [(image.rsplit("/")[-1], name, split) for image, name, split in entries])
+    assert read(load_rafdb(path)) == expected(tmp_path, entries)
+
+
+def test_absolute_paths_in_the_folder(tmp_path):
+    entries = write_images(tmp_path)
+    path = write_table(tmp_path / "l.csv", [(tmp_path / image, name, split) for image, name, split in entries])
+    assert read(load_rafdb(path)) == expected(tmp_path, entries)
+
+
+@pytest.mark.parametrize("through_link", ["table", "paths"])
+def test_absolute_paths_where_the_folder_has_two_names(tmp_path, through_link):
+    folder, link = tmp_path / "data", tmp_path / "link"
+    entries = write_images(folder)
+    link.symlink_to(folder)
+    table, paths = (link, folder) if through_link == "table" else (folder, link)
+    write_table(folder / "l.csv", [(paths / image, name, split) for image, name, split in entries])
+    assert sum(len(dataset) for dataset in load_rafdb(table / "l.csv").values()) == 21
+
+
+@pytest.mark.parametrize(
+    ("write", "words"),
+    [
+        ("../{}", "leads out of"),
+        ("{folder}/../{}", "leads out of"),
+        ("{outside}", "leads out of"),
+        ("..\\{}", "'..\\\\secret.jpg'"),
+        ("C:\\faces\\{}", "no image"),
+        ("~/{}", "no image"),
+        ("/etc/nowhere/{}", "leads out of"),
+        ("../nowhere/{}", "leads out of"),
+    ],
+)
+def test_a_path_that_leads_out_is_refused(table, write, words):
+    outside = table.parent.parent / "secret.jpg"
+    outside.touch()
+    image = write.format(outside.name, folder=table.parent, outside=outside)
+    damage(table, SECOND, f"{image},Fear,train\n")
+    with refused(f"{table}, row 3: ", words):
+        load_rafdb(table)
+
+
+@pytest.mark.parametrize("place", ["train_0001.jpg", "more"])
+def test_a_link_that_leads_out_is_refused(table, place):
+    outside = table.parent.parent / "outside"
+    outside.mkdir()
+    shutil.move(table.parent / "train_0001.jpg", outside / "train_0001.jpg")
+    (table.parent / place).symlink_to(outside / "train_0001.jpg" if place.endswith(".jpg") else outside)
+    image = "train_0001.jpg" if place.endswith(".jpg") else "more/train_0001.jpg"
+    damage(table, SECOND, f"{image},Fear,train\n")
+    with refused(f"{table}, row 3: {image!r} leads out of {table.parent}"):
+        load_rafdb(table)
+
+
+def test_a_table_that_is_a_link_out_of_the_folder_is_refused(table):
+    shutil.move(table, table.parent.parent / "outside.csv")
+    table.symlink_to(table.parent.parent / "outside.csv")
+    with refused(table, "leads out of"):
+        load_rafdb(table.parent)
+
+
+def test_a_link_within_the_folder_is_fine(table):
+    (table.parent / "train_0001.jpg").rename(table.parent / "kept.jpg")
+    (table.parent / "train_0001.jpg").symlink_to("kept.jpg")
+    assert len(read(load_rafdb(table))["train"]) == 14
+
+
+@pytest.mark.parametrize("name", ["pipe.csv", "folder.csv"])
+def test_what_is_no_file_is_no_table(tmp_path, name):
+    path = tmp_path / name
+    os.mkfifo(path) if name == "pipe.csv" else path.mkdir()
+    assert path not in find_tables(tmp_path).values()
+
+
+@pytest.mark.parametrize("image", ["train_0001.jpeg", "more/train_0001.jpg", "x" * 300 + ".jpg", "."])
+def test_a_row_without_image(table, image):
+    damage(table, SECOND, f"{image},Fear,train\n")
+    with refused(f"{table}, row 3: no image", image[:40]):
+        load_rafdb(table)
+
+
+@pytest.mark.parametrize("again", ["train_0000.jpg", "./train_0000.jpg", "{folder}/train_0000.jpg"])
+@pytest.mark.parametrize(
+    ("entry", "words"),
+    [
+        ("Surprise,train", "is listed twice"),
+        ("surprised,test", "is listed twice"),
+        ("1,train", "is listed twice"),
+        ("Fear,train", "has two labels"),
+    ],
+)
+def test_an_image_listed_again(table, again, entry, words):
+    image = again.format(folder=table.parent)
+    damage(table, SECOND, f"{SECOND}{image},{entry}\n")
+    with refused(f"{table}, row 4: {image} {words} (first: {table}, row 2)", "expected one row for it"):
+        load_rafdb(table)
+
+
+def test_an_image_in_two_tables(tmp_path):
+    entries = write_images(tmp_path, "faces/{split}{number}.jpg")
+    for split in SPLITS:
+        write_table(tmp_path / f"{split}.csv", [entry[:2] for entry in entries if entry[2] == split], "image,label")
+    with (tmp_path / "test.csv").open("a") as file:
+        file.write("faces/train3.jpg,Happiness\n")
+    with refused(f"{tmp_path / 'test.csv'}, row 9", "faces/train3.jpg", f"{tmp_path / 'train.csv'}, row 5"):
+        load_rafdb(tmp_path)
+
+
+@pytest.mark.parametrize(
+    "row",
+    ["train_0001.jpg", "train_0001.jpg,Fear", "train_0001.jpg,Fear,train,1", ",Fear,train", "train_0001.jpg,,train"],
+)
+def test_a_row_of_another_form(table, row):
+    damage(table, SECOND, f"{row}\n")
+    with refused(f"{table}, row 3: expected 3 columns, image and label filled in", repr(row)):
+        load_rafdb(table)
+
+
+def test_a_path_with_control_characters(table):
+    damage(table, SECOND, '"train_\n0001.jpg",Fear,train\n')
+    with refused(table, "expected the path of an image", "'train_\\n0001.jpg'"):
+        load_rafdb(table)
+
+
+@pytest.mark.parametrize("value", ["", "Kaggle", "trein", "0", "train,test"])
+def test_an_unknown_split(table, value):
+    damage(table, SECOND, f'train_0001.jpg,Fear,"{value}"\n')
+    with refused(f"{table}, row 3: expected train, val or test in column 'split', found {value!r}"):
+        load_rafdb(table)
+
+
+def test_nothing_says_which_split(tmp_path):
+    entries = write_images(tmp_path, "faces/{split}{number}.jpg")
+    path = write_table(tmp_path / "labels.csv", [entry[:2] for entry in entries], "image,label")
+    with refused(f"{path}, row 2: nothing says which split 'faces/train0.jpg' belongs to", "train.csv and test.csv"):
+        load_rafdb(path)
+
+
+def test_a_table_of_one_split_only(tmp_path):
+    entries = write_images(tmp_path, splits={"train": 2})
+    path = write_table(tmp_path / "labels.csv", entries)
+    with refused(tmp_path, "the test split is empty"):
+        load_rafdb(path)
+
+
+@pytest.mark.parametrize("text", ["", "\n\n , \n"])
+def test_an_empty_table(tmp_path, text):
+    path = tmp_path / "labels.csv"
+    path.write_text(text)
+    with refused(path, "is empty", "a CSV file of image paths and labels"):
+        load_rafdb(tmp_path)
+
+
+def test_a_table_with_a_header_only(tmp_path):
+    with refused(tmp_path, "the train split is empty"):
+        load_rafdb(write_table(tmp_path / "labels.csv", []))
+
+
+@pytest.mark.parametrize("names", [("train.csv", "train_labels.csv"), ("train.csv", "notes.csv"), ("a.csv", "b.csv")])
+def test_tables_whose_splits_cannot_be_told(tmp_path, names):
+    for name in names:
+        write_table(tmp_path / name, [], "image,label")
+    with refused(tmp_path, "cannot tell which CSV file holds which split", *names, "rename them"):
+        load_rafdb(tmp_path)
+
+
+@pytest.mark.parametrize("name", ["test_0000.jpg", "train_0000.jpg"])
+def test_rafdbs_names_tell_of_rows_in_the_wrong_split(table, name):
+    own = name.split("_")[0]
+    other = {"train": "test", "test": "train"}[own]
+    damage(table, f"{name},Surprise,{own}", f"{name},Surprise,{other}")
+    with refused(f"{table}, row ", f"'{name}' is an image of the {own} split, listed under {other}"):
+        load_rafdb(table)
+
+
+def test_names_are_stems_where_these_are_unique(table):
+    found = load_rafdb(table)
+    assert list(found["test"]["file"]) == [f"test_{number:04d}" for number in range(7)]
+
+
+def test_names_are_paths_where_stems_are_not_unique(tmp_path):
+    entries = write_images(tmp_path, "{split}/{number}.jpg")
+    found = load_rafdb(write_table(tmp_path / "labels.csv", entries))
+    assert sorted(file for d in found.values() for file in d["file"]) == sorted(image for image, _, _ in entries)
+
+
+@pytest.mark.parametrize("form", [{"aligned": False}, {"aligned": False, "box_margin": 0.2}])
+def test_a_table_has_no_boxes(table, form):
+    with refused("--aligned False"):
+        load_rafdb(table, **form)
+
+
+def test_checking_collects_every_fault_and_keeps_the_good(table):
+    (table.parent / "train_0003.jpg").unlink()
+    damage(table, SECOND, "train_0001.jpg,Fear\n../train_0001.jpg,Fear,train\ntrain_0000.jpg,Fear,train\n")
+    findings = []
+    found = read_tables(table.parent, {None: table}, DEFAULT_FORM, on_finding=findings.append)
+    assert [(finding.kind, finding.message.split(": ")[0]) for finding in findings] == [
+        ("bad row", f"{table}, row 3"),
+        ("bad row", f"{table}, row 4"),
+        ("label without image", f"{table}, row 7"),
+        ("image with two labels", f"{table}, row 5"),
+    ]
+    for finding in findings:
+        assert_one_line(finding.message)
+    assert {split: len(faces.files) for split, faces in found.splits.items()} == {"train": 12, "test": 7}
+    with refused(findings[0].message):
+        read_tables(table.parent, {None: table}, DEFAULT_FORM, on_finding=refuse)

@@ -1,0 +1,387 @@
+import io
+import struct
+import subprocess
+import sys
+import warnings
+import zlib
+
+import numpy as np
+import pytest
+from datasets import Image as ImageFeature
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from PIL import EpsImagePlugin, Image, ImageOps, UnidentifiedImageError
+
+from rafdb_vit.data.images import (
+    PICTURE_ERRORS,
+    PictureTooLarge,
+    cut_square,
+    open_face,
+    open_picture,
+    open_undecoded,
+    square_box,
+)
+from rafdb_vit.runtime.errors import UserError
+from tests.data.formats.test_label_file import refused
+
+EPS = b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 10 10\n%%EndComments\n0 0 10 10 rectfill\nshowpage\n%%EOF\n"
+HTML = b"<!DOCTYPE html><html><body>404: not found</body></html>"
+
+
+def paint(mode="RGB", size=(13, 9), seed=0):
+    """Noise, so that no two pixels, and no two ways of turning it, are the same."""
+    noise = np.random.default_rng(seed).integers(0, 256, (size[1], size[0], 4), dtype=np.uint8)
+    return Image.fromarray(noise).convert("RGBA" if mode in ("RGBA", "LA") else "RGB").convert(mode)
+
+
+def encode(picture, form, **settings):
+    content = io.BytesIO()
+    picture.save(content, form, **settings)
+    return content.getvalue()
+
+
+def orientation(value):
+    exif = Image.Exif()
+    exif[0x0112] = value
+    return exif
+
+
+def write_bomb(path, side):
+    """Writes a whole PNG of black pixels, a bit each: 20,000 x 20,000 in 50 kB."""
+    rows = zlib.compress(bytes((1 + -(-side // 8)) * side), 1)
+    chunks = ((b"IHDR", struct.pack(">IIBBBBB", side, side, 1, 0, 0, 0, 0)), (b"IDAT", rows), (b"IEND", b""))
+    parts = (
+        struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data)) for kind, data in chunks
+    )
+    path.write_bytes(b"\x89PNG\r\n\x1a\n" + b"".join(parts))
+    return path
+
+
+def assert_same_as_datasets(path, content):
+    expected = ImageFeature(mode="RGB").decode_example({"path": str(path), "bytes": None})
+    for source in (str(path), content):
+        picture = open_picture(source)
+        assert (picture.mode, picture.size) == ("RGB", expected.size)
+        assert np.array_equal(np.asarray(picture), np.asarray(expected))
+
+
+@pytest.mark.parametrize(
+    ("form", "mode"),
+    [
+        *(("JPEG", mode) for mode in ("RGB", "L", "CMYK")),
+        *(("PNG", mode) for mode in ("RGB", "L", "LA", "P", "RGBA", "1")),
+        *(("BMP", mode) for mode in ("RGB", "L", "P", "RGBA")),
+        *(("WEBP", mode) for mode in ("RGB", "RGBA")),
+        *(("GIF", mode) for mode in ("L", "P")),
+        *(("TIFF", mode) for mode in ("RGB", "L", "CMYK", "P", "RGBA", "YCbCr")),
+        *(("PPM", mode) for mode in ("RGB", "L", "1")),
+    ],
+)
+def test_pixels_are_those_of_datasets(form, mode, tmp_path):
+    content = encode(paint(mode), form)
+    path = tmp_path / "face.jpg"
+    path.write_bytes(content)
+    assert_same_as_datasets(path, content)
+
+
+@pytest.mark.parametrize("form", ["PNG", "GIF"])
+@pytest.mark.parametrize("transparency", [3, bytes(range(256))])
+def test_transparency_of_a_palette_is_dropped_in_silence(form, transparency, tmp_path):
+    if form == "GIF" and isinstance(transparency, bytes):
+        transparency = 0
+    content = encode(paint("P"), form, transparency=transparency)
+    path = tmp_path / "face.png"
+    path.write_bytes(content)
+    with warnings.catch_warnings(record=True) as said:
+        warnings.simplefilter("always")
+        open_picture(content)
+    assert not said
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        assert_same_as_datasets(path, content)
+
+
+@pytest.mark.parametrize("value", range(9))
+@pytest.mark.parametrize("form", ["JPEG", "PNG", "WEBP", "TIFF"])
+def test_an_image_is_turned_as_its_exif_says(form, value, tmp_path):
+    content = encode(paint(), form, exif=orientation(value))
+    path = tmp_path / "face.jpg"
+    path.write_bytes(content)
+    assert_same_as_datasets(path, content)
+    assert open_picture(content).size == ((9, 13) if value >= 5 else (13, 9))
+
+
+def test_turned_by_a_quarter():
+    stored = Image.fromarray(np.uint8([[1, 2, 3], [4, 5, 6]]))
+    picture = open_picture(encode(stored, "PNG", exif=orientation(6)))
+    assert np.asarray(picture)[..., 0].tolist() == [[4, 1], [5, 2], [6, 3]]
+
+
+@pytest.mark.parametrize("tag", [0x0100, 0x011A], ids=["width", "resolution"])
+def test_exif_of_the_wrong_type_is_no_traceback(tag, tmp_path):
+    # Orientation 6, and a width or a resolution that is text: Pillow fails to write that back.
+    text, six = struct.pack(">HHII", tag, 2, 6, 38), struct.pack(">HHIHH", 0x0112, 3, 1, 6, 0)
+    exif = b"Exif\x00\x00MM\x00*\x00\x00\x00\x08\x00\x02" + min(text, six) + max(text, six) + bytes(4) + b"hello\x00"
+    path = tmp_path / "face.jpg"
+    path.write_bytes(encode(paint(), "JPEG", exif=exif))
+    with open_undecoded(str(path)) as image:
+        assert image.getexif()[0x0112] == 6
+    try:
+        picture = open_face({"path": str(path)})
+    except UserError as error:
+        assert str(path) in str(error)
+    else:
+        assert picture.size == (9, 13)
+
+
+def test_a_deep_ramp_is_scaled_not_clipped():
+    ramp = np.uint16([[0, 256, 257, 32767], [32768, 65278, 65279, 65535]])
+    grey = [[0, 0, 1, 127], [127, 254, 254, 255]]
+    picture = open_picture(encode(Image.fromarray(ramp), "PNG"))
+    assert picture.mode == "RGB"
+    assert np.asarray(picture).transpose(2, 0, 1).tolist() == [grey] * 3
+
+
+@pytest.mark.parametrize("form", ["PNG", "TIFF"])
+def test_8_bits_stored_in_16_come_back(form):
+    ramp = np.arange(256, dtype=np.uint16).reshape(16, 16)
+    picture = open_picture(encode(Image.fromarray(ramp * 257), form))
+    assert np.array_equal(np.asarray(picture)[..., 0], ramp)
+
+
+@pytest.mark.parametrize(
+    ("values", "grey"), [([-1.0, 0.0, 1.0, 3.0], [0, 63, 127, 255]), ([7.0, 7.0, 7.0, 7.0], [0, 0, 0, 0])]
+)
+def test_floats_span_their_own_range(values, grey):
+    picture = open_picture(encode(Image.fromarray(np.float32([values])), "TIFF"))
+    assert np.asarray(picture)[0, :, 0].tolist() == grey
+
+
+def test_the_first_frame_of_an_animation(tmp_path):
+    frames = [Image.new("P", (8, 8), colour) for colour in (1, 2, 3)]
+    for frame in frames:
+        frame.putpalette([0, 0, 0, 250, 0, 0, 0, 250, 0, 0, 0, 250])
+    content = encode(frames[0], "GIF", save_all=True, append_images=frames[1:], duration=40)
+    with Image.open(io.BytesIO(content)) as image:
+        assert image.n_frames == 3
+    assert open_picture(content).getcolors() == [(64, (250, 0, 0))]
+    (tmp_path / "face.gif").write_bytes(content)
+    assert_same_as_datasets(tmp_path / "face.gif", content)
+
+
+@pytest.mark.parametrize("side", [20_000, 12_000, 9_487])
+def test_a_bomb_is_refused(side, tmp_path):
+    path = write_bomb(tmp_path / "bomb.jpg", side)
+    assert path.stat().st_size < 300_000
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        for source in (str(path), path.read_bytes()):
+            with pytest.raises(PictureTooLarge, match=r"^[^\n]+$"):
+                open_picture(source)
+
+
+def test_just_below_a_bomb(tmp_path):
+    # 9,480 squared is more than what Pillow warns of, and less than what is refused.
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        with open_undecoded(str(write_bomb(tmp_path / "large.png", 9_480))) as image:
+            assert image.size == (9_480, 9_480)
+
+
+def test_a_bomb_takes_no_memory(tmp_path):
+    paths = [str(write_bomb(tmp_path / f"{side}.png", side)) for side in (20_000, 12_000)]
+    code = (
+        "import resource, sys\n"
+        "from rafdb_vit.data.images import PictureTooLarge, open_picture\n"
+        "peak = lambda: resource.getrusage(resource.RUSAGE_SELF).ru_maxrss\n"
+        "before = peak()\n"
+        "for path in sys.argv[1:]:\n"
+        "    try: open_picture(path)\n"
+        "    except PictureTooLarge: print('refused', peak() - before < 10_000)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code, *paths], capture_output=True, text=True, check=True)
+    assert (done.stdout, done.stderr) == ("refused True\n" * 2, "")
+
+
+def test_postscript_under_another_name_is_not_interpreted(tmp_path, monkeypatch):
+    path = tmp_path / "face.jpg"
+    path.write_bytes(EPS)
+    with Image.open(path) as image:
+        assert image.format == "EPS"
+    started = []
+    monkeypatch.setattr(EpsImagePlugin, "Ghostscript", lambda *_, **__: started.append(1))
+    monkeypatch.setattr(subprocess, "Popen", lambda *_, **__: started.append(1))
+    for source in (str(path), EPS):
+        with pytest.raises(UnidentifiedImageError):
+            open_picture(source)
+    with pytest.raises(UserError, match="cannot be read as an image"):
+        open_face({"path": str(path)})
+    assert not started
+
+
+WHOLE = encode(paint(size=(60, 60)), "JPEG")
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"",
+        HTML,
+        EPS,
+        WHOLE[: len(WHOLE) // 2],
+        WHOLE[:30],
+        encode(paint(size=(60, 60)), "PNG")[:-200],
+        encode(paint(), "TIFF")[:-60],
+    ],
+    ids=["zero bytes", "html", "eps", "half", "header", "png", "tiff"],
+)
+def test_what_is_no_whole_image_is_named_in_one_line(content, tmp_path):
+    path = tmp_path / "face.jpg"
+    path.write_bytes(content)
+    with pytest.raises(PICTURE_ERRORS):
+        open_picture(str(path))
+    for crop in (None, (0, 0, 4)):
+        with pytest.raises(UserError) as caught:
+            open_face({"path": str(path), "bytes": None}, "train_00001", crop)
+        message = str(caught.value)
+        assert message.startswith(f"{path}: cannot be read as an image (") and "\n" not in message
+
+
+@pytest.mark.parametrize("make", ["mkdir", "nothing"])
+def test_what_cannot_be_opened_is_named_in_one_line(make, tmp_path):
+    path = tmp_path / "face.jpg"
+    if make == "mkdir":
+        path.mkdir()
+    with pytest.raises(UserError, match=f"^{path}: cannot be read as an image .*put a whole one in its place"):
+        open_face({"path": str(path)}, "train_00001")
+
+
+@pytest.mark.parametrize("image", [None, {}, {"path": None, "bytes": None}])
+def test_a_face_without_an_image_is_named(image):
+    with pytest.raises(UserError, match="^train_00001: the data has no image for this face"):
+        open_face(image, "train_00001")
+
+
+def test_a_face_of_bytes_is_named_by_the_data():
+    assert open_face({"path": None, "bytes": WHOLE}, "train_00001").size == (60, 60)
+    with pytest.raises(UserError, match="^train_00001: "):
+        open_face({"path": None, "bytes": WHOLE[:99]}, "train_00001")
+
+
+def test_a_box_outside_its_photograph_is_named(tmp_path):
+    path = tmp_path / "photo.jpg"
+    path.write_bytes(WHOLE)
+    for crop, words in (((60, 0, 5), "outside the photograph of 60 x 60"), ((0, 0, 9_500), "9500 pixels wide")):
+        with pytest.raises(UserError, match=f"^{path}: .*{words}"):
+            open_face({"path": str(path)}, crop=crop)
+
+
+def test_a_picture_is_taken_as_it_is_or_cut():
+    picture = paint()
+    assert open_face(picture) is picture
+    assert open_face(paint("L")).mode == "RGB"
+    assert open_face(picture, crop=(2, 1, 4)).tobytes() == picture.crop((2, 1, 6, 5)).tobytes()
+
+
+PHOTO = Image.fromarray(np.uint8([[[10 * y + x] * 3 for x in range(4)] for y in range(3)]))
+
+
+@pytest.mark.parametrize(
+    ("square", "grey"),
+    [
+        ((1, 1, 2), [[11, 12], [21, 22]]),
+        ((0, 0, 3), [[0, 1, 2], [10, 11, 12], [20, 21, 22]]),
+        ((3, 2, 1), [[23]]),
+        ((-1, 0, 3), [[0, 0, 1], [10, 10, 11], [20, 20, 21]]),
+        ((2, 0, 3), [[2, 3, 3], [12, 13, 13], [22, 23, 23]]),
+        ((1, -2, 3), [[1, 2, 3], [1, 2, 3], [1, 2, 3]]),
+        ((1, 1, 3), [[11, 12, 13], [21, 22, 23], [21, 22, 23]]),
+        ((0, 0, 4), [[0, 1, 2, 3], [10, 11, 12, 13], [20, 21, 22, 23], [20, 21, 22, 23]]),
+        ((-1, -1, 2), [[0, 0], [0, 0]]),
+        ((3, 2, 2), [[23, 23], [23, 23]]),
+        ((-1, -1, 6), [[0, 0, 1, 2, 3, 3]] * 2 + [[10, 10, 11, 12, 13, 13]] + [[20, 20, 21, 22, 23, 23]] * 3),
+    ],
+)
+def test_a_square_repeats_the_edge_it_reaches_over(square, grey):
+    cut = cut_square(PHOTO, square)
+    assert cut.mode == "RGB"
+    assert np.asarray(cut).transpose(2, 0, 1).tolist() == [grey] * 3
+
+
+@pytest.mark.parametrize("square", [(4, 0, 2), (-2, 0, 2), (0, 3, 2), (0, -2, 2), (9, 9, 9), (1, 1, 0)])
+def test_a_square_outside_is_refused(square):
+    with pytest.raises(ValueError, match="outside the photograph of 4 x 3"):
+        cut_square(PHOTO, square)
+
+
+def test_a_square_of_next_to_nothing_is_refused():
+    with pytest.raises(ValueError, match="9500 pixels wide"):
+        cut_square(PHOTO, (0, 0, 9_500))
+
+
+def test_a_cut_of_a_turned_photograph_counts_from_its_upright_corner():
+    stored = ImageOps.mirror(PHOTO)
+    face = open_face({"bytes": encode(stored, "PNG", exif=orientation(2))}, crop=(0, 0, 2))
+    assert np.asarray(face)[..., 0].tolist() == [[0, 1], [10, 11]]
+
+
+quick = settings(max_examples=120, deadline=None, derandomize=True, database=None)
+
+
+@pytest.mark.parametrize(
+    ("box", "margin", "expected"),
+    [
+        ((10, 20, 50, 60), 0, [10, 20, 40]),
+        ((10, 20, 50, 40), 0, [10, 10, 40]),  # 40 wide, 20 high: 10 more above and below
+        ((10, 20, 30, 60), 0, [0, 20, 40]),  # 20 wide, 40 high: 10 more left and right
+        ((10, 20, 50, 40), 0.25, [0, 0, 60]),  # 10 more on each side
+        ((10, 20, 50, 40), 1, [-30, -30, 120]),
+        ((10, 20, 50, 40), -0.25, [20, 20, 20]),  # 10 less on each side
+        ((0, 0, 3, 2), 0.5, [-2, -2, 6]),
+        ((10.4, 20.4, 50.4, 60.4), 0, [10, 20, 40]),
+        ((10.6, 20.6, 50.6, 60.6), 0, [11, 21, 40]),
+        ((5, 5, 5.1, 5.2), 0, [5, 5, 1]),
+        ((-8, -4, 8, 4), 0, [-8, -8, 16]),
+    ],
+)
+def test_the_square_around_a_box(box, margin, expected):
+    square = square_box(box, margin=margin)
+    assert square == expected
+    assert all(type(number) is int for number in square)
+
+
+numbers = st.integers(-1000, 1000)
+
+
+@quick
+@given(numbers, numbers, st.integers(1, 900), st.integers(1, 900), st.floats(0, 5))
+def test_the_square_holds_the_box_and_its_margin(left, top, width, height, margin):
+    at = square_box((left, top, left + width, top + height), margin=margin)
+    longer = max(width, height)
+    assert abs(at[2] - longer * (1 + 2 * margin)) <= 0.5
+    for start, low, extent in ((at[0], left, width), (at[1], top, height)):
+        assert abs(start + at[2] / 2 - (low + extent / 2)) <= 0.5
+        assert start <= low + 1 and start + at[2] >= low + extent - 1
+
+
+ROWS, COLUMNS = 30, 40
+PIXELS = np.stack(np.broadcast_arrays(np.arange(ROWS)[:, None], np.arange(COLUMNS), 7), axis=-1).astype(np.uint8)
+PHOTOGRAPH = Image.fromarray(PIXELS)
+
+
+@pytest.mark.parametrize("square", [(10, 5, 20), (0, 0, 30), (39, 29, 1), (-5, 10, 25), (20, 20, 30), (-10, -10, 60)])
+def test_pixels_are_cut_and_not_squashed(square):
+    left, top, side = square
+    cut = cut_square(PHOTOGRAPH, square)
+    assert (cut.size, cut.mode) == ((side, side), "RGB")
+    rows, columns = np.arange(top, top + side).clip(0, ROWS - 1), np.arange(left, left + side).clip(0, COLUMNS - 1)
+    assert np.array_equal(np.asarray(cut), PIXELS[np.ix_(rows, columns)])
+
+
+@pytest.mark.parametrize("square", [(40, 0, 5), (0, 30, 5), (-5, 0, 5), (0, -9, 9), (-(10**6), -(10**6), 2 * 10**6)])
+def test_a_square_that_holds_nothing_is_told_with_the_name_of_the_file(square, tmp_path):
+    PHOTOGRAPH.save(tmp_path / "train_00001.png")
+    with pytest.raises(ValueError, match="the face's box"):
+        cut_square(PHOTOGRAPH, square)
+    with refused(tmp_path / "train_00001.png", "the face's box"):
+        open_face({"path": str(tmp_path / "train_00001.png")}, "train_00001", square)

@@ -1,0 +1,82 @@
+import os
+
+import numpy as np
+import pytest
+from PIL import Image
+from transformers import pipeline
+
+from rafdb_vit.evaluation.inference import list_images, predict_images
+from rafdb_vit.model.load import load_classifier
+from tests.conftest import paint_face
+
+
+@pytest.fixture
+def pictures(tmp_path):
+    for i in range(1, 6):
+        paint_face(i, i).save(tmp_path / f"{i}.png")
+    return tmp_path
+
+
+def read(files, tiny_vit, **settings):
+    classifier = load_classifier(str(tiny_vit), flag="--model")
+    return list(predict_images(classifier, files, device="cpu", **settings))
+
+
+def test_it_reads_what_pipeline_reads(pictures, tiny_vit):
+    Image.new("L", (50, 90), 99).save(pictures / "grey.png")
+    files = list_images([str(pictures)])
+    theirs = pipeline("image-classification", str(tiny_vit), top_k=7)(files)
+    for prediction, expected in zip(read(files, tiny_vit, batch_size=4), theirs, strict=True):
+        assert list(prediction.probabilities) == [row["label"] for row in expected]
+        np.testing.assert_allclose(
+            list(prediction.probabilities.values()), [row["score"] for row in expected], atol=1e-6
+        )
+        assert sum(prediction.probabilities.values()) == pytest.approx(1)
+        assert prediction.describe()["label"] == expected[0]["label"]
+
+
+def test_what_cannot_be_read_is_named_and_the_rest_go_on(pictures, tiny_vit):
+    (pictures / "2.png").write_bytes(b"no image")
+    (pictures / "3.png").write_bytes((pictures / "3.png").read_bytes()[:200])
+    files = [str(pictures / f"{i}.png") for i in range(1, 7)]
+    predictions = read(files, tiny_vit, batch_size=2)
+    assert [prediction.file for prediction in predictions] == files
+    assert [prediction.error is None for prediction in predictions] == [True, False, False, True, True, False]
+    assert "no known format" in predictions[1].error and "no such file" in predictions[5].error
+    assert predictions[1].describe() == {"file": files[1], "error": predictions[1].error}
+    assert predictions[1].render().startswith(f"not read: {files[1]}: ")
+
+
+def test_only_what_cannot_be_read(pictures, tiny_vit):
+    assert [prediction.probabilities for prediction in read(["a.png", "b.png"], tiny_vit)] == [None, None]
+
+
+def test_a_line_has_every_class(pictures, tiny_vit):
+    (prediction,) = read([str(pictures / "1.png")], tiny_vit)
+    assert prediction.render().split("  ")[0] == str(pictures / "1.png")
+    assert len(prediction.render().split("  ")) == 8
+
+
+def test_folders_stand_for_the_images_below_them(pictures, tmp_path):
+    (pictures / "below").mkdir()
+    paint_face(1, 1).save(pictures / "below" / "6.JPG", "JPEG")
+    (pictures / "notes.txt").write_text("")
+    names = [f"{i}.png" for i in range(1, 6)] + ["below/6.JPG"]
+    assert list_images([str(pictures)]) == [str(pictures / name) for name in names]
+    assert list_images(["x.png", "y"]) == ["x.png", "y"]
+    (tmp_path / "empty").mkdir()
+    assert list_images(["x.png", str(tmp_path / "empty")]) == ["x.png", str(tmp_path / "empty")]
+
+
+def test_a_folder_without_images_is_named_and_the_rest_go_on(pictures, tiny_vit):
+    (pictures / "empty").mkdir()
+    files = list_images([str(pictures / "empty"), str(pictures / "1.png")])
+    empty, whole = read(files, tiny_vit)
+    assert empty.error == f"{pictures / 'empty'}: holds no image" and whole.error is None
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root reads everything")
+def test_a_folder_that_cannot_be_read_is_named(pictures, tiny_vit):
+    (pictures / "closed").mkdir(mode=0)
+    *_, last = read(list_images([str(pictures)]), tiny_vit)
+    assert last.error == f"{pictures / 'closed'}: the folder cannot be read"

@@ -1,0 +1,94 @@
+import csv
+
+import numpy as np
+import pytest
+from sklearn.metrics import accuracy_score, f1_score, log_loss
+
+from rafdb_vit.evaluation.predictions import Predictions, read_predictions
+from rafdb_vit.runtime.errors import UserError
+
+NAMES = ("Surprise", "Fear, mild", 'Dis"gust"')
+HEAD = "file,label,predicted,probability_a,probability_b\n"
+
+
+def random_predictions(n=60, seed=0, names=NAMES, groups=True):
+    rng = np.random.default_rng(seed)
+    labels = rng.integers(0, len(names), n)
+    logits = rng.normal(size=(n, len(names))).astype(np.float32)
+    logits[np.arange(n), labels] += 1
+    own = {"gender": rng.choice(["male", "female"], n).tolist(), "age": rng.choice(["0-3", "70+"], n).tolist()}
+    return Predictions([f"test_{i:04d}" for i in range(n)], labels, logits, names, own if groups else {})
+
+
+def test_what_is_written_is_read_back_to_the_last_bit(tmp_path):
+    first = random_predictions()
+    again = read_predictions(first.write(tmp_path / "predictions.csv"))
+    assert list(again.files) == list(first.files) and list(again.names) == list(NAMES)
+    assert np.array_equal(again.labels, first.labels) and np.array_equal(again.predicted, first.predicted)
+    assert again.groups == first.groups
+    with (tmp_path / "predictions.csv").open(newline="") as file:
+        head, *rows = csv.reader(file)
+    assert head[:4] == ["file", "label", "predicted", "probability_Surprise"] and head[-1] == "group_age"
+    written = np.array([[float(cell) for cell in row[3:6]] for row in rows])
+    assert np.array_equal(written, first.probabilities)
+    np.testing.assert_allclose(again.probabilities, first.probabilities, rtol=1e-14)
+
+
+def test_figures_are_scikit_learns_on_the_file(tmp_path):
+    predictions = random_predictions()
+    result = predictions.score()
+    with predictions.write(tmp_path / "predictions.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    labels, predicted = [row["label"] for row in rows], [row["predicted"] for row in rows]
+    assert result.accuracy == accuracy_score(labels, predicted)
+    assert result.macro_f1 == pytest.approx(f1_score(labels, predicted, average="macro"), abs=1e-15)
+    probabilities = np.array([[float(row[f"probability_{name}"]) for name in sorted(NAMES)] for row in rows])
+    assert result.loss == pytest.approx(log_loss(labels, probabilities, labels=sorted(NAMES)), rel=1e-12)
+    assert result.groups["age"]["groups"]["70+"]["n"] == sum(row["group_age"] == "70+" for row in rows)
+    assert result.find_contradiction() is None
+
+
+def test_without_groups():
+    assert random_predictions(groups=False).score().groups is None
+
+
+def test_a_folder_stands_for_its_file_and_nothing_is_left_half_written(tmp_path):
+    random_predictions().write(tmp_path / "predictions.csv")
+    assert len(read_predictions(tmp_path).files) == 60
+    assert [path.name for path in tmp_path.iterdir()] == ["predictions.csv"]
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        ("", "not what"),
+        ("a,b\n1,2\n", "its columns are others"),
+        (HEAD, "no rows"),
+        (f"{HEAD}x,a,a,0.5\n", "4 cells of 5"),
+        (f"{HEAD}x,c,a,0.6,0.4\n", "no class is called 'c'"),
+        (f"{HEAD}x,a,b,0.6,0.4\n", "not the most probable"),
+        (f"{HEAD}x,a,a,0.6,0.6\n", "do not add up to 1"),
+        (f"{HEAD}x,a,a,nan,0.6\n", "do not add up to 1"),
+        (f"{HEAD}x,a,a,1.5,-0.5\n", "do not add up to 1"),
+        (f"{HEAD}x,a,a,much,0.4\n", "could not convert"),
+        (f"{HEAD}x,a,a,0.6,0.4\nx,a,a,0.6,0.4\n", "twice"),
+        (b"\xff\xfe\x00", "not what"),
+    ],
+)
+def test_another_file_is_refused_in_one_line(tmp_path, content, words):
+    path = tmp_path / "predictions.csv"
+    path.write_bytes(content if isinstance(content, bytes) else content.encode())
+    with pytest.raises(UserError, match=words) as error:
+        read_predictions(path)
+    assert error.value.line.startswith(str(path)) and "\n" not in error.value.line
+
+
+def test_no_file(tmp_path):
+    with pytest.raises(UserError, match="rafdb-vit evaluate"):
+        read_predictions(tmp_path)
+
+
+def test_probabilities_of_nothing_and_all_are_read(tmp_path):
+    path = tmp_path / "predictions.csv"
+    path.write_text(f"{HEAD}x,b,a,1.0,0.0\n")
+    assert read_predictions(path).probabilities.tolist() == [[1.0, 0.0]]

@@ -1,0 +1,96 @@
+import json
+
+import pytest
+
+from rafdb_vit.data.labels import BASIC
+from rafdb_vit.evaluation.protocol import Protocol
+from rafdb_vit.evaluation.results import write_results
+from rafdb_vit.evaluation.summary import summarize_runs
+from rafdb_vit.runtime.errors import UserError
+from tests.support.finished_run import describe_data, describe_run, random_result
+
+
+def write(folder, seed, *, data="RAF-DB basic", split_seed=0, **training):
+    protocol = describe_run(describe_data(data), {"model.safetensors": f"{seed:064x}"})
+    protocol["training"] |= {"seed": seed, **training}
+    protocol["validation"]["seed"] = split_seed
+    results = {"validation": random_result(seed), "test": random_result(seed)}
+    folder.mkdir()
+    write_results(folder, **results, protocol=Protocol.read(protocol))
+    return str(folder)
+
+
+def test_mean_and_range_of_every_figure(tmp_path):
+    folders = [write(tmp_path / f"seed-{seed}", seed, split_seed=seed) for seed in (1, 2, 5)]
+    summary = summarize_runs(folders)
+    tests = [random_result(seed) for seed in (1, 2, 5)]
+    values = [test.per_class["Fear"]["f1"] for test in tests]
+    assert summary.seeds == [1, 2, 5] and summary.figures["f1 of Fear"] == values
+    described = json.loads(json.dumps(summary.describe()))["figures"]
+    assert described["f1 of Fear"]["mean"] == pytest.approx(sum(values) / 3)
+    assert (described["accuracy"]["lowest"], described["accuracy"]["highest"]) == (
+        min(test.accuracy for test in tests),
+        max(test.accuracy for test in tests),
+    )
+    lines = summary.render().splitlines()
+    assert lines[0] == f"3 runs, seeds 1, 2, 5; RAF-DB basic, test, {tests[0].n} faces"
+    (row,) = [line for line in lines if line.startswith("f1 of Fear")]
+    assert row.split()[-3:] == [f"{sum(values) / 3:.4f}", f"{min(values):.4f}", f"{max(values):.4f}"]
+
+
+def refused(folders, words):
+    with pytest.raises(UserError, match=words) as error:
+        summarize_runs(folders)
+    assert error.value.line.startswith(folders[-1]) and "\n" not in error.value.line
+
+
+def test_runs_that_differ_in_more_than_the_seed_are_refused(tmp_path):
+    first = write(tmp_path / "first", 1)
+    refused([first], "one run")
+    refused([first, write(tmp_path / "same", 1)], "has the seed of")
+    refused([first, write(tmp_path / "rate", 2, learning_rate=1e-3)], "in learning_rate; expected")
+    refused([first, write(tmp_path / "new", 3, dropout=0.1)], "in dropout; expected")
+    refused([first, write(tmp_path / "data", 4, data="folder")], "in data, train faces; expected")
+    refused([first, str(tmp_path / "nothing")], "no such file")
+
+
+CHANGES = {
+    "images": lambda p: p["data"].update(images="original"),
+    "targets": lambda p: p["data"].update(targets="vectors"),
+    "subsampled": lambda p: p["data"].update(subsampled=True),
+    "train faces": lambda p: p["data"]["used"].update(train={"Fear": 5}),
+    "validation fraction": lambda p: p["validation"].update(fraction=0.2),
+    "how the checkpoint was chosen": lambda p: p["checkpoint"].update(chosen_by="lowest loss"),
+    "model commit": lambda p: p["model"].update(commit="b" * 40),
+    "model patch_size": lambda p: p["model"].update(patch_size=32),
+    "model source": lambda p: p["model"].update(source="other"),
+}
+
+
+@pytest.mark.parametrize("name", CHANGES)
+def test_every_difference_but_the_seed_is_named(tmp_path, name):
+    folders = [write(tmp_path / f"{seed}", seed) for seed in (1, 2)]
+    path = tmp_path / "2" / "results.json"
+    content = json.loads(path.read_text())
+    CHANGES[name](content["protocol"])
+    path.write_text(json.dumps(content))
+    refused(folders, f"in {name}; expected")
+
+
+def test_other_test_faces_and_results_that_lack_something(tmp_path):
+    folders = [write(tmp_path / f"{seed}", seed) for seed in (1, 2)]
+    path = tmp_path / "2" / "results.json"
+    content = json.loads(path.read_text())
+    other = random_result(0, BASIC.names[:6])
+    path.write_text(json.dumps({**content, "test": other.describe()}))
+    refused(folders, "in test faces; expected")
+    del content["protocol"]["training"]
+    path.write_text(json.dumps(content))
+    with pytest.raises(UserError, match="2/results.json: .*lacks training in protocol"):
+        summarize_runs(folders)
+
+
+def test_how_the_batch_was_shared_is_not_the_recipe(tmp_path):
+    batches = ({"processes": 1}, {"processes": 4})
+    folders = [write(tmp_path / f"{i}", i, batch=batch) for i, batch in enumerate(batches)]
+    assert summarize_runs(folders).seeds == [0, 1]

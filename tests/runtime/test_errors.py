@@ -1,0 +1,31 @@
+import pytest
+from torch.utils.data import DataLoader
+
+from rafdb_vit.runtime.errors import UserError, renaming_flags
+
+
+class Unreadable:
+    def __len__(self):
+        return 2
+
+    def __getitem__(self, index):
+        raise UserError("a/b.jpg: cannot be read; UserError: or so")
+
+
+def test_line_is_one_line():
+    assert UserError("two\n  lines").line == "two lines"
+
+
+def test_line_survives_a_data_worker():
+    with pytest.raises(UserError) as caught:
+        list(DataLoader(Unreadable(), num_workers=1))
+    assert "Traceback" in caught.value.args[0] and str(caught.value) == caught.value.line
+    assert caught.value.line == "a/b.jpg: cannot be read; UserError: or so"
+
+
+def test_flags_are_renamed_in_errors_and_nothing_else():
+    with pytest.raises(UserError) as error, renaming_flags({"--model_name_or_path": "MODEL"}):
+        raise UserError("--model_name_or_path a: see --model_name_or_path_other")
+    assert error.value.line == "MODEL a: see --model_name_or_path_other"
+    with pytest.raises(KeyError), renaming_flags({"--a": "--b"}):
+        raise KeyError("--a")
