@@ -10,18 +10,19 @@ import socket
 from collections.abc import Callable
 from pathlib import Path
 
-import numpy as np
 import pytest
-from PIL import Image
 
 from rafdb_vit.data.labels import BASIC
+from tests.support.faces import write_kaggle, write_official
+from tests.support.models import save_vit
 
 LOOPBACK = ("127.0.0.1", "::1", "localhost")
 
 
 SLOWEST_FIRST = (
-    *("commands/test_interrupted_train", "test_processes", "commands/test_push", "commands/test_train"),
-    *("test_resumable_trainer", "commands/test_data_forms", "test_model", "test_metrics", "test_readme"),
+    *("commands/test_interrupted_train", "training/test_processes", "commands/test_push", "commands/test_train"),
+    *("training/test_resume", "training/test_flag_checks", "commands/test_data_forms", "model/test_load"),
+    *("training/test_compute_metrics", "test_readme"),
 )
 """Files that take longest: begun last, one of them would run on while the other process has nothing left to do."""
 
@@ -55,47 +56,6 @@ def no_launcher(monkeypatch):
         monkeypatch.delenv(name, raising=False)
 
 
-COLOURS = ((20, 20, 20), (235, 235, 235), (220, 30, 30), (30, 200, 30), (30, 30, 220), (220, 220, 30), (220, 30, 220))
-
-
-def paint_face(code: int, seed: int) -> Image.Image:
-    """Returns a picture that even a tiny model tells from those of other codes: a noisy plane of a colour per code."""
-    if code > len(COLOURS):
-        return paint_face(code - len(COLOURS), seed).transpose(Image.Transpose.ROTATE_90)
-    noise = np.random.default_rng([seed, code]).normal(0, 12, (100, 100, 3))
-    return Image.fromarray((np.asarray(COLOURS[code - 1]) + noise).clip(0, 255).astype(np.uint8))
-
-
-def write_official(root: Path, *, train: int = 6, test: int = 3, subset: str = "basic") -> Path:
-    """Writes a tree in the official layout, so many faces a class; returns the `basic` or `compound` folder."""
-    basic, classes = root / subset, {"basic": 7, "compound": 11}[subset]
-    (basic / "EmoLabel").mkdir(parents=True)
-    images = basic / "Image" / "aligned"
-    images.mkdir(parents=True)
-    rows = []
-    for split, per_class, digits in (("train", train, 5), ("test", test, 4)):
-        for i in range(per_class * classes):
-            code, stem = i % classes + 1, f"{split}_{i + 1:0{digits}d}"
-            paint_face(code, i).save(images / f"{stem}_aligned.jpg", quality=95)
-            rows.append(f"{stem}.jpg {code}")
-    (basic / "EmoLabel" / "list_patition_label.txt").write_text("\n".join(rows))
-    return basic
-
-
-def write_kaggle(root: Path, *, train: int = 6, test: int = 3) -> Path:
-    """Writes the same faces in the Kaggle layout; returns the folder that holds `DATASET` and the CSV files."""
-    for split, per_class, digits in (("train", train, 5), ("test", test, 4)):
-        rows = ["image,label"]
-        for i in range(per_class * 7):
-            code, name = i % 7 + 1, f"{split}_{i + 1:0{digits}d}_aligned.jpg"
-            folder = root / "DATASET" / split / str(code)
-            folder.mkdir(parents=True, exist_ok=True)
-            paint_face(code, i).save(folder / name, quality=95)
-            rows.append(f"{name},{code}")
-        (root / f"{split}_labels.csv").write_text("\n".join(rows) + "\n")
-    return root
-
-
 @pytest.fixture
 def official(tmp_path: Path) -> Path:
     """A fresh tree in the official layout, to be damaged at will."""
@@ -118,41 +78,6 @@ def faces_dir(tmp_path_factory) -> Path:
 def tiny_vit(tmp_path_factory) -> Path:
     """A folder with a ViT of 2 layers at 32 pixels, a head of 7 RAF-DB classes and a processor."""
     return save_vit(tmp_path_factory.mktemp("models") / "tiny-vit", names=BASIC.names)
-
-
-QUICK_TRAINING = {
-    "per_device_train_batch_size": 14,
-    "num_train_epochs": 3,
-    "learning_rate": 3e-3,
-    "bf16": False,
-    "use_cpu": True,
-    "disable_tqdm": True,
-    "save_total_limit": None,
-}
-"""Training arguments with which the tiny ViT learns on the faces of `faces_dir`, 4 steps an epoch."""
-
-
-def save_vit(folder: Path, *, names=BASIC.names, **changes) -> Path:
-    """Saves a tiny ViT classifier with random weights and its processor."""
-    import torch
-    from transformers import ViTConfig, ViTForImageClassification, ViTImageProcessor
-
-    torch.manual_seed(0)
-    shape = {
-        "hidden_size": 32,
-        "num_hidden_layers": 2,
-        "num_attention_heads": 2,
-        "intermediate_size": 64,
-        "image_size": 32,
-        "patch_size": 8,
-        "initializer_range": 0.15,
-    }
-    labels = {"id2label": dict(enumerate(names)), "label2id": {name: i for i, name in enumerate(names)}}
-    model = ViTForImageClassification(ViTConfig(**{**shape, **labels, **changes}))
-    model.save_pretrained(folder)
-    side = model.config.image_size
-    ViTImageProcessor(size={"height": side, "width": side}).save_pretrained(folder)
-    return folder
 
 
 @pytest.fixture

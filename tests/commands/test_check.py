@@ -11,7 +11,7 @@ import pytest
 
 from rafdb_vit.__main__ import main
 from rafdb_vit.data.labels import BASIC
-from tests.data.check.test_check import again, face, paint, write_release, write_table
+from tests.support.checked_data import again, face, paint, write_release, write_table
 
 ROOT = Path(__file__).parents[2]
 

@@ -19,7 +19,8 @@ from rafdb_vit.data.splits import hash_files
 from rafdb_vit.evaluation.results import read_results
 from rafdb_vit.model.load import load_trained
 from rafdb_vit.runtime.errors import UserError
-from tests.conftest import paint_face, save_vit, write_official
+from tests.support.faces import paint_face, write_official
+from tests.support.models import save_vit
 
 EIGHT = ("anger", "contempt", "disgust", "fear", "happiness", "neutral", "sadness", "surprise")
 ONE_EPOCH = ("--num_train_epochs", "1", "--random_erasing", "0", "--save_total_limit", "1")

@@ -19,8 +19,8 @@ from rafdb_vit.data.dataset import load_rafdb
 from rafdb_vit.data.labels import BASIC
 from rafdb_vit.evaluation.results import read_results
 from rafdb_vit.runtime.errors import Interrupted, UserError
-from tests.conftest import paint_face, save_vit, write_official
-from tests.data.test_annotations import write_annotations
+from tests.support.faces import paint_face, write_annotations, write_official
+from tests.support.models import save_vit
 
 
 @pytest.fixture(scope="module")

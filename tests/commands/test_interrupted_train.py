@@ -15,7 +15,7 @@ import pytest
 
 from rafdb_vit.commands.parser import run_command
 from rafdb_vit.runtime.errors import Interrupted, UserError
-from tests.conftest import save_vit
+from tests.support.models import save_vit
 
 ROOT = Path(__file__).parents[2]
 

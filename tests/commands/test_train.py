@@ -18,7 +18,7 @@ from rafdb_vit.data.dataset import load_rafdb
 from rafdb_vit.data.labels import BASIC
 from rafdb_vit.evaluation.results import read_results
 from rafdb_vit.runtime.errors import UserError
-from tests.conftest import save_vit
+from tests.support.models import save_vit
 
 ROOT = Path(__file__).parents[2]
 

@@ -5,37 +5,15 @@ import numpy as np
 import pytest
 from datasets import ClassLabel, Dataset, DatasetDict, Features, List, Value
 from datasets import Image as ImageFeature
-from PIL import Image
 
 from rafdb_vit.data.annotations import KINDS, parse_automatic, parse_box, parse_manual, read_annotations, read_groups
 from rafdb_vit.data.dataset import load_data, load_rafdb
 from rafdb_vit.data.images import open_face
-from tests.conftest import paint_face, write_kaggle, write_official
-from tests.data.formats.test_label_file import assert_one_line, refused
+from tests.support.faces import AUTOMATIC, MANUAL, paint_face, write_annotations, write_kaggle, write_official
+from tests.support.refusals import assert_one_line, refused
 
-MANUAL = "38 52\n62.5\t52\n50 66\n40 80\n61 80\n1\n2\n3\n"
-AUTOMATIC = "".join(f"{i}\t{i + 0.5}\n" for i in range(37))
 POINTS = List(List(Value("float32"), length=2))
 MALE, FEMALE, UNSURE = range(3)
-
-
-def write_annotations(basic):
-    """Writes all three kinds for every face, and its photograph; the box of face i begins at (10, 20 + i)."""
-    for folder in ("Annotation/manual", "Annotation/auto", "Annotation/boundingbox", "Image/original"):
-        (basic / folder).mkdir(parents=True)
-    for number, aligned in enumerate(sorted((basic / "Image/aligned").iterdir())):
-        file = aligned.stem.removesuffix("_aligned")
-        texts = MANUAL.replace("\n1\n2\n3", f"\n{number % 3}\n2\n3"), AUTOMATIC, f"10 {20 + number} 50 {40 + number}\n"
-        for kind, text in zip(KINDS, texts, strict=True):
-            (basic / "Annotation" / kind.folder / f"{file}{kind.suffix}").write_text(text)
-        photograph = np.full((120, 160, 3), 99, np.uint8)
-        photograph[20 + number : 40 + number, 10:50] = 200
-        Image.fromarray(photograph).save(basic / "Image/original" / f"{file}.png")
-    label_file = basic / "EmoLabel/list_patition_label.txt"
-    label_file.write_text(label_file.read_text().replace(".jpg", ".png"))
-    for aligned in (basic / "Image/aligned").iterdir():
-        aligned.rename(aligned.with_suffix(".png"))
-    return basic
 
 
 @pytest.fixture(scope="module")

@@ -4,7 +4,7 @@ from rafdb_vit.data.dataset import find_splits, load_data, load_rafdb
 from rafdb_vit.data.distributions import match_distributions, read_distributions
 from rafdb_vit.data.form import DataForm
 from rafdb_vit.data.labels import BASIC, COMPOUND
-from tests.data.formats.test_label_file import refused
+from tests.support.refusals import refused
 
 NO_LIMIT = {"train": None, "validation": None, "test": None}
 

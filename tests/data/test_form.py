@@ -2,7 +2,7 @@ import pytest
 
 from rafdb_vit.data.form import DEFAULT_FORM, DataForm
 from rafdb_vit.data.labels import BASIC, COMPOUND
-from tests.data.formats.test_label_file import refused
+from tests.support.refusals import refused
 
 
 def test_the_subset_says_which_classes_to_look_for():

@@ -3,7 +3,6 @@ import struct
 import subprocess
 import sys
 import warnings
-import zlib
 
 import numpy as np
 import pytest
@@ -22,39 +21,14 @@ from rafdb_vit.data.images import (
     square_box,
 )
 from rafdb_vit.runtime.errors import UserError
-from tests.data.formats.test_label_file import refused
-
-EPS = b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 10 10\n%%EndComments\n0 0 10 10 rectfill\nshowpage\n%%EOF\n"
-HTML = b"<!DOCTYPE html><html><body>404: not found</body></html>"
+from tests.support.images import EPS, HTML, encode, orientation, write_bomb
+from tests.support.refusals import refused
 
 
 def paint(mode="RGB", size=(13, 9), seed=0):
     """Noise, so that no two pixels, and no two ways of turning it, are the same."""
     noise = np.random.default_rng(seed).integers(0, 256, (size[1], size[0], 4), dtype=np.uint8)
     return Image.fromarray(noise).convert("RGBA" if mode in ("RGBA", "LA") else "RGB").convert(mode)
-
-
-def encode(picture, form, **settings):
-    content = io.BytesIO()
-    picture.save(content, form, **settings)
-    return content.getvalue()
-
-
-def orientation(value):
-    exif = Image.Exif()
-    exif[0x0112] = value
-    return exif
-
-
-def write_bomb(path, side):
-    """Writes a whole PNG of black pixels, a bit each: 20,000 x 20,000 in 50 kB."""
-    rows = zlib.compress(bytes((1 + -(-side // 8)) * side), 1)
-    chunks = ((b"IHDR", struct.pack(">IIBBBBB", side, side, 1, 0, 0, 0, 0)), (b"IDAT", rows), (b"IEND", b""))
-    parts = (
-        struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data)) for kind, data in chunks
-    )
-    path.write_bytes(b"\x89PNG\r\n\x1a\n" + b"".join(parts))
-    return path
 
 
 def assert_same_as_datasets(path, content):

@@ -7,7 +7,7 @@ from transformers import pipeline
 
 from rafdb_vit.evaluation.inference import list_images, predict_images
 from rafdb_vit.model.load import load_classifier
-from tests.conftest import paint_face
+from tests.support.faces import paint_face
 
 
 @pytest.fixture

@@ -16,7 +16,7 @@ from rafdb_vit.data.labels import BASIC
 from rafdb_vit.model.load import load_classifier, load_model, load_trained, load_weights, match_outputs
 from rafdb_vit.model.scratch import build_model
 from rafdb_vit.runtime.errors import UserError
-from tests.conftest import save_vit
+from tests.support.models import save_vit
 
 
 def state(model):

@@ -7,7 +7,7 @@ from rafdb_vit.evaluation.protocol import Protocol
 from rafdb_vit.evaluation.results import EvaluationResult, write_results
 from rafdb_vit.model.download import hash_file, hash_model
 from rafdb_vit.report.plots import plot_learning_curves
-from tests.conftest import save_vit
+from tests.support.models import save_vit
 
 PUBLISHED = {split: dict(zip(BASIC.names, counts, strict=True)) for split, counts in BASIC.published_counts.items()}
 FORM = {"sources": {"train": "train", "test": "test"}, "images": "aligned", "targets": "single labels"}

@@ -13,7 +13,8 @@ from rafdb_vit.commands.evaluate import main as evaluate
 from rafdb_vit.evaluation.predictions import read_predictions
 from rafdb_vit.runtime import processes
 from rafdb_vit.runtime.errors import UserError
-from tests.conftest import save_vit, write_official
+from tests.support.faces import write_official
+from tests.support.models import save_vit
 from tests.support.two_processes import build, logged
 
 ROOT = Path(__file__).parents[2]

@@ -15,8 +15,8 @@ from rafdb_vit.runtime.signals import SignalWatch
 from rafdb_vit.training.arguments import ExpressionTrainingArguments
 from rafdb_vit.training.checkpoints import list_checkpoints, step_of
 from rafdb_vit.training.trainer import build_trainer
-from tests.conftest import QUICK_TRAINING
 from tests.support.checkpoint_content import difference
+from tests.support.models import QUICK_TRAINING
 
 EVERY_TWO_STEPS = {"eval_strategy": "steps", "save_strategy": "steps", "eval_steps": 2, "save_steps": 2}
 

@@ -13,7 +13,7 @@ from rafdb_vit.model.scratch import build_model
 from rafdb_vit.runtime.errors import UserError
 from rafdb_vit.training.arguments import ExpressionTrainingArguments
 from rafdb_vit.training.trainer import build_trainer
-from tests.conftest import QUICK_TRAINING
+from tests.support.models import QUICK_TRAINING
 
 
 @pytest.fixture(scope="module")

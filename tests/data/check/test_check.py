@@ -16,40 +16,13 @@ from rafdb_vit.data.images import open_face
 from rafdb_vit.data.labels import BASIC, COMPOUND
 from rafdb_vit.model.preprocessing import with_face_transform
 from rafdb_vit.runtime.errors import UserError
-from tests.conftest import write_kaggle, write_official
-from tests.data.check.test_fingerprint import paint_texture, save_again
-from tests.data.test_images import HTML, encode, orientation, write_bomb
+from tests.support.checked_data import IMAGES, SIDE, again, face, paint, paint_all, write_release, write_table
+from tests.support.faces import write_kaggle, write_official
+from tests.support.images import HTML, encode, orientation, paint_texture, write_bomb
 
 LIST = "EmoLabel/list_patition_label.txt"
-IMAGES = "Image/aligned"
 COUNTS = "counts are not the published ones"
 RELATIONS = ("", " with different labels", " across splits", " across splits with different labels")
-SIDE = 40
-ANNOTATIONS = {
-    "manual/{}_manu_attri.txt": "10 20\n" * 5 + "0\n1\n2\n",
-    "auto/{}_auto_attri.txt": "10.5 20.5\n" * 37,
-    "boundingbox/{}_boundingbox.txt": "10 20 60 70\n",
-}
-
-
-def paint(path, seed, **changes):
-    path.write_bytes(encode(paint_texture(seed, SIDE), "JPEG", quality=95, **changes))
-
-
-def paint_all(root):
-    for seed, path in enumerate(sorted(root.rglob("*.jpg"))):
-        paint(path, seed)
-    return root
-
-
-def write_release(root, *, train=2, test=1):
-    basic = paint_all(write_official(root, train=train, test=test))
-    for path in (basic / IMAGES).iterdir():
-        for place, text in ANNOTATIONS.items():
-            annotation = basic / "Annotation" / place.format(path.name.removesuffix("_aligned.jpg"))
-            annotation.parent.mkdir(parents=True, exist_ok=True)
-            annotation.write_text(text)
-    return basic
 
 
 def write_classes(root, *, splits=("train", "val", "test"), classes=("cat", "dog"), each=3):
@@ -58,15 +31,6 @@ def write_classes(root, *, splits=("train", "val", "test"), classes=("cat", "dog
             (root / split / name).mkdir(parents=True)
             for i in range(each):
                 (root / split / name / f"{split}-{name}-{i}.jpg").touch()
-    return paint_all(root)
-
-
-def write_table(root):
-    root.mkdir()
-    rows = [f"{label}{i}.jpg,{label},{split}" for label in "ab" for i, split in enumerate(("train", "train", "test"))]
-    for row in rows:
-        (root / row.split(",")[0]).touch()
-    (root / "faces.csv").write_text("\n".join(["image,label,split", *rows, ""]))
     return paint_all(root)
 
 
@@ -116,16 +80,6 @@ def edit(path, old, new):
     text = path.read_text()
     assert old in text
     path.write_text(text.replace(old, new, 1))
-
-
-def face(basic, name):
-    return basic / IMAGES / f"{name}_aligned.jpg"
-
-
-def again(source, target):
-    """Puts a near-duplicate in the place of an image."""
-    with Image.open(source) as picture:
-        target.write_bytes(encode(save_again(picture.convert("RGB"), 70), "PNG"))
 
 
 def damage_in_every_way(basic, outside):

@@ -1,4 +1,3 @@
-import io
 import time
 
 import numpy as np
@@ -7,22 +6,7 @@ from PIL import Image, ImageEnhance, ImageOps
 
 from rafdb_vit.data.check.duplicates import _join
 from rafdb_vit.data.check.fingerprint import LEAST_CORRELATION, MOST_BITS, find_near_duplicates, take_fingerprint
-
-
-def paint_texture(seed, side=100):
-    """Returns a picture of two dozen random waves: smooth like a photograph, and unlike that of any other seed."""
-    rng = np.random.default_rng([7, seed])
-    y, x = np.mgrid[0 : 1 : side * 1j, 0 : 1 : side * 1j]
-    waves = np.zeros((side, side, 3))
-    for across, down, phase, *tint in rng.uniform((-7, -7, 0, 0.5, 0.5, 0.5), (7, 7, 1, 1, 1, 1), (24, 6)):
-        waves += np.cos(2 * np.pi * (across * x + down * y + phase))[..., None] * tint
-    return Image.fromarray((110 + 90 * waves / np.abs(waves).max()).astype(np.uint8))
-
-
-def save_again(picture, quality=60):
-    content = io.BytesIO()
-    picture.save(content, "JPEG", quality=quality)
-    return Image.open(content)
+from tests.support.images import paint_texture, save_again
 
 
 def cut(picture, share):

@@ -16,8 +16,7 @@ from rafdb_vit.data.check.inspection import (
     inspect_files,
 )
 from rafdb_vit.runtime.errors import UserError
-from tests.data.check.test_fingerprint import paint_texture
-from tests.data.test_images import EPS, HTML, encode, orientation, write_bomb
+from tests.support.images import EPS, HTML, encode, orientation, paint_texture, write_bomb
 
 FACE = paint_texture(0, 40)
 WHOLE = encode(FACE, "JPEG", quality=95)

@@ -12,8 +12,7 @@ from rafdb_vit.data.findings import Finding
 from rafdb_vit.data.found import Faces, FoundData, Layout
 from rafdb_vit.data.labels import BASIC, OWN, LabelSet
 from rafdb_vit.runtime.errors import UserError
-from tests.data.check.test_fingerprint import paint_texture
-from tests.data.test_images import HTML, encode, write_bomb
+from tests.support.images import HTML, encode, paint_texture, write_bomb
 
 
 def build(*findings, labels=BASIC, splits=("train", "test"), places=None):

@@ -8,8 +8,8 @@ from datasets import Image
 
 from rafdb_vit.data.dataset import load_data, load_rafdb
 from rafdb_vit.data.labels import BASIC, COMPOUND
-from tests.conftest import write_kaggle
-from tests.data.formats.test_label_file import refused
+from tests.support.faces import write_kaggle
+from tests.support.refusals import refused
 
 NOT_UTF8 = os.fsdecode(b"sm\xffile")
 NO_LIMIT = {"train": None, "validation": None, "test": None}

@@ -9,7 +9,7 @@ from rafdb_vit.data.findings import refuse
 from rafdb_vit.data.form import DEFAULT_FORM
 from rafdb_vit.data.formats.csv_table import find_tables, read_tables
 from rafdb_vit.data.labels import BASIC, COMPOUND
-from tests.data.formats.test_label_file import assert_one_line, refused
+from tests.support.refusals import assert_one_line, refused
 
 SPLITS = {"train": 2, "test": 1}
 

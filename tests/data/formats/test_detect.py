@@ -7,7 +7,7 @@ from PIL import Image
 from rafdb_vit.data.dataset import load_data, load_rafdb
 from rafdb_vit.data.form import DataForm
 from rafdb_vit.runtime.errors import UserError
-from tests.conftest import paint_face, write_kaggle, write_official
+from tests.support.faces import paint_face, write_kaggle, write_official
 
 LIST = "EmoLabel/list_patition_label.txt"
 

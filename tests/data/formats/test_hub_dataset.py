@@ -15,7 +15,7 @@ from rafdb_vit.data.form import DataForm
 from rafdb_vit.data.formats.hub_dataset import find_named_splits
 from rafdb_vit.data.found import Layout
 from rafdb_vit.data.labels import BASIC, COMPOUND
-from tests.data.formats.test_label_file import refused
+from tests.support.refusals import refused
 
 NO_LIMIT = {"train": None, "validation": None, "test": None}
 ALPHABETICAL = ["angry", "disgust", "fear", "happy", "neutral", "sad", "surprise"]

@@ -1,7 +1,6 @@
 import csv
 import io
 import os
-from contextlib import contextmanager
 
 import pytest
 from hypothesis import example, given, settings
@@ -14,27 +13,13 @@ from rafdb_vit.data.findings import refuse
 from rafdb_vit.data.formats.label_file import Row, read_csv_file, read_csv_rows, read_list_file, read_text
 from rafdb_vit.data.labels import BASIC, COMPOUND
 from rafdb_vit.runtime.errors import UserError
+from tests.support.refusals import assert_one_line, refused
 
 quick = settings(max_examples=120, deadline=None, derandomize=True, database=None)
 
 MARKS = [" ", "  ", "\t", ",", ";", '"', "'", "\n", "\r\n", "\r", "\x0b", "\x1c", "\x85", "\u2028", "\0", "\x1b[31m"]
 MARKS += ["\ufeff", "\xa0", "/", "\\", "..", "C:", "~", ".", "-", "_", "0", "1", "7", "8", "12", "1.0", "1e400", "nan"]
 MARKS += ["-1", "\u0663", "\xb2", "\U0001f600", "_" * 300, "9" * 5000]
-
-
-@contextmanager
-def refused(*parts):
-    """Checks that the block ends in a UserError of one printable line that holds all `parts`."""
-    with pytest.raises(UserError) as caught:
-        yield caught
-    assert_one_line(caught.value, *parts)
-
-
-def assert_one_line(error, *parts):
-    message = str(error)
-    assert message.isprintable(), ascii(message)
-    for part in parts:
-        assert str(part) in message, message
 
 
 def contents(*words):
