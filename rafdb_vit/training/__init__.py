@@ -1,1 +1,53 @@
-"""Training: arguments, trainer, exact resuming, checkpoints and the run folder."""
+"""Training: flags, trainer, loss, exact resuming, checkpoints, the run folder and the run itself.
+
+Private names of transformers and accelerate that this package overrides or calls. A test holds that each exists with
+these parameters and that no other is in use: a new release fails there, by name, and not in somebody's run.
+
+Overridden until the stock Trainer loads a ViT's weights correctly (huggingface/transformers#48805, #48822, #49022):
+
+    Trainer._load_best_model(self)
+    Trainer._load_from_checkpoint(self, resume_from_checkpoint, model)
+
+Overridden until its checkpoints appear whole or not at all (huggingface/transformers#35580) and each best evaluation
+has one (#40221); called from there:
+
+    Trainer._save_checkpoint(self, model, trial)
+    Trainer._determine_best_metric(self, metrics, trial)
+    Trainer._save_rng_state(self, output_dir)
+    Trainer._save_scaler(self, output_dir)
+
+Overridden until resuming is exact within an epoch and before an evaluation that was due
+(huggingface/transformers#39215, #46628); called from there:
+
+    Trainer._init_training_state(self, max_steps, num_update_steps_per_epoch, num_train_epochs, ...)
+    Trainer._run_epoch(self, model, epoch, train_dataloader, steps_in_epoch, num_update_steps_per_epoch, trial, ...)
+    Trainer._maybe_log_save_evaluate(self, tr_loss, grad_norm, model, trial, epoch, ignore_keys_for_eval, ...)
+    Trainer._load_rng_state(self, checkpoint)
+    Trainer._tr_loss
+    Trainer._globalstep_last_logged
+
+Overridden until transformers 5.17, which restores optimizers on several CPU processes to a device that torch does not
+know, is no longer supported:
+
+    Trainer._load_optimizer_and_scheduler(self, checkpoint)
+
+Overridden until a sharded run's checkpoint holds the optimizer without a second copy of the weights, and no progress
+bar is drawn for each checkpoint; no thread upstream is known:
+
+    Trainer._save_optimizer_and_scheduler(self, output_dir)
+    Trainer._save(self, output_dir, state_dict)
+
+Overridden, set or read for good, where transformers has no public way: the order of the faces, the schedule `step`,
+one GPU for each process (no `DataParallel`), flags without a value, the commit of a model, the layers that FSDP shards:
+
+    Trainer._get_train_sampler(self, train_dataset)
+    Trainer._created_lr_scheduler
+    TrainingArguments._n_gpu
+    HfArgumentParser._parse_dataclass_field(parser, field)
+    PretrainedConfig._commit_hash
+    PreTrainedModel._no_split_modules
+
+Of accelerate, public names alone are in use; `Trainer.accelerator.gradient_state.end_of_dataloader` and the loaders'
+`base_dataloader` are among them. Its `fsdp2_prepare_model` shards input embeddings by itself (see
+`ExpressionTrainer._prepare_sharding`).
+"""

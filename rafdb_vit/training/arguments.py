@@ -2,8 +2,8 @@
 
 import json
 import os
-from dataclasses import dataclass, field
-from typing import Any, NamedTuple
+from dataclasses import dataclass
+from typing import NamedTuple
 
 from transformers import TrainingArguments
 from transformers.integrations import get_reporting_integration_callbacks
@@ -22,6 +22,7 @@ from rafdb_vit.training.flag_checks import (
     refuse_sharding,
     refuse_values,
 )
+from rafdb_vit.training.flags import flag
 
 NEWEST_CHECKPOINT = "newest"
 
@@ -31,10 +32,6 @@ class StepSchedule(NamedTuple):
 
     step_size: int
     gamma: float
-
-
-def _optional_bool(text: str) -> Any:
-    return field(default=None, metadata={"help": text, "nargs": "?", "const": True})
 
 
 @dataclass
@@ -56,56 +53,46 @@ class ExpressionTrainingArguments(TrainingArguments):
     - `remove_unused_columns` False (transforms need the columns), `ddp_find_unused_parameters` False (DDP warns else).
     """
 
-    output_dir: str = field(default="", metadata={"help": "The run folder. Default: runs/<data>-<model>."})
-    per_device_train_batch_size: int = field(default=32, metadata={"help": "Faces at once on each device."})
-    per_device_eval_batch_size: int = field(default=EVAL_BATCH_SIZE, metadata={"help": "The same when evaluating."})
-    num_train_epochs: float = field(default=25.0, metadata={"help": "Epochs to train, unless stopped early."})
-    learning_rate: float = field(default=1e-4, metadata={"help": "Peak learning rate of the head."})
-    weight_decay: float = field(
-        default=0.05, metadata={"help": "Weight decay of matrices; no other parameter has any."}
+    output_dir: str = flag("", "The run folder. Default: runs/<data>-<model>.")
+    per_device_train_batch_size: int = flag(32, "Faces at once on each device.")
+    per_device_eval_batch_size: int = flag(EVAL_BATCH_SIZE, "The same when evaluating.")
+    num_train_epochs: float = flag(25.0, "Epochs to train, unless stopped early.")
+    learning_rate: float = flag(1e-4, "Peak learning rate of the head.")
+    weight_decay: float = flag(0.05, "Weight decay of matrices; no other parameter has any.")
+    warmup_steps: float = flag(0.1, "Linear warm-up: a share of all steps below 1, else a number of steps.")
+    lr_scheduler_type: str = flag(
+        "cosine", "Learning-rate schedule.", choices=[*(schedule.value for schedule in SchedulerType), "step"]
     )
-    warmup_steps: float = field(
-        default=0.1,
-        metadata={"help": "Linear warm-up: a share of all steps below 1, else a number of steps."},
+    # Wider than upstream's types: None is unset.
+    fp16: bool | None = flag(  # type: ignore[assignment]
+        None, "Mixed precision with float16; needs a CUDA GPU.", nargs="?", const=True
     )
-    lr_scheduler_type: str = field(
-        default="cosine",
-        metadata={"help": "Learning-rate schedule.", "choices": [*(t.value for t in SchedulerType), "step"]},
+    bf16: bool | None = flag(  # type: ignore[assignment]
+        None, "Mixed precision with bfloat16.", nargs="?", const=True
     )
-    fp16: bool | None = _optional_bool(  # type: ignore[assignment]  # wider than upstream: None is unset
-        "Mixed precision with float16; needs a CUDA GPU."
+    dataloader_num_workers: int | None = flag(  # type: ignore[assignment]
+        None, "Data workers of each process. Default: chosen by device."
     )
-    bf16: bool | None = _optional_bool(  # type: ignore[assignment]
-        "Mixed precision with bfloat16."
+    eval_strategy: str = flag("epoch", "When to validate: steps or epoch.")
+    save_strategy: str = flag("epoch", "When to save a checkpoint: steps, epoch or best.")
+    logging_strategy: str = flag("epoch", "When to log: no, steps or epoch.")
+    save_total_limit: int | None = flag(2, "Checkpoints to keep; the best is always kept.")
+    load_best_model_at_end: bool = flag(True, "Always true here.")
+    metric_for_best_model: str | None = flag(
+        "macro_f1", "Metric on validation that chooses the checkpoint: loss, f1_fear, ..."
     )
-    dataloader_num_workers: int | None = field(  # type: ignore[assignment]
-        default=None, metadata={"help": "Data workers of each process. Default: chosen by device."}
-    )
-    eval_strategy: str = field(default="epoch", metadata={"help": "When to validate: steps or epoch."})
-    save_strategy: str = field(default="epoch", metadata={"help": "When to save a checkpoint: steps, epoch or best."})
-    logging_strategy: str = field(default="epoch", metadata={"help": "When to log: no, steps or epoch."})
-    save_total_limit: int | None = field(default=2, metadata={"help": "Checkpoints to keep; the best is always kept."})
-    load_best_model_at_end: bool = field(default=True, metadata={"help": "Always true here."})
-    metric_for_best_model: str | None = field(
-        default="macro_f1",
-        metadata={"help": "Figure of validation that chooses the checkpoint, such as loss, f1_fear."},
-    )
-    push_to_hub: bool = field(default=False, metadata={"help": "Publish the run when it has been scored."})
-    hub_model_id: str | None = field(default=None, metadata={"help": "USER/NAME to publish it as."})
-    hub_revision: str | None = field(default=None, metadata={"help": "Branch to publish it on. Default: main."})
-    hub_private_repo: bool | None = field(default=None, metadata={"help": "Make the repository private, if it is new."})
-    remove_unused_columns: bool = field(default=False, metadata={"help": "Always false here."})
-    ddp_find_unused_parameters: bool | None = field(default=False, metadata={"help": "Passed to DDP."})
-    restore_callback_states_from_checkpoint: bool = field(
-        default=True, metadata={"help": "Early stopping keeps its count when resuming."}
-    )
-    resume_from_checkpoint: str | None = field(
-        default=None,
-        metadata={
-            "help": "Checkpoint folder to go on from; without a value the newest in --output_dir.",
-            "nargs": "?",
-            "const": NEWEST_CHECKPOINT,
-        },
+    push_to_hub: bool = flag(False, "Publish the run when it has been scored.")
+    hub_model_id: str | None = flag(None, "USER/NAME to publish it as.")
+    hub_revision: str | None = flag(None, "Branch to publish it on. Default: main.")
+    hub_private_repo: bool | None = flag(None, "Make the repository private, if it is new.")
+    remove_unused_columns: bool = flag(False, "Always false here.")
+    ddp_find_unused_parameters: bool | None = flag(False, "Passed to DDP.")
+    restore_callback_states_from_checkpoint: bool = flag(True, "Early stopping keeps its count when resuming.")
+    resume_from_checkpoint: str | None = flag(
+        None,
+        "Checkpoint folder to go on from; without a value the newest in --output_dir.",
+        nargs="?",
+        const=NEWEST_CHECKPOINT,
     )
 
     def __post_init__(self) -> None:

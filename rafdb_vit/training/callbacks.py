@@ -56,7 +56,7 @@ class EpochLineCallback(TrainerCallback):
     def on_log(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, logs: Any = None, **kwargs: Any
     ) -> None:
-        """Keeps what training logs for the next line, and writes the line when an evaluation logs its figures."""
+        """Keeps what training logs for the next line, and writes the line when an evaluation logs its metrics."""
         self.train_loss = logs.get("loss", self.train_loss)
         self.learning_rate = logs.get("learning_rate", self.learning_rate)
         if self.training and state.is_world_process_zero and "eval_loss" in logs:

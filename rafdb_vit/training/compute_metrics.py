@@ -1,4 +1,4 @@
-"""The figures of `EvaluationResult` as an `evaluate.Metric`, and the Trainer's `compute_metrics` hook."""
+"""The metrics of `EvaluationResult` as an `evaluate.Metric`, and the Trainer's `compute_metrics` hook."""
 
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -12,7 +12,7 @@ from rafdb_vit.evaluation.results import EvaluationResult
 
 
 class ExpressionMetric(evaluate.Metric):
-    """Classification figures as flat scalars, computed without the Hub.
+    """Classification metrics as flat scalars, computed without the Hub.
 
     `evaluate` carries no metric itself: `evaluate.load("f1")` downloads code and fails offline.
 
@@ -53,7 +53,7 @@ def build_compute_metrics(names: Sequence[str]) -> Callable[[EvalPrediction], di
     metric = ExpressionMetric(names)
 
     def compute_metrics(prediction: EvalPrediction) -> dict[str, float]:
-        """Returns the figures of one evaluation."""
+        """Returns the metrics of one evaluation."""
         return metric.compute(predictions=prediction.predictions, references=prediction.label_ids)
 
     return compute_metrics

@@ -15,55 +15,32 @@ from rafdb_vit.runtime.errors import UserError
 _ALWAYS = "train.py always trains, validates after each epoch and scores test once at the end; leave it out"
 _PUBLISH = "a run is published once, whole, when it has been scored; leave it out"
 _TEXT = "is for language models; leave it out"
-_METRICS = "the figures need the logits of every face of validation; leave it out"
+_METRICS = "the metrics need the logits of every face of validation; leave it out"
 _FSDP = "shard with `accelerate launch --config_file rafdb_vit/recipes/accelerate/fsdp.yaml`, and leave it out"
-_DEEPSPEED = "DeepSpeed is not supported: that its checkpoints load back truly has never been tested here; take FSDP"
-_RESUMING = "a run could not be resumed to the same figures; leave it out"
+_DEEPSPEED = "DeepSpeed is not supported: whether its checkpoints load back correctly has never been tested; take FSDP"
+_RESUMING = "a run could not be resumed to the same metrics; leave it out"
+_LANGUAGE = "neftune_noise_alpha use_liger_kernel liger_kernel_config use_cache include_num_input_tokens_seen"
+_LOGITS = "prediction_loss_only batch_eval_metrics include_for_metrics eval_do_concat_batches eval_use_gather_object"
+_EXACT = "save_only_model restore_callback_states_from_checkpoint dataloader_in_order"
 
 UNSUPPORTED_FLAGS: dict[str, str] = {
     "hub_token": "a token on the command line ends up in logs and files; use `hf auth login` or HF_TOKEN",
     **dict.fromkeys(("hub_strategy", "hub_always_push"), _PUBLISH),
     **dict.fromkeys(("do_train", "do_eval", "do_predict"), _ALWAYS),
-    **dict.fromkeys(
-        (
-            "neftune_noise_alpha",
-            "use_liger_kernel",
-            "liger_kernel_config",
-            "use_cache",
-            "include_num_input_tokens_seen",
-        ),
-        _TEXT,
-    ),
-    **dict.fromkeys(
-        ("length_column_name", "train_sampling_strategy"), "images have no length to group by; leave it out"
-    ),
-    **dict.fromkeys(
-        (
-            "prediction_loss_only",
-            "batch_eval_metrics",
-            "include_for_metrics",
-            "eval_do_concat_batches",
-            "eval_use_gather_object",
-        ),
-        _METRICS,
-    ),
+    **dict.fromkeys(_LANGUAGE.split(), _TEXT),
+    **dict.fromkeys(("length_column_name", "train_sampling_strategy"), "images have no length; leave it out"),
+    **dict.fromkeys(_LOGITS.split(), _METRICS),
     **dict.fromkeys(("fsdp", "fsdp_config"), _FSDP),
     "deepspeed": _DEEPSPEED,
     "parallelism_config": "only data parallelism and FSDP are supported; leave it out",
-    **dict.fromkeys(
-        ("fp16_full_eval", "bf16_full_eval"),
-        "the figures are computed in fp32, without exception; leave it out",
-    ),
+    **dict.fromkeys(("fp16_full_eval", "bf16_full_eval"), "the metrics are always computed in fp32; leave it out"),
     "remove_unused_columns": "the transforms need every column; leave it out",
     "label_names": "the collator names the labels; leave it out",
     "dataloader_drop_last": "it would drop faces of validation too; leave it out",
-    "load_best_model_at_end": "the run folder holds the best checkpoint, always; leave it out",
+    "load_best_model_at_end": "the run folder always holds the best checkpoint; leave it out",
     "enable_jit_checkpoint": "a run that it stops looks finished; leave it out",
     "ignore_data_skip": "a resumed run would see other faces than an uninterrupted one; leave it out",
-    **dict.fromkeys(
-        ("save_only_model", "restore_callback_states_from_checkpoint", "dataloader_in_order"),
-        _RESUMING,
-    ),
+    **dict.fromkeys(_EXACT.split(), _RESUMING),
     "save_on_each_node": "all machines have to see one run folder; leave it out",
     "average_tokens_across_devices": "a step's loss is the mean over the faces of all processes; leave it out",
     "accelerator_config": "it would change which faces make up a step; leave it out",
@@ -92,7 +69,7 @@ def refuse_optimizer(optimizer: str) -> None:
 
 
 def refuse_sharding(*, use_cpu: bool) -> None:
-    """Refuses the sharded training of accelerate's environment that could not be done truly here.
+    """Refuses the sharded training of accelerate's environment that is not supported here.
 
     Args:
         use_cpu: The run is on CPUs, where accelerate would leave FSDP out without a word.
@@ -129,18 +106,11 @@ def _is_set(name: str) -> bool:
 
 
 _AT_LEAST = {
-    "per_device_train_batch_size": 1,
-    "per_device_eval_batch_size": 1,
-    "gradient_accumulation_steps": 1,
+    **dict.fromkeys(("per_device_train_batch_size", "per_device_eval_batch_size", "gradient_accumulation_steps"), 1),
     "dataloader_num_workers": 0,
     "ddp_timeout": 1,
-    "save_total_limit": 0,
-    "max_grad_norm": 0,
-    "learning_rate": 0,
-    "weight_decay": 0,
-    "label_smoothing_factor": 0,
-    "seed": 0,
-    "data_seed": 0,
+    **dict.fromkeys(("save_total_limit", "max_grad_norm", "learning_rate", "weight_decay"), 0),
+    **dict.fromkeys(("label_smoothing_factor", "seed", "data_seed"), 0),
 }
 _EFFECT_NEEDS = {
     "logging_steps": ("logging_strategy", "steps"),
@@ -179,7 +149,7 @@ def refuse_values(values: Mapping[str, Any]) -> None:
     if values["torch_compile_backend"] and values["torch_compile_backend"].lower() not in backends:
         raise UserError(f"--torch_compile_backend {values['torch_compile_backend']}: expected {', '.join(backends)}")
     if values["lr_scheduler_type"] == "greedy":
-        raise UserError("--lr_scheduler_type greedy: does not know whether the figure should rise; take another")
+        raise UserError("--lr_scheduler_type greedy: does not know whether the metric should rise; take another")
     if values["ddp_backend"] and "RANK" not in os.environ:
         raise UserError(f"--ddp_backend {values['ddp_backend']}: is for several processes, which a launcher starts")
     _refuse_strategies(values)

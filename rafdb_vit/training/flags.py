@@ -14,42 +14,40 @@ if TYPE_CHECKING:
     from rafdb_vit.data.found import FoundData
 
 
+def flag(default: Any, text: str, **metadata: Any) -> Any:
+    """Returns the field of a flag.
+
+    Args:
+        default: Its value where it is not given.
+        text: What it does, for `--help`.
+        **metadata: What else `HfArgumentParser` takes: `choices`, `nargs`, `const`.
+    """
+    return field(default=default, metadata={"help": text, **metadata})
+
+
 @dataclass
 class FormArguments:
     """Which data, and in which form."""
 
-    data_dir: str | None = field(
-        default=None,
-        metadata={"help": "RAF-DB's folder, a folder of class folders, or a CSV file of paths and labels."},
+    data_dir: str | None = flag(None, "RAF-DB's folder, a folder of class folders, or a CSV file of paths and labels.")
+    dataset_name: str | None = flag(None, "A data set of the Hub, or on disk, in place of --data_dir.")
+    image_column_name: str | None = flag(
+        None, "Column of images, or of their paths. Default: found by its name or type."
     )
-    dataset_name: str | None = field(
-        default=None, metadata={"help": "A data set of the Hub, or on disk, in place of --data_dir."}
+    label_column_name: str | None = flag(None, "Column of labels. Default: likewise.")
+    subset: str = flag(
+        DataForm.subset, "RAF-DB's basic set (7 classes) or compound set (11).", choices=list(LABEL_SETS)
     )
-    image_column_name: str | None = field(
-        default=None, metadata={"help": "Column of images, or of their paths. Default: found by its name or type."}
+    aligned: bool = flag(DataForm.aligned, "Take the aligned images; false: cut faces out of the original photographs.")
+    box_margin: float = flag(
+        DataForm.box_margin, "Context round the face's box, a share of its longer side; --aligned false."
     )
-    label_column_name: str | None = field(default=None, metadata={"help": "Column of labels. Default: likewise."})
-    subset: str = field(
-        default=DataForm.subset,
-        metadata={"help": "RAF-DB's basic set (7 classes) or compound set (11).", "choices": list(LABEL_SETS)},
+    validation_fraction: float | None = flag(
+        None, "Share of each class of train that is set aside. Default: 0.1; data may have its own split."
     )
-    aligned: bool = field(
-        default=DataForm.aligned,
-        metadata={"help": "Take the aligned images; false: cut faces out of the original photographs."},
-    )
-    box_margin: float = field(
-        default=DataForm.box_margin,
-        metadata={"help": "Context round the face's box, a share of its longer side; --aligned false."},
-    )
-    validation_fraction: float | None = field(
-        default=None,
-        metadata={"help": "Share of each class of train that is set aside. Default: 0.1; data may have its own split."},
-    )
-    split_seed: int = field(default=0, metadata={"help": "Seed of the validation split and of the --max_* draws."})
-    max_validation_samples: int | None = field(
-        default=None, metadata={"help": "Take a stratified sample of so many for validation."}
-    )
-    max_test_samples: int | None = field(default=None, metadata={"help": "Likewise for test."})
+    split_seed: int = flag(0, "Seed of the validation split and of the --max_* draws.")
+    max_validation_samples: int | None = flag(None, "Take a stratified sample of so many for validation.")
+    max_test_samples: int | None = flag(None, "Likewise for test.")
 
     @property
     def max_samples(self) -> dict[str, int | None]:
@@ -97,13 +95,11 @@ class FormArguments:
 class DataArguments(FormArguments):
     """What to train on."""
 
-    demo: bool = field(
-        default=False, metadata={"help": "Train on drawn faces, with settings for a few minutes on a CPU."}
+    demo: bool = flag(False, "Train on drawn faces, with settings for a few minutes on a CPU.")
+    distribution_file: str | None = flag(
+        None, "Train on the expression distribution vectors of this file (soft labels)."
     )
-    distribution_file: str | None = field(
-        default=None, metadata={"help": "Train on the expression distribution vectors of this file (soft labels)."}
-    )
-    max_train_samples: int | None = field(default=None, metadata={"help": "Train on a stratified sample of so many."})
+    max_train_samples: int | None = flag(None, "Train on a stratified sample of so many.")
 
     @property
     def max_samples(self) -> dict[str, int | None]:
@@ -117,7 +113,7 @@ class DataArguments(FormArguments):
 
     @property
     def identity(self) -> dict[str, Any]:
-        """What bears on the figures, but for the faces themselves, which may lie elsewhere."""
+        """What bears on the metrics, but for the faces themselves, which may lie elsewhere."""
         places = ("data_dir", "dataset_name", "distribution_file", "image_column_name", "label_column_name")
         return {name: value for name, value in vars(self).items() if name not in places}
 
@@ -126,32 +122,22 @@ class DataArguments(FormArguments):
 class ModelArguments:
     """What to train."""
 
-    model_name_or_path: str = field(
-        default="google/vit-base-patch16-224-in21k",
-        metadata={"help": "Image classifier to fine-tune: a name on the Hub or a folder."},
+    model_name_or_path: str = flag(
+        "google/vit-base-patch16-224-in21k", "Image classifier to fine-tune: a name on the Hub or a folder."
     )
-    model_revision: str | None = field(default=None, metadata={"help": "Branch, tag or commit on the Hub."})
-    from_scratch: str | None = field(
-        default=None,
-        metadata={
-            "help": "Train a ViT with random weights of this size instead.",
-            "choices": ["tiny", "small", "base"],
-        },
+    model_revision: str | None = flag(None, "Branch, tag or commit on the Hub.")
+    from_scratch: str | None = flag(
+        None, "Train a ViT with random weights of this size instead.", choices=["tiny", "small", "base"]
     )
-    image_size: int | None = field(default=None, metadata={"help": "Input side in pixels, with --from_scratch."})
-    patch_size: int | None = field(default=None, metadata={"help": "Patch side in pixels, with --from_scratch."})
-    early_stopping_patience: int = field(
-        default=5, metadata={"help": "End after so many evaluations without an improvement; 0: never."}
+    image_size: int | None = flag(None, "Input side in pixels, with --from_scratch.")
+    patch_size: int | None = flag(None, "Patch side in pixels, with --from_scratch.")
+    early_stopping_patience: int = flag(5, "End after so many evaluations without an improvement; 0: never.")
+    layer_decay: float | None = flag(
+        None, "Layer-wise learning-rate decay; 1: off. Default: 0.75, and 1 with --from_scratch."
     )
-    layer_decay: float | None = field(
-        default=None,
-        metadata={"help": "Layer-wise learning-rate decay; 1: off. Default: 0.75, and 1 with --from_scratch."},
-    )
-    random_erasing: float = field(default=0.25, metadata={"help": "Probability of RandomErasing; 0: off."})
-    overwrite_output_dir: bool = field(
-        default=False, metadata={"help": "Delete what an earlier run wrote into --output_dir."}
-    )
-    license: str | None = field(default=None, metadata={"help": "Licence of the published model; see push_to_hub.py."})
+    random_erasing: float = flag(0.25, "Probability of RandomErasing; 0: off.")
+    overwrite_output_dir: bool = flag(False, "Delete what an earlier run wrote into --output_dir.")
+    license: str | None = flag(None, "Licence of the published model; see push_to_hub.py.")
 
     @property
     def source(self) -> str:

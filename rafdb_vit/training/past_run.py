@@ -1,4 +1,4 @@
-"""The training run that a model comes from: its data settings and its figures, for evaluating it again."""
+"""The training run that a model comes from: its data settings and its metrics, for evaluating it again."""
 
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
@@ -22,7 +22,7 @@ class PastRun:
     Attributes:
         folder: The run folder.
         settings: Its `training_config.yaml`.
-        results: Validation figures, test figures and protocol; None if it is not finished.
+        results: Metrics on validation, on test, and the protocol; None if it is not finished.
         is_top: The model is the run's best, at the top of the folder; not one of its checkpoints.
     """
 
@@ -68,10 +68,10 @@ class PastRun:
         return own is not None and Path(own).expanduser().resolve() == Path(given["data_dir"]).expanduser().resolve()
 
     def compare(self, result: EvaluationResult, *, split: str, files: Mapping[str, str]) -> str | None:
-        """Returns how figures compare with those that training wrote of the same faces; None if they are of others.
+        """Returns how metrics compare with those that training wrote for the same faces; None for other faces.
 
         Args:
-            result: Figures of this model.
+            result: Metrics of this model.
             split: The split that they are of.
             files: SHA-256 by name of the model's files.
         """
@@ -87,9 +87,9 @@ class PastRun:
         theirs, ours = trained.flat(), result.flat()
         largest = max(ours, key=lambda name: abs(ours[name] - theirs[name]))
         if ours[largest] == theirs[largest]:
-            return f"The same figures as in {self.folder / RESULTS_FILE}, to the last digit.\n"
+            return f"The same metrics as in {self.folder / RESULTS_FILE}, to the last digit.\n"
         return (
-            f"Not the figures of {self.folder / RESULTS_FILE}: {largest} is {ours[largest]:.6g} here and "
+            f"Not the metrics of {self.folder / RESULTS_FILE}: {largest} is {ours[largest]:.6g} here and "
             f"{theirs[largest]:.6g} there. Other faces, another machine or another batch size make a difference.\n"
         )
 

@@ -135,7 +135,7 @@ class ResumableTrainer(Trainer):
             prune_checkpoints(run, keep=self.args.save_total_limit, best_step=best)
 
     def _describe_progress(self) -> dict[str, Any]:
-        """Returns what the stock Trainer keeps to itself, and a run that goes on needs to log the same figures."""
+        """Returns what the stock Trainer keeps to itself, and a run that goes on needs to log the same metrics."""
         norm = self.last_step["grad_norm"]
         return {
             "train_loss": gather(self._tr_loss.item()),

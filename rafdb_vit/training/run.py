@@ -12,7 +12,7 @@ from rafdb_vit.data.dataset import check_images
 from rafdb_vit.data.found import FoundData
 from rafdb_vit.evaluation.inference import predict_split
 from rafdb_vit.evaluation.predictions import Predictions
-from rafdb_vit.evaluation.protocol import Protocol, describe_data, describe_model, describe_validation
+from rafdb_vit.evaluation.protocol import ModelProtocol, Protocol, describe_data, describe_model, describe_validation
 from rafdb_vit.evaluation.results import EvaluationResult
 from rafdb_vit.hub.publication import Publication, plan_publication, publish_trained
 from rafdb_vit.model.download import hash_model
@@ -75,18 +75,20 @@ def run_training(
     publication = _plan_publication(found, model, args) if args.publishes else None
     set_seed(args.seed)
     network, processor = _load_network(model, found.class_names)
-    recipe = _choose_recipe(model, network)
+    run = _Run(data, model, args, folder, found, processor, _choose_recipe(model, network))
     with SignalWatch() as signals:
-        identity = _describe_identity(network, found, data, model, args, recipe)
-        trainer = _build_trainer(network, processor, found, args, recipe, signals=signals, identity=identity)
+        identity = run.describe_identity(network)
+        trainer = run.build_trainer(network, signals=signals, identity=identity)
         folder.open(asked, resume_from=checkpoint, identity=identity)
-        _say_start(found, model, trainer, folder, threads)
+        run.say_start(trainer, threads)
         with naming_resume_command(argv), raise_on_one():
             trainer.train(resume_from_checkpoint=checkpoint and str(checkpoint))
-            outcome, predictions = _score(trainer, processor, found, folder)
-        protocol = _write_results(outcome, trainer, found, model, recipe, folder)
-    _show_end(outcome, predictions, found, protocol, demo=data.demo)
-    broadcast_from_main(lambda: publication and publish_trained(publication, folder.path))
+            outcome, predictions = run.score(trainer)
+        protocol = broadcast_from_main(lambda: run.write_results(outcome, trainer))
+    run.show_end(outcome)
+    broadcast_from_main(lambda: write_run_page(folder.path, found, predictions, outcome.test, protocol=protocol))
+    if publication is not None:
+        broadcast_from_main(lambda: publish_trained(publication, folder.path))
     return outcome
 
 
@@ -116,13 +118,9 @@ def _plan_publication(
     found: FoundData[Dataset], model: ModelArguments, args: ExpressionTrainingArguments
 ) -> Publication:
     """Returns where the run will be published; what speaks against it is said before anything is trained."""
-    return plan_publication(
-        describe_data(found),
-        repo_id=str(args.hub_model_id),
-        revision=args.hub_revision,
-        private=bool(args.hub_private_repo),
-        license=model.license,
-    )
+    settings: dict[str, Any] = {"revision": args.hub_revision, "private": bool(args.hub_private_repo)}
+    repo_id = str(args.hub_model_id)
+    return plan_publication(describe_data(found), repo_id=repo_id, license=model.license, **settings)
 
 
 def _load_network(model: ModelArguments, names: Sequence[str]) -> tuple[PreTrainedModel, Any]:
@@ -141,106 +139,90 @@ def _choose_recipe(model: ModelArguments, network: PreTrainedModel) -> dict[str,
     }
 
 
-def _build_trainer(
-    network: PreTrainedModel,
-    processor: Any,
-    found: FoundData[Dataset],
-    args: ExpressionTrainingArguments,
-    recipe: Mapping[str, Any],
-    **run: Any,
-) -> ExpressionTrainer:
-    splits = {split: found.splits[split] for split in ("train", "validation")}
-    trainer = build_trainer(network, processor, args=args, **splits, **recipe, **run)
-    trainer.check_optimizer()  # before anything is written
-    return trainer
+@dataclass(frozen=True)
+class _Run:
+    """What a run was asked for, and what was found of it."""
 
+    data: DataArguments
+    model: ModelArguments
+    args: ExpressionTrainingArguments
+    folder: RunFolder
+    found: FoundData[Dataset]
+    processor: Any
+    recipe: Mapping[str, Any]
 
-def _describe_identity(
-    network: PreTrainedModel,
-    found: FoundData[Dataset],
-    data: DataArguments,
-    model: ModelArguments,
-    args: ExpressionTrainingArguments,
-    recipe: Mapping[str, Any],
-) -> dict[str, Any]:
-    """Returns what a run that goes on from this one's checkpoints has to share with it."""
-    described = describe_model(network, source=model.source, from_scratch=bool(model.from_scratch))
-    settings = {**data.identity, **recipe, "validation_fraction": found.validation_fraction}
-    return broadcast_from_main(lambda: describe_identity(args, splits=found.splits, model=described, settings=settings))
+    def describe_model(self, network: PreTrainedModel) -> ModelProtocol:
+        """Returns what is trained."""
+        return describe_model(network, source=self.model.source, from_scratch=bool(self.model.from_scratch))
 
+    def describe_identity(self, network: PreTrainedModel) -> dict[str, Any]:
+        """Returns what a run that goes on from this one's checkpoints has to share with it."""
+        fraction = {"validation_fraction": self.found.validation_fraction}
+        settings = {**self.data.identity, **self.recipe, **fraction}
+        model, splits = self.describe_model(network), self.found.splits
+        return broadcast_from_main(lambda: describe_identity(self.args, splits=splits, model=model, settings=settings))
 
-def _say_start(
-    found: FoundData[Dataset], model: ModelArguments, trainer: ExpressionTrainer, folder: RunFolder, threads: int
-) -> None:
-    args, network = trainer.args, trainer.network
-    say(
-        render_start(
-            device=describe_device(args.device.type),
-            processes=args.world_size,
-            threads=threads,
-            workers=args.dataloader_num_workers or 0,
-            precision=args.precision,
-            model=f"from scratch ({model.from_scratch})" if model.from_scratch else model.model_name_or_path,
-            millions=network.num_parameters() / 1e6,
-            image_size=getattr(network.config, "image_size", None),
-            folder=str(folder.path),
-            data=found.describe(),
-            counts=describe_data(found).used,
+    def build_trainer(self, network: PreTrainedModel, **settings: Any) -> ExpressionTrainer:
+        """Returns the trainer, after trying its optimizer: before anything is written."""
+        splits = {split: self.found.splits[split] for split in ("train", "validation")}
+        trainer = build_trainer(network, self.processor, args=self.args, **splits, **self.recipe, **settings)
+        trainer.check_optimizer()
+        return trainer
+
+    def say_start(self, trainer: ExpressionTrainer, threads: int) -> None:
+        """Says what the run is about to do."""
+        args, model, network = self.args, self.model, trainer.network
+        say(
+            render_start(
+                device=describe_device(args.device.type),
+                processes=args.world_size,
+                threads=threads,
+                workers=args.dataloader_num_workers or 0,
+                precision=args.precision,
+                model=f"from scratch ({model.from_scratch})" if model.from_scratch else model.model_name_or_path,
+                millions=network.num_parameters() / 1e6,
+                image_size=getattr(network.config, "image_size", None),
+                folder=str(self.folder.path),
+                data=self.found.describe(),
+                counts=describe_data(self.found).used,
+            )
         )
-    )
 
+    def score(self, trainer: ExpressionTrainer) -> tuple[TrainOutcome, Predictions]:
+        """Saves the best model, and scores it as it was saved; returns also what it answers to test."""
+        best, _ = load_trained(str(trainer.state.best_model_checkpoint))
+        broadcast_from_main(lambda: self.folder.write_model(best, self.processor))
+        saved, predictions = load_trained(self.folder.path), {}
+        for split in ("validation", "test"):
+            predictions[split] = predict_split(
+                *saved,
+                self.found.splits[split],
+                batch_size=self.args.per_device_eval_batch_size,
+                before_batch=trainer.raise_if_signalled,
+            )
+        trainer.raise_if_signalled()
+        results = {split: prediction.score() for split, prediction in predictions.items()}
+        return TrainOutcome(self.folder.path, **results), predictions["test"]
 
-def _score(
-    trainer: ExpressionTrainer, processor: Any, found: FoundData[Dataset], folder: RunFolder
-) -> tuple[TrainOutcome, Predictions]:
-    """Saves the best model, and scores it as it was saved; returns also what it answers to test."""
-    best, _ = load_trained(str(trainer.state.best_model_checkpoint))
-    broadcast_from_main(lambda: folder.write_model(best, processor))
-    settings: dict[str, Any] = {
-        "batch_size": trainer.args.per_device_eval_batch_size,
-        "before_batch": trainer.raise_if_signalled,
-    }
-    saved = load_trained(folder.path)
-    validation, test = (predict_split(*saved, found.splits[split], **settings) for split in ("validation", "test"))
-    trainer.raise_if_signalled()
-    return TrainOutcome(folder.path, validation.score(), test.score()), test
-
-
-def _write_results(
-    outcome: TrainOutcome,
-    trainer: ExpressionTrainer,
-    found: FoundData[Dataset],
-    model: ModelArguments,
-    recipe: Mapping[str, Any],
-    folder: RunFolder,
-) -> Protocol:
-    """Writes plots and `results.json`, with which the run is whole; returns how its metrics came about."""
-    args, state = trainer.args, trainer.state
-    augmentation = {"augmentation": trainer.transform.describe()}
-
-    def write() -> Protocol:
-        """Writes them, on the main process alone."""
+    def write_results(self, outcome: TrainOutcome, trainer: ExpressionTrainer) -> Protocol:
+        """Writes plots and `results.json`, with which the run is whole; returns how its metrics came about."""
+        args, augmentation = self.args, {"augmentation": trainer.transform.describe()}
         protocol = Protocol(
-            data=describe_data(found),
-            validation=describe_validation(found),
-            model=describe_model(trainer.network, source=model.source, from_scratch=bool(model.from_scratch)),
-            training={**describe_training(args, processes=args.world_size), **recipe, **augmentation},
-            checkpoint=describe_checkpoint(args, state),
-            files_sha256=hash_model(folder.path),
-            history=describe_history(state),
+            data=describe_data(self.found),
+            validation=describe_validation(self.found),
+            model=self.describe_model(trainer.network),
+            training={**describe_training(args, processes=args.world_size), **self.recipe, **augmentation},
+            checkpoint=describe_checkpoint(args, trainer.state),
+            files_sha256=hash_model(self.folder.path),
+            history=describe_history(trainer.state),
         )
-        folder.write_results(validation=outcome.validation, test=outcome.test, protocol=protocol)
+        self.folder.write_results(validation=outcome.validation, test=outcome.test, protocol=protocol)
         return protocol
 
-    return broadcast_from_main(write)
-
-
-def _show_end(
-    outcome: TrainOutcome, predictions: Predictions, found: FoundData[Dataset], protocol: Protocol, *, demo: bool
-) -> None:
-    """Says what came out, then writes the page, without which the run is whole."""
-    say(f"\nTest ({outcome.test.n} faces, scored once)\n\n{outcome.test.render_report()}\n")
-    say(render_next(str(outcome.folder), classes=len(outcome.test.per_class), publishable=not demo))
-    if demo:
-        say(DEMO_BANNER)
-    broadcast_from_main(lambda: write_run_page(outcome.folder, found, predictions, outcome.test, protocol=protocol))
+    def show_end(self, outcome: TrainOutcome) -> None:
+        """Says what came out, and what to do with it."""
+        test, demo = outcome.test, self.data.demo
+        say(f"\nTest ({test.n} faces, scored once)\n\n{test.render_report()}\n")
+        say(render_next(str(outcome.folder), classes=len(test.per_class), publishable=not demo))
+        if demo:
+            say(DEMO_BANNER)

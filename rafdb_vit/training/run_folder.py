@@ -33,10 +33,7 @@ DEMO_FACES = "drawn_faces"
 _WRITTEN_FILES = (
     CONFIG_FILE,
     *(name + end for name in (RESULTS_FILE, PREDICTIONS_FILE, REPORT_FILE) for end in ("", ".partial")),
-    "config.json",
-    "preprocessor_config.json",
-    "model.safetensors",
-    "model.safetensors.index.json",
+    *("config.json", "preprocessor_config.json", "model.safetensors", "model.safetensors.index.json"),
 )
 _STAGED_MODEL = "partial-model"
 _LEFTOVERS = ("partial-*", "replaced-checkpoint-*")
@@ -95,10 +92,10 @@ class RunFolder:
             return False
 
     def read_settings(self) -> dict[str, Any]:
-        """Returns what `write_settings` wrote.
+        """Returns the settings of the run, as `training_config.yaml` holds them.
 
         Raises:
-            UserError: There is nothing, or something else.
+            UserError: There is no such file, or it holds something else.
         """
         path = self.path / CONFIG_FILE
         return read_yaml(path, where=str(path), expected="the settings of a run: restore it, or delete it")
@@ -136,19 +133,7 @@ class RunFolder:
     def open(
         self, asked: Mapping[str, Any], *, resume_from: Path | None = None, identity: Mapping[str, Any] | None = None
     ) -> None:
-        """Makes the folder ready on all processes of a run: started by the main one, seen by every one; see `start`.
-
-        Raises:
-            UserError: On every process, why it is not.
-        """
-        broadcast_from_main(lambda: self.start(asked, resume_from=resume_from, identity=identity))
-        with raise_on_all():
-            self.check_shared()
-
-    def start(
-        self, asked: Mapping[str, Any], *, resume_from: Path | None = None, identity: Mapping[str, Any] | None = None
-    ) -> None:
-        """Makes the folder ready for a run, the last thing before it trains.
+        """Makes the folder ready for a run, the last thing before it trains; every process has to call it.
 
         Args:
             asked: The settings that were asked for, by flag name.
@@ -156,28 +141,28 @@ class RunFolder:
             identity: What that checkpoint has to share with the run.
 
         Raises:
-            UserError: It cannot be written to, or the checkpoint is another run's.
+            UserError: On every process: it cannot be written to, the checkpoint is another run's, or another machine of
+                the run does not see it.
         """
+        broadcast_from_main(lambda: self._start(asked, resume_from, identity or {}))
+        with raise_on_all():
+            if not (self.path / CONFIG_FILE).is_file():
+                raise UserError(
+                    f"--output_dir {self.path.absolute()}: not seen on {platform.node()}; expected a folder on a disk "
+                    "that all machines of the run share"
+                )
+
+    def _start(self, asked: Mapping[str, Any], resume_from: Path | None, identity: Mapping[str, Any]) -> None:
         if resume_from is not None:
-            compare_identity(resume_from, identity or {})
+            compare_identity(resume_from, identity)
             say(f"Going on from {resume_from}.")
         with naming_disk_errors(self.path, advice="take another --output_dir"):
             self.path.mkdir(parents=True, exist_ok=True)
             if resume_from is None:
                 self.clear(keep_demo_faces=True)
-            self.write_settings(asked)
-
-    def check_shared(self) -> None:
-        """Refuses a folder that another machine of the run made and this process does not see.
-
-        Raises:
-            UserError: It is not there.
-        """
-        if not (self.path / CONFIG_FILE).is_file():
-            raise UserError(
-                f"--output_dir {self.path.absolute()}: not seen on {platform.node()}; expected a folder on a disk that "
-                "all machines of the run share"
-            )
+            settings = {name: _plain(value) for name, value in asked.items() if name not in _NOT_SETTINGS}
+            text = yaml.safe_dump(settings, sort_keys=True, allow_unicode=True) if settings else "{}\n"
+            (self.path / CONFIG_FILE).write_text(text, encoding="utf-8")
 
     def clear(self, *, keep_demo_faces: bool = False) -> None:
         """Deletes what an earlier run, and evaluations of it, wrote, and nothing else; a demo run's faces on demand."""
@@ -205,12 +190,6 @@ class RunFolder:
         self.clear()
         write_drawn_faces(self.demo_faces)
 
-    def write_settings(self, asked: Mapping[str, Any]) -> None:
-        """Writes `training_config.yaml`: what was asked for, without folders, resuming, publishing and tokens."""
-        settings = {name: _plain(value) for name, value in asked.items() if name not in _NOT_SETTINGS}
-        text = yaml.safe_dump(settings, sort_keys=True, allow_unicode=True) if settings else "{}\n"
-        (self.path / CONFIG_FILE).write_text(text, encoding="utf-8")
-
     def write_model(self, model: Any, processor: Any) -> None:
         """Writes the best model and its processor at the top of the folder, each file whole or not at all.
 
@@ -227,19 +206,8 @@ class RunFolder:
         finally:
             shutil.rmtree(staged, ignore_errors=True)
 
-    def write_results(
-        self,
-        *,
-        validation: EvaluationResult,
-        test: EvaluationResult,
-        protocol: Protocol,
-    ) -> None:
-        """Writes the figures, and `results.json` last: a folder that has it holds a finished run.
-
-        Args:
-            validation: Figures of the saved model on validation.
-            test: Its figures on test.
-            protocol: How they came about.
+    def write_results(self, *, validation: EvaluationResult, test: EvaluationResult, protocol: Protocol) -> None:
+        """Writes the plots, and `results.json` last: a folder that has it holds a finished run.
 
         Raises:
             UserError: They cannot be written.

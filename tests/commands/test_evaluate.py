@@ -67,7 +67,7 @@ def read_rows(folder):
 def test_the_figures_of_training_to_the_last_digit(run, command):
     status, out, _ = command("evaluate", run, "--use_cpu")
     folder = run / "evaluations" / "basic-test"
-    assert status == 0 and "The same figures as in" in out and "to the last digit" in out
+    assert status == 0 and "The same metrics as in" in out and "to the last digit" in out
     assert "--aligned False, --box_margin 0.1" in out.replace("'", "") and "--per_device_eval_batch_size 5" in out
     assert {path.name for path in folder.iterdir()} == {"predictions.csv", "report.html", "evaluation.json"}
     content = json.loads((folder / "evaluation.json").read_text())
@@ -78,7 +78,7 @@ def test_the_figures_of_training_to_the_last_digit(run, command):
 
 def test_validation_too_and_elsewhere(run, command, tmp_path):
     status, out, _ = command("evaluate", run, "--split", "validation", "--output_dir", tmp_path / "out", "--use_cpu")
-    assert status == 0 and "The same figures as in" in out
+    assert status == 0 and "The same metrics as in" in out
     content = json.loads((tmp_path / "out" / "evaluation.json").read_text())
     trained = json.loads((run / "results.json").read_text())["validation"]
     assert content["figures"].pop("groups")["gender"]["groups"]["male"]["few"] and trained.pop("groups") is None
@@ -167,7 +167,7 @@ def test_weights_that_were_changed_since_are_named(changed, command, tmp_path):
     weights["classifier.bias"] += 1
     save_file(weights, changed / "model.safetensors", metadata={"format": "pt"})
     status, out, _ = command("evaluate", changed, "--output_dir", tmp_path / "out", "--use_cpu")
-    assert status == 0 and "model.safetensors: not what" in out and "The same figures" not in out
+    assert status == 0 and "model.safetensors: not what" in out and "The same metrics" not in out
 
 
 def test_a_sample_has_a_folder_of_its_own_and_is_called_so(changed, command):
