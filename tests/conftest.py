@@ -7,13 +7,14 @@ os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # two test processes share the cores
 
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
 from rafdb_vit.data.labels import BASIC
 from tests.support.faces import write_kaggle, write_official
+from tests.support.fork_server import ForkServer
 from tests.support.models import save_vit
 
 LOOPBACK = ("127.0.0.1", "::1", "localhost")
@@ -78,6 +79,14 @@ def faces_dir(tmp_path_factory) -> Path:
 def tiny_vit(tmp_path_factory) -> Path:
     """A folder with a ViT of 2 layers at 32 pixels, a head of 7 RAF-DB classes and a processor."""
     return save_vit(tmp_path_factory.mktemp("models") / "tiny-vit", names=BASIC.names)
+
+
+@pytest.fixture(scope="session")
+def forks(tmp_path_factory) -> Iterator[ForkServer]:
+    """Runs scripts in processes of their own that need not import anything."""
+    server = ForkServer(tmp_path_factory.mktemp("forks"))
+    yield server
+    server.close()
 
 
 @pytest.fixture

@@ -6,8 +6,6 @@ import os
 import shlex
 import shutil
 import signal
-import subprocess
-import sys
 import time
 from pathlib import Path
 
@@ -16,8 +14,6 @@ import pytest
 from rafdb_vit.commands.parser import run_command
 from rafdb_vit.runtime.errors import Interrupted, UserError
 from tests.support.models import save_vit
-
-ROOT = Path(__file__).parents[2]
 
 
 @pytest.fixture(scope="module")
@@ -32,54 +28,47 @@ def words(faces_dir, tiny_vit):
 
 
 @pytest.fixture(scope="module")
-def whole(words, tmp_path_factory):
+def whole(words, forks, tmp_path_factory):
     """The results.json of the uninterrupted run."""
     out = tmp_path_factory.mktemp("whole") / "run"
-    subprocess.run([sys.executable, *words, "--output_dir", str(out)], cwd=ROOT, check=True, capture_output=True)
+    assert forks.run(*words, "--output_dir", out).status == 0
     return (out / "results.json").read_bytes()
 
 
-def start(words, out):
-    """Starts training as a terminal does, in a group of its own; returns when there is a checkpoint."""
-    process = subprocess.Popen(
-        [sys.executable, *words, "--output_dir", str(out)],
-        cwd=ROOT,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        start_new_session=True,
-    )
+def start(forks, words, out):
+    """Starts training as a terminal does, in a group of its own; returns its process when there is a checkpoint."""
+    process = forks.start(*words, "--output_dir", out)
     while not list(out.glob("checkpoint-*")):
-        assert process.poll() is None, process.stderr.read()
+        assert Path(f"/proc/{process}").exists() or not Path("/proc").exists()
         time.sleep(0.02)
     return process
 
 
-def test_killed_and_taken_up_by_the_same_command(words, whole, tmp_path):
+def test_killed_and_taken_up_by_the_same_command(words, forks, whole, tmp_path):
     out = tmp_path / "run"
-    start(words, out).kill()
+    os.kill(start(forks, words, out), signal.SIGKILL)
+    assert forks.wait().status == -signal.SIGKILL
     (out / "partial-checkpoint-9999").mkdir()
-    again = [sys.executable, *words, "--output_dir", str(out), "--resume_from_checkpoint"]
-    done = subprocess.run(again, cwd=ROOT, capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
-    assert "partial-checkpoint-9999: half written" in done.stdout
-    assert "Going on from " in done.stdout
+    done = forks.run(*words, "--output_dir", out, "--resume_from_checkpoint")
+    assert done.status == 0, done.err
+    assert "partial-checkpoint-9999: half written" in done.out
+    assert "Going on from " in done.out
     assert (out / "results.json").read_bytes() == whole
 
 
-def test_a_signal_to_all_its_processes_ends_it_with_a_line_that_goes_on(words, whole, tmp_path):
+def test_a_signal_to_all_its_processes_ends_it_with_a_line_that_goes_on(words, forks, whole, tmp_path):
     out = tmp_path / "run"
-    process = start(words, out)
+    process = start(forks, words, out)
     since = time.monotonic()
-    os.killpg(process.pid, signal.SIGTERM)
-    _, said = process.communicate(timeout=30)
-    assert process.returncode == 143, said
+    os.killpg(process, signal.SIGTERM)
+    ended = forks.wait()
+    assert ended.status == 143, ended.err
     assert time.monotonic() - since < 30
     assert not (out / "results.json").exists()
-    head, line = said.splitlines()[-2:]
-    assert head.startswith("SIGTERM: the run ended at step ") and "Traceback" not in said
+    head, line = ended.err.splitlines()[-2:]
+    assert head.startswith("SIGTERM: the run ended at step ") and "Traceback" not in ended.err
     assert shlex.split(line)[0] == "python"
-    subprocess.run([sys.executable, *shlex.split(line)[1:]], cwd=ROOT, check=True, capture_output=True)
+    assert forks.run(*shlex.split(line)[1:]).status == 0
     assert (out / "results.json").read_bytes() == whole
 
 

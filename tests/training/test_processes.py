@@ -60,14 +60,22 @@ def largest_difference(folder, alone, name="logged.json"):
     return max(abs(found[name] - alone[name]) for name in found)
 
 
-@pytest.mark.parametrize("scenario", ["shared", "sharded"])
-def test_two_processes_follow_one(folder, alone, scenario):
-    done = launch(ROOT / "tests" / "support" / "two_processes.py", scenario, folder)
+SCENARIOS = "tests/support/two_processes.py"
+
+
+def test_two_processes_follow_one(folder, alone):
+    done = launch(ROOT / SCENARIOS, "shared", folder)
     assert done.returncode == 0, done.stderr[-3000:]
     assert largest_difference(folder, alone) < 1e-5
     for left in ("resumed", "logged.json"):
         path = folder / left
-        path.rename(folder / f"{left}-{scenario}")
+        path.rename(folder / f"{left}-shared")
+
+
+def test_two_processes_that_shard_the_model_follow_one(folder, alone, forks):
+    done = forks.launch(SCENARIOS, "sharded", folder)
+    assert done.status == 0, done.err[-3000:]
+    assert largest_difference(folder, alone) < 1e-5
 
 
 def test_two_processes_evaluate_as_one(folder, tmp_path):
@@ -103,21 +111,15 @@ def test_a_mistake_is_said_once_under_a_launcher(tmp_path):
     assert "UserError" not in done.stderr
 
 
-def test_what_one_process_alone_finds_wrong_is_said_and_nobody_hangs(folder, tmp_path):
+def test_what_one_process_alone_finds_wrong_is_said_and_nobody_hangs(folder, forks, tmp_path):
     broken = write_official(tmp_path / "faces", train=10, test=4) / "Image/aligned/train_00010_aligned.jpg"
     broken.write_bytes(broken.read_bytes()[:700])
-    words = [
-        "--data_dir",
-        tmp_path / "faces",
-        "--model_name_or_path",
-        folder / "model",
-        "--output_dir",
-        tmp_path / "run",
-    ]
-    done = launch(ROOT / "train.py", *words, "--use_cpu", "--bf16", "False", "--per_device_train_batch_size", "8")
-    assert done.returncode != 0
-    said = [line for line in done.stderr.splitlines() if line.startswith("error: ")]
-    assert any(line.startswith(f"error: {broken}: cannot be read as an image") for line in said), done.stderr[-2000:]
+    words = ["--data_dir", tmp_path / "faces", "--model_name_or_path", folder / "model"]
+    words += ["--output_dir", tmp_path / "run", "--use_cpu", "--bf16", "False", "--per_device_train_batch_size", 8]
+    done = forks.launch("train.py", *words)
+    assert done.status != 0
+    said = [line for line in done.err.splitlines() if line.startswith("error: ")]
+    assert any(line.startswith(f"error: {broken}: cannot be read as an image") for line in said), done.err[-2000:]
 
 
 def test_alone_nothing_waits():
