@@ -15,6 +15,7 @@ class HubClient(ForkServer):
         own = {
             **{name: value for name, value in os.environ.items() if name not in ("HF_HUB_OFFLINE", "HF_TOKEN")},
             **{"HF_ENDPOINT": endpoint, "HF_HOME": str(home), "OMP_NUM_THREADS": "2", "HF_HUB_DISABLE_XET": "1"},
+            "HF_HUB_ETAG_TIMEOUT": "1",  # seconds that the client waits for the head of a file,
             **environ,
         }
         super().__init__(home, module=__name__, environ=own)
