@@ -1,8 +1,7 @@
-"""The checkpoints of a run: written whole or not at all, found again, and held against the run that goes on from one.
+"""The checkpoints of a run: written whole or not at all, found again, compared with the run that resumes from one.
 
 A checkpoint is written under another name, each file is brought to the disk, a list of its files follows, and only then
-is it named `checkpoint-STEP`. What a killed run leaves behind is therefore either a whole checkpoint or a folder that
-nobody takes for one.
+is it named `checkpoint-STEP`. So a killed run leaves either a whole checkpoint or a folder that is not taken for one.
 """
 
 import json
@@ -36,7 +35,7 @@ def list_checkpoints(run: Path) -> list[Path]:
 
 
 def find_fault(folder: Path) -> str | None:
-    """Says what is wrong with a checkpoint, None if it is whole: each file there, and as long as it was written."""
+    """Returns what is wrong with a checkpoint; None if each of its files exists and has the size it was written with."""
     try:
         files = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))["files"]
         sizes = {name: (folder / name).stat().st_size if (folder / name).is_file() else None for name in files}
@@ -82,13 +81,13 @@ def _put_in_place(staged: Path, target: Path) -> None:
 def write_checkpoint(run: Path, step: int, *, writes: bool, identity: Mapping[str, Any]) -> Iterator[Path]:
     """Gives a folder to write a checkpoint's files into, and makes it a checkpoint when the block ends well.
 
-    Every process of a run has to come here; each may write files of its own.
+    Every process of a run has to call it, and may write files.
 
     Args:
         run: The run folder.
         step: The optimizer step.
         writes: Whether this process makes, names and removes folders; exactly one does.
-        identity: What has to be the same for a run that goes on from here; see `compare_identity`.
+        identity: What has to be the same in a run that resumes from it; see `compare_identity`.
 
     Raises:
         UserError: On every process: one could not write. Nothing half written is left.
@@ -176,11 +175,11 @@ def choose_checkpoint(run: Path, *, say: Callable[[str], None]) -> Path | None:
 
 
 def compare_identity(folder: Path, identity: Mapping[str, Any]) -> None:
-    """Refuses to go on from a checkpoint with another run's settings.
+    """Refuses to resume from a checkpoint with the settings of another run.
 
     Args:
         folder: A whole checkpoint.
-        identity: Names to values, of the run that wants to go on.
+        identity: Values by name, of the run that is to resume.
 
     Raises:
         UserError: It names each setting that differs, with both values.
@@ -201,7 +200,7 @@ def find_best(folder: Path, best_step: int, *, run: Path, recorded: str | None) 
     """Returns the best checkpoint that a checkpoint refers to, also if the run folder has been moved.
 
     Args:
-        folder: The checkpoint to go on from.
+        folder: The checkpoint to resume from.
         best_step: The step of the best checkpoint.
         run: The run folder to write to.
         recorded: Where the best checkpoint lay when `folder` was written.

@@ -1,4 +1,4 @@
-"""Our own flags: which data, in which form, which evaluation shares; and what to train on it, and how."""
+"""The flags that are not transformers': which data and in which form (evaluation shares them), what to train, how."""
 
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -147,6 +147,6 @@ class ModelArguments:
     def __post_init__(self) -> None:
         if self.from_scratch is None and (self.image_size or self.patch_size):
             flag = "--image_size" if self.image_size else "--patch_size"
-            raise UserError(f"{flag}: goes with --from_scratch; a pretrained model has its own size")
+            raise UserError(f"{flag}: goes with --from_scratch; the size of a pretrained model is fixed")
         if self.early_stopping_patience < 0:
             raise UserError(f"--early_stopping_patience {self.early_stopping_patience}: expected 0 (never) or more")

@@ -61,7 +61,7 @@ class PastRun:
         return [word for name, value in taken.items() for word in (f"--{name}", str(value))]
 
     def _is_own_data(self, settings: Mapping[str, Any], given: Mapping[str, Any]) -> bool:
-        """Tells whether what is given is the data that the run was given; other data has its own columns and splits."""
+        """Tells whether the data is that of the run; other data has other columns and splits."""
         if "dataset_name" in given:
             return bool(given["dataset_name"] == settings.get("dataset_name"))
         own = settings.get("data_dir")

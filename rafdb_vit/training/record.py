@@ -1,4 +1,4 @@
-"""What a training run writes down: its part of the protocol, and what a run that goes on has to share with it."""
+"""What a training run writes down: its part of the protocol, and what a resumed run has to share with it."""
 
 import math
 from collections.abc import Mapping
@@ -79,9 +79,9 @@ def describe_identity(
     model: ModelProtocol,
     settings: Mapping[str, Any],
 ) -> dict[str, Any]:
-    """Returns what has to be the same when a run goes on from a checkpoint, by name.
+    """Returns what has to be the same when a run is resumed from a checkpoint, by name.
 
-    Every training flag counts but those of `_MAY_DIFFER`: some would be ignored by a run that goes on, since optimizer
+    Every training flag counts but those of `_MAY_DIFFER`: a resumed run would ignore some of them, since optimizer
     and early stopping are restored, and with any of them the metrics would be those of neither run.
 
     Args:

@@ -35,13 +35,13 @@ class ResumableTrainer(Trainer):
     - the best evaluation always has a checkpoint;
     - beside the stock files, a checkpoint says what the run was (`identity`) and where within its epoch it stood;
     - a run that is resumed anywhere, also within an epoch, within an accumulated step or before an evaluation that was
-      due, goes on as the uninterrupted one did: the same weights, optimizer, schedule, best step, early-stopping count
+      due, continues as the uninterrupted one did: the same weights, optimizer, schedule, best step, early-stopping count
       and logged losses;
     - SIGINT and SIGTERM, noted by a `SignalWatch`, end training where all processes stand at the same step: with a
       checkpoint, and an `Interrupted` that says so.
 
     Args:
-        identity: What has to be the same for a run that goes on; written into each checkpoint.
+        identity: What has to be the same in a resumed run; written into each checkpoint.
         signals: Notes signals; None leaves them to the caller.
 
     Attributes:
@@ -77,7 +77,7 @@ class ResumableTrainer(Trainer):
     def evaluate(self, *args: Any, **kwargs: Any) -> dict[str, float]:
         """Evaluates as the stock method does, without advancing torch's random numbers.
 
-        A data loader draws from them when it starts; training would go on differently after an evaluation that was
+        A data loader draws from them when it starts; training would continue differently after an evaluation that was
         interrupted and repeated.
         """
         state = torch.get_rng_state()
@@ -135,7 +135,7 @@ class ResumableTrainer(Trainer):
             prune_checkpoints(run, keep=self.args.save_total_limit, best_step=best)
 
     def _describe_progress(self) -> dict[str, Any]:
-        """Returns what the stock Trainer keeps to itself, and a run that goes on needs to log the same metrics."""
+        """Returns what the stock Trainer does not save, and a resumed run needs to log the same metrics."""
         norm = self.last_step["grad_norm"]
         return {
             "train_loss": gather(self._tr_loss.item()),
@@ -220,7 +220,7 @@ class ResumableTrainer(Trainer):
         )
 
     def _run_epoch(self, *args: Any, **kwargs: Any) -> None:
-        """Runs an epoch, unless the run that goes on had already stopped; ends within an accumulated step too."""
+        """Runs an epoch, unless the resumed run had already stopped; can end within an accumulated step."""
         if self.control.should_training_stop:
             return
         self._hold_signals()

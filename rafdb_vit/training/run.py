@@ -62,11 +62,11 @@ def run_training(
         model: What to train.
         args: How.
         asked: The settings that were asked for, by flag name.
-        argv: The words of the command line, for the line that goes on with an interrupted run.
+        argv: The words of the command line, for the line that resumes an interrupted run.
 
     Raises:
         UserError: Something that the person can mend; nothing was trained, or what was trained is on disk.
-        Interrupted: A signal ended the run; its message says what was saved and how to go on.
+        Interrupted: A signal ended the run; its message says what was saved and how to resume.
     """
     quiet_libraries()
     threads, folder = set_threads(), RunFolder(args.output_dir)
@@ -95,7 +95,7 @@ def run_training(
 def _find_checkpoint(
     folder: RunFolder, data: DataArguments, model: ModelArguments, args: ExpressionTrainingArguments
 ) -> Path | None:
-    """Checks the run folder; returns the checkpoint to go on from, None to start from the beginning."""
+    """Checks the run folder; returns the checkpoint to resume from, None to start from the beginning."""
     asked, allowed = args.resume_from_checkpoint, {"demo": data.demo, "overwrite": model.overwrite_output_dir}
     if asked is None:
         return broadcast_from_main(lambda: folder.check(**allowed))
@@ -156,7 +156,7 @@ class _Run:
         return describe_model(network, source=self.model.source, from_scratch=bool(self.model.from_scratch))
 
     def describe_identity(self, network: PreTrainedModel) -> dict[str, Any]:
-        """Returns what a run that goes on from this one's checkpoints has to share with it."""
+        """Returns what a run that resumes from these checkpoints has to share with this one."""
         fraction = {"validation_fraction": self.found.validation_fraction}
         settings = {**self.data.identity, **self.recipe, **fraction}
         model, splits = self.describe_model(network), self.found.splits

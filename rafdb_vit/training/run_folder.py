@@ -81,7 +81,7 @@ class RunFolder:
         )
 
     def _holds_something(self) -> bool:
-        """Tells whether there is something to lose: a run that ended before its first checkpoint leaves nothing."""
+        """Tells whether something could be lost: a run that ended before its first checkpoint leaves nothing."""
         nothing = {CONFIG_FILE, *(path.name for pattern in _LEFTOVERS for path in self.path.glob(pattern))}
         return self.path.exists() and any(path.name not in nothing for path in self.path.iterdir())
 
@@ -101,7 +101,7 @@ class RunFolder:
         return read_yaml(path, where=str(path), expected="the settings of a run: restore it, or delete it")
 
     def find_start(self, asked: str | None, *, demo: bool, overwrite: bool) -> Path | None:
-        """Returns the checkpoint to go on from, where a run is to be resumed.
+        """Returns the checkpoint to resume from.
 
         Args:
             asked: The checkpoint that was asked for; None for the newest whole one of this folder.
@@ -137,7 +137,7 @@ class RunFolder:
 
         Args:
             asked: The settings that were asked for, by flag name.
-            resume_from: The checkpoint that the run goes on from; what it has written so far is kept.
+            resume_from: The checkpoint that the run resumes from; what it has written so far is kept.
             identity: What that checkpoint has to share with the run.
 
         Raises:

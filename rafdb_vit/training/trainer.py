@@ -54,7 +54,7 @@ class ExpressionTrainer(ResumableTrainer):
     - a step's loss is the mean over its faces, however many processes and accumulated batches they come from, and no
       face counts twice (`rafdb_vit.training.loss`);
     - the optimizer's groups have weight decay on matrices only and layer-wise learning-rate decay;
-    - `reduce_lr_on_plateau` watches the metric in its own direction;
+    - `reduce_lr_on_plateau` knows whether the metric should rise or fall;
     - the schedule `step` exists.
 
     Args:
