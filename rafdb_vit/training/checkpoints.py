@@ -35,7 +35,7 @@ def list_checkpoints(run: Path) -> list[Path]:
 
 
 def find_fault(folder: Path) -> str | None:
-    """Returns what is wrong with a checkpoint; None if each of its files exists and has the size it was written with."""
+    """Returns what is wrong with a checkpoint; None if each of its files exists, as large as it was written."""
     try:
         files = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))["files"]
         sizes = {name: (folder / name).stat().st_size if (folder / name).is_file() else None for name in files}

@@ -35,8 +35,8 @@ class ResumableTrainer(Trainer):
     - the best evaluation always has a checkpoint;
     - beside the stock files, a checkpoint says what the run was (`identity`) and where within its epoch it stood;
     - a run that is resumed anywhere, also within an epoch, within an accumulated step or before an evaluation that was
-      due, continues as the uninterrupted one did: the same weights, optimizer, schedule, best step, early-stopping count
-      and logged losses;
+      due, continues as the uninterrupted one did: the same weights, optimizer, schedule, best step, early-stopping
+      count and logged losses;
     - SIGINT and SIGTERM, noted by a `SignalWatch`, end training where all processes stand at the same step: with a
       checkpoint, and an `Interrupted` that says so.
 
