@@ -87,7 +87,7 @@ class Comparison:
 def compare_predictions(first: Predictions, second: Predictions, *, names: tuple[str, str] = ("A", "B")) -> Comparison:
     """Compares two models on the faces that both were given, whatever their order.
 
-    Intervals come from a bootstrap that draws faces, each with both answers, within each labelled class.
+    Intervals come from a bootstrap that draws faces, each with both predictions, within each labelled class.
 
     Args:
         first: Predictions of the first model.

@@ -83,7 +83,7 @@ def predict_split(model: PreTrainedModel, processor: Any, dataset: Dataset, **se
     Groups are those of the columns `gender`, `race` and `age`, where the split has them.
 
     Raises:
-        UserError: The model's answers are not finite; or a face cannot be read.
+        UserError: The model's scores are not finite, or a face cannot be read.
     """
     logits = predict_logits(model, processor, dataset, **settings)
     wrong = np.flatnonzero(~np.isfinite(logits).all(axis=1))
@@ -103,7 +103,7 @@ def evaluate_model(model: PreTrainedModel, processor: Any, dataset: Dataset, **s
 
 @dataclass(frozen=True)
 class ImagePrediction:
-    """What a classifier answers to one picture.
+    """The prediction of a classifier for one picture.
 
     Attributes:
         file: Its path.

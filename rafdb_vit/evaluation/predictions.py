@@ -1,4 +1,4 @@
-"""What a model answers to each face of a split, and the file `predictions.csv` that holds it."""
+"""The predictions of a model for the faces of a split, and the file `predictions.csv` that holds them."""
 
 import csv
 import io
@@ -23,7 +23,7 @@ _GROUP = "group_"
 
 @dataclass(frozen=True)
 class Predictions:
-    """What a model answers to the faces of one split.
+    """The predictions of a model for the faces of one split.
 
     Attributes:
         files: [N] name of each face.
@@ -60,7 +60,7 @@ class Predictions:
     def write(self, path: str | Path) -> Path:
         """Writes a CSV file, whole or not at all: file, label, predicted, a probability a class, a column a group.
 
-        Probabilities are written to the last bit.
+        Probabilities keep every bit.
         """
         head = [*_FIXED, *(_PROBABILITY + name for name in self.names), *(_GROUP + name for name in self.groups)]
         columns = (self.files, self.labels.tolist(), self.predicted.tolist(), self.probabilities.tolist())

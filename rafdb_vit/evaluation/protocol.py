@@ -1,4 +1,4 @@
-"""How metrics came about: the `protocol` part of `results.json`, whose keys are known here alone."""
+"""How metrics came about: the `protocol` part of `results.json`. Only this module knows its keys."""
 
 import os
 import platform
@@ -24,7 +24,7 @@ Part = TypeVar("Part", bound=Any)
 
 
 def describe_versions() -> dict[str, str]:
-    """Returns the versions of Python and of the libraries that bear on metrics."""
+    """Returns the versions of Python and of the libraries that affect metrics."""
     return {"python": platform.python_version(), **{name: version(name) for name in _LIBRARIES}}
 
 
@@ -125,10 +125,10 @@ class Protocol:
         test: How test was scored.
         scoring: How all metrics were computed.
         files_sha256: SHA-256 by name of the files that were scored.
-        training: The settings of training by name, those that bear on the weights.
+        training: The settings of training by name, those that affect the weights.
         intervals: How the intervals were computed.
         history: Learning curves: a row for each time that something was logged.
-        versions: Of Python and of the libraries that bear on metrics.
+        versions: Of Python and of the libraries that affect metrics.
     """
 
     data: DataProtocol

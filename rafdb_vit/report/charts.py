@@ -29,7 +29,7 @@ _VARIABLES = {
     "#000000": "currentColor",
     "#ffffff": "var(--card)",
 }
-"""What stands in the SVG in place of a colour."""
+"""What replaces each colour in the SVG."""
 _STYLE: Any = {
     "svg.fonttype": "none",
     "svg.hashsalt": "rafdb_vit",
@@ -101,7 +101,7 @@ def draw_precision_recall(predictions: Predictions, label: int) -> tuple[str, fl
     """Draws precision by recall of one class, for every threshold on its probability.
 
     Args:
-        predictions: What the model answers.
+        predictions: Those of the model on a split.
         label: The class's id.
 
     Returns:
@@ -156,7 +156,7 @@ def draw_history(history: Sequence[Mapping[str, Any]], *, chosen_epoch: float) -
 
 
 def _to_svg(figure: Figure, words: str) -> str:
-    """Returns a figure as an `svg` element with `words` in its place for who cannot see it."""
+    """Returns a figure as an `svg` element; `words` are what a screen reader says in its place."""
     buffer = io.StringIO()
     with warnings.catch_warnings():
         # Text stays text: the browser has letters that matplotlib's font lacks.

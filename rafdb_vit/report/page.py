@@ -1,4 +1,4 @@
-"""The page of an evaluation: how good a model is, for whom, and how sure that is; rendered and written."""
+"""The page of an evaluation: how good a model is, for whom, and how sure that is."""
 
 import json
 from collections.abc import Mapping
@@ -148,7 +148,7 @@ def _describe_gaps(groups: Mapping[str, Any]) -> list[dict[str, Any]]:
 def write_evaluation(folder: str | Path, evaluation: Evaluation, *, content: Mapping[str, Any] | None = None) -> None:
     """Writes `predictions.csv`, `report.html` and perhaps `evaluation.json`, each whole or not at all.
 
-    All are made before the first is written.
+    The first is written only when all are made.
 
     Args:
         folder: Made if missing.
@@ -174,7 +174,7 @@ def write_run_page(
     """Writes predictions and page of a run, which is whole without them; see `Evaluation` for the arguments.
 
     Raises:
-        UserError: They cannot be written; the line says that the run is whole.
+        UserError: They cannot be written; the message says that the run is whole.
         Interrupted: A signal ended it; likewise.
     """
     again = f"`rafdb-vit evaluate {run}` writes one"
