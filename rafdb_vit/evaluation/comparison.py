@@ -7,23 +7,23 @@ from typing import Any
 import numpy as np
 
 from rafdb_vit.evaluation.intervals import as_pair, bootstrap
-from rafdb_vit.evaluation.metrics import AVERAGE_RATES, CLASS_FIGURES, compute_rates
+from rafdb_vit.evaluation.metrics import compute_rates, name_rates
 from rafdb_vit.evaluation.predictions import Predictions
 from rafdb_vit.runtime.errors import UserError, escape
 
 
 @dataclass(frozen=True)
 class Difference:
-    """One figure of two models.
+    """One metric of two models.
 
     Attributes:
-        figure: Its name, such as `macro_f1` or `f1 of Fear`.
+        metric: Its name, such as `macro_f1` or `f1 of Fear`.
         first: Of the first model, in [0, 1].
         second: Of the second.
         interval: 95% interval of second - first; None where every draw gives the same.
     """
 
-    figure: str
+    metric: str
     first: float
     second: float
     interval: list[float] | None
@@ -59,53 +59,39 @@ class Comparison:
 
     def describe(self) -> dict[str, Any]:
         """Returns the comparison for programs, as it stands in JSON."""
-        rows = {row.figure: {**vars(row), "difference": row.difference} for row in self.differences}
-        for row in rows.values():
-            del row["figure"]
-        names = ("both_right", "only_first", "only_second", "both_wrong", "p_value")
-        return {"n": self.n, "figures": rows, "mcnemar": {name: getattr(self, name) for name in names}}
+        columns = ("first", "second", "interval", "difference")
+        rows = {row.metric: {name: getattr(row, name) for name in columns} for row in self.differences}
+        test = ("both_right", "only_first", "only_second", "both_wrong", "p_value")
+        return {"n": self.n, "figures": rows, "mcnemar": {name: getattr(self, name) for name in test}}
 
     def render(self, first: str, second: str) -> str:
-        """Renders one table for people.
-
-        Args:
-            first: What the first model is called.
-            second: What the second one is.
-        """
-        width = max(len(row.figure) for row in self.differences)
-        lines = [
-            f"A  {escape(first)}",
-            f"B  {escape(second)}",
-            f"{self.n:,} faces, the same for both",
-            "",
-            f"{'':{width}} {'A':>9} {'B':>9} {'B - A':>9}   95% interval",
-        ]
+        """Renders one table for people; `first` and `second` are what the models are called."""
+        width = max(len(row.metric) for row in self.differences)
+        lines = [f"A  {escape(first)}", f"B  {escape(second)}", f"{self.n:,} faces, the same for both", ""]
+        lines.append(f"{'':{width}} {'A':>9} {'B':>9} {'B - A':>9}   95% interval")
         for row in self.differences:
             ends = "unknown" if row.interval is None else f"{row.interval[0]:+.4f} to {row.interval[1]:+.4f}"
             mark = "  *" if row.interval is not None and not row.interval[0] <= 0 <= row.interval[1] else ""
             rates = f"{row.first:>9.4f} {row.second:>9.4f} {row.difference:>+9.4f}"
-            lines.append(f"{escape(row.figure):{width}} {rates}   {ends}{mark}")
-        marked = any(line.endswith("*") for line in lines)
-        note = "* the interval does not hold 0 (of several figures, one in twenty does so by chance)"
-        return "\n".join(
-            [
-                *lines,
-                "",
-                *([note] if marked else []),
-                f"Right: both {self.both_right:,}, A alone {self.only_first:,}, B alone {self.only_second:,}, neither "
-                f"{self.both_wrong:,}. McNemar's exact test: p = {self.p_value:.4g}",
-            ]
+            lines.append(f"{escape(row.metric):{width}} {rates}   {ends}{mark}")
+        lines.append("")
+        if any(line.endswith("*") for line in lines):
+            lines.append("* the interval does not hold 0 (of several metrics, one in twenty does so by chance)")
+        lines.append(
+            f"Right: both {self.both_right:,}, A alone {self.only_first:,}, B alone {self.only_second:,}, neither "
+            f"{self.both_wrong:,}. McNemar's exact test: p = {self.p_value:.4g}"
         )
+        return "\n".join(lines)
 
 
 def compare_predictions(first: Predictions, second: Predictions, *, names: tuple[str, str] = ("A", "B")) -> Comparison:
     """Compares two models on the faces that both were given, whatever their order.
 
-    Intervals come from a bootstrap that draws faces, each with both answers, within each labelled class.
+    Intervals come from a bootstrap that draws faces, each with both predictions, within each labelled class.
 
     Args:
-        first: What the first model answers.
-        second: What the second one does.
+        first: Predictions of the first model.
+        second: Predictions of the second one.
         names: What they are called in errors.
 
     Raises:
@@ -114,17 +100,17 @@ def compare_predictions(first: Predictions, second: Predictions, *, names: tuple
     from scipy.stats import binomtest
 
     second = _align(first, second, names)
-    labels, answers = first.labels, (first.predicted, second.predicted)
-    right = [predicted == labels for predicted in answers]
-    only_first, only_second = int((right[0] & ~right[1]).sum()), int((right[1] & ~right[0]).sum())
+    first_right, second_right = first.predicted == first.labels, second.predicted == first.labels
+    counts = np.bincount(2 * first_right + second_right, minlength=4).tolist()
+    both_wrong, only_second, only_first, both_right = counts
     differing = only_first + only_second
     return Comparison(
-        n=len(labels),
-        differences=_find_differences(labels, *answers, first.names),
-        both_right=int((right[0] & right[1]).sum()),
+        n=len(first.labels),
+        differences=_find_differences(first.labels, first.predicted, second.predicted, first.names),
+        both_right=both_right,
         only_first=only_first,
         only_second=only_second,
-        both_wrong=int((~right[0] & ~right[1]).sum()),
+        both_wrong=both_wrong,
         p_value=float(binomtest(only_first, differing).pvalue) if differing else 1.0,
     )
 
@@ -134,14 +120,14 @@ def _align(first: Predictions, second: Predictions, names: tuple[str, str]) -> P
     if set(first.names) != set(second.names):
         differing = ", ".join(sorted(set(first.names) ^ set(second.names)))
         raise UserError(f"{names[1]}: its classes are not those of {names[0]} ({differing}); expected the same")
-    places = {file: i for i, file in enumerate(second.files)}
-    missing = next((file for file in first.files if file not in places), None)
-    if missing is not None or len(places) != len(first.files):
-        surplus = missing if missing is not None else next(iter(set(second.files) - set(first.files)))
-        only = names[0] if missing is not None else names[1]
+    places, known = {file: i for i, file in enumerate(second.files)}, set(first.files)
+    lacking = [file for file in first.files if file not in places]
+    if lacking or len(places) != len(first.files):
+        unmatched = lacking or [file for file in second.files if file not in known]
         raise UserError(
-            f"{names[1]}: not the same faces as {names[0]} ({len(second.files):,} and {len(first.files):,}; {surplus} "
-            f"only in {only}); evaluate both models on the same split of the same data"
+            f"{names[1]}: not the same faces as {names[0]} ({len(second.files):,} and {len(first.files):,}; "
+            f"{unmatched[0]} only in {names[0] if lacking else names[1]}); evaluate both models on the same split of "
+            "the same data"
         )
     order = np.array([places[file] for file in first.files])
     classes = [list(second.names).index(name) for name in first.names]
@@ -158,31 +144,28 @@ def _align(first: Predictions, second: Predictions, names: tuple[str, str]) -> P
 def _find_differences(
     labels: np.ndarray, first: np.ndarray, second: np.ndarray, names: Sequence[str]
 ) -> list[Difference]:
+    """Compares the predicted ids of two models."""
     from scipy.sparse import csr_array
 
     classes = len(names)
     outcomes, counts = np.unique(np.stack([labels, first, second]), axis=1, return_counts=True)
-    rows, ones = np.arange(len(counts)), np.ones(len(counts))
-    # Which cell of a model's confusion matrix each outcome counts in.
-    cells = [(rows, outcomes[0] * classes + outcomes[1 + model]) for model in (0, 1)]
-    cell_of = [csr_array((ones, cell), shape=(len(counts), classes**2)) for cell in cells]
+    # Which cell of each model's confusion matrix an outcome counts in: most of the C^3 outcomes do not occur.
+    cells = [(model * classes + outcomes[0]) * classes + outcomes[1 + model] for model in (0, 1)]
+    places = np.tile(np.arange(len(counts)), 2), np.concatenate(cells)
+    cell_of = csr_array((np.ones(2 * len(counts)), places), shape=(len(counts), 2 * classes**2))
 
-    def rates(drawn: np.ndarray) -> np.ndarray:
+    def rate(drawn: np.ndarray) -> np.ndarray:
         """Returns [D, 2, F] the rates of both models."""
-        matrices = np.stack([drawn @ cell_of[model] for model in (0, 1)], axis=1)
-        return compute_rates(matrices.reshape(len(drawn), 2, classes, classes))
+        return compute_rates((drawn @ cell_of).reshape(len(drawn), 2, classes, classes))
 
-    def differences(drawn: np.ndarray) -> np.ndarray:
+    def subtract(drawn: np.ndarray) -> np.ndarray:
         """Returns how much more the second model has."""
-        both = rates(drawn)
-        return both[:, 1] - both[:, 0]
+        rates = rate(drawn)
+        return rates[:, 1] - rates[:, 0]
 
-    ends = bootstrap(counts, outcomes[0], differences, width=2 * classes**2)
-    found = rates(counts[None])[0]
-    f1 = len(AVERAGE_RATES) + CLASS_FIGURES.index("f1") * classes
-    shown = {name: AVERAGE_RATES.index(name) for name in ("accuracy", "macro_f1")}
-    shown |= {f"f1 of {name}": f1 + label for label, name in enumerate(names) if (labels == label).any()}
-    return [
-        Difference(name, float(found[0, place]), float(found[1, place]), as_pair(ends[:, place]))
-        for name, place in shown.items()
-    ]
+    ends = bootstrap(counts, outcomes[0], subtract, width=2 * classes**2)
+    rates = rate(counts[None])[0].tolist()
+    found = name_rates(list(zip(*rates, map(as_pair, ends.T), strict=True)), names)
+    shown = {"accuracy": found["accuracy"], "macro_f1": found["macro_f1"]}
+    shown |= {f"f1 of {name}": found["per_class"][name]["f1"] for i, name in enumerate(names) if (labels == i).any()}
+    return [Difference(name, *values) for name, values in shown.items()]

@@ -42,7 +42,7 @@ def predict_logits(
     """Predicts a split, without autocast.
 
     Args:
-        model: The model; moved to the process's device, in evaluation mode, at its own precision (float32).
+        model: It is moved to the process's device and set to evaluation mode; its precision stays (float32).
         processor: Its image processor.
         dataset: Faces with an `image` column; a split of `load_rafdb`.
         batch_size: Faces at once on each process.
@@ -66,10 +66,8 @@ def predict_logits(
     for _ in tqdm(range(rounds), desc="Scoring", leave=False, disable=not state.is_main_process):
         if before_batch is not None:
             before_batch()
-        batch = next(batches, None)
-        if batch is None:
-            continue
-        logits.append(_compute_logits(model, batch["pixel_values"].to(state.device)))
+        if batch := next(batches, None):
+            logits.append(_compute_logits(model, batch["pixel_values"].to(state.device)))
     return np.concatenate([part for parts in gather(logits) for part in parts])
 
 
@@ -80,12 +78,12 @@ def _compute_logits(model: PreTrainedModel, pixels: torch.Tensor) -> np.ndarray:
 
 
 def predict_split(model: PreTrainedModel, processor: Any, dataset: Dataset, **settings: Any) -> Predictions:
-    """Predicts a split with labels, and keeps what its figures need; see `predict_logits` for the arguments.
+    """Predicts a split with labels, and keeps what its metrics need; see `predict_logits` for the arguments.
 
     Groups are those of the columns `gender`, `race` and `age`, where the split has them.
 
     Raises:
-        UserError: The model's answers are not finite; or a face cannot be read.
+        UserError: The model's scores are not finite, or a face cannot be read.
     """
     logits = predict_logits(model, processor, dataset, **settings)
     wrong = np.flatnonzero(~np.isfinite(logits).all(axis=1))
@@ -105,12 +103,12 @@ def evaluate_model(model: PreTrainedModel, processor: Any, dataset: Dataset, **s
 
 @dataclass(frozen=True)
 class ImagePrediction:
-    """What a classifier answers to one picture.
+    """The prediction of a classifier for one picture.
 
     Attributes:
         file: Its path.
-        probabilities: By class name, the most probable first; None if the file could not be read.
-        error: Why it could not be read; None if it could.
+        probabilities: By class name, the most probable first; None where there is an `error`.
+        error: Why the picture could not be read or scored.
     """
 
     file: str
@@ -133,7 +131,7 @@ class ImagePrediction:
 def list_images(paths: Sequence[str]) -> list[str]:
     """Returns the files that paths stand for: files as they are, folders as the images in and below them.
 
-    Folders without an image, and those that cannot be read, stand for themselves: predicting them names them.
+    Folders without an image, and those that cannot be read, stay in the list: their prediction says what is wrong.
     """
     files: list[str] = []
     for path in paths:
@@ -165,21 +163,18 @@ def predict_images(
     """
     from scipy.special import softmax
 
-    device, processor = device or pick_device(use_cpu=False), classifier.processor
+    device = device or pick_device(use_cpu=False)
     model, names = classifier.model.to(device).eval(), classifier.names  # type: ignore[arg-type]
-    transform, collate = build_eval_transform(processor), build_collator(processor)
+    transform, collate = build_eval_transform(classifier.processor), build_collator(classifier.processor)
     remaining = iter(files)
     while batch := list(islice(remaining, batch_size)):
-        opened = {i: _open(file) for i, file in enumerate(batch)}
-        pictures = [picture for picture in opened.values() if isinstance(picture, Image.Image)]
+        opened = [_open(file) for file in batch]
         answers: Iterator[np.ndarray] = iter(())
-        if pictures:
-            prepared = transform({"image": pictures})
-            (column,) = prepared
-            pixels = collate([{column: tensor} for tensor in prepared[column]])["pixel_values"]
+        if pictures := [picture for picture in opened if isinstance(picture, Image.Image)]:
+            ((column, tensors),) = transform({"image": pictures}).items()
+            pixels = collate([{column: tensor} for tensor in tensors])["pixel_values"]
             answers = iter(softmax(_compute_logits(model, pixels.to(device)).astype(np.float64), axis=-1))
-        for i, file in enumerate(batch):
-            picture = opened[i]
+        for file, picture in zip(batch, opened, strict=True):
             if isinstance(picture, str):
                 yield ImagePrediction(file, error=picture)
             elif not np.isfinite(shares := next(answers)).all():

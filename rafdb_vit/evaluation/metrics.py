@@ -1,23 +1,32 @@
 """Metrics: rates of confusion matrices, and calibration.
 
-scikit-learn computes the rates of one matrix; `compute_rates` those of many at once. Calibration says how far a model's
-probabilities can be believed: expected calibration error, Brier score, accuracy by confidence.
+Calibration says how far a model's probabilities can be believed: expected calibration error, Brier score, accuracy by
+confidence.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
+CLASS_METRICS = ("precision", "recall", "f1")
+CLASS_FIGURES = CLASS_METRICS
 AVERAGE_RATES = (
     "accuracy",
-    *(f"{average}_{figure}" for average in ("macro", "weighted") for figure in ("precision", "recall", "f1")),
+    *(f"{average}_{metric}" for average in ("macro", "weighted") for metric in CLASS_METRICS),
 )
-CLASS_FIGURES = ("precision", "recall", "f1")
+BINS = 15
+
+
+def count_confusions(labels: np.ndarray, predicted: np.ndarray, classes: int) -> np.ndarray:
+    """Returns the confusion matrix [C, C] of label ids in [0, C); rows are the labels, columns the predictions."""
+    return np.bincount(labels * classes + predicted, minlength=classes**2).reshape(classes, classes)
 
 
 def compute_rates(matrices: np.ndarray, *, only_present: bool = False) -> np.ndarray:
     """Computes the rates of confusion matrices; what is divided by nothing counts 0, as with `zero_division=0`.
+
+    They equal scikit-learn's bit by bit, and come for many matrices at once.
 
     Args:
         matrices: [..., C, C] counts; rows are the labelled classes, columns the predicted ones.
@@ -42,7 +51,14 @@ def _divide(numerator: np.ndarray, denominator: np.ndarray) -> np.ndarray:
     return np.divide(numerator, denominator, out=np.zeros_like(numerator, dtype=np.float64), where=denominator > 0)
 
 
-BINS = 15
+def name_rates(values: Sequence[Any], names: Sequence[str]) -> dict[str, Any]:
+    """Names values that come in the order of `compute_rates`; those of the C classes stand under `per_class`."""
+    named: dict[str, Any] = dict(zip(AVERAGE_RATES, values, strict=False))
+    of_classes = [values[len(AVERAGE_RATES) + i :: len(names)] for i in range(len(names))]
+    named["per_class"] = {
+        name: dict(zip(CLASS_METRICS, own, strict=True)) for name, own in zip(names, of_classes, strict=True)
+    }
+    return named
 
 
 def measure_calibration(probabilities: np.ndarray, labels: np.ndarray) -> dict[str, Any]:
@@ -61,41 +77,12 @@ def measure_calibration(probabilities: np.ndarray, labels: np.ndarray) -> dict[s
         `expected_calibration_error`, `brier_score`, and `bins`: those that hold faces, each with its lower and upper
         edge (`from`, `to`), `n`, mean `confidence` and `accuracy`.
     """
+    from scipy.stats import binned_statistic
     from sklearn.metrics import brier_score_loss
 
     confidences, right = probabilities.max(axis=1), probabilities.argmax(axis=1) == labels
-    bins = _fill_bins(confidences, right)
-    error = sum(row["n"] * abs(row["confidence"] - row["accuracy"]) for row in bins) / len(labels)
-    classes = list(range(probabilities.shape[1]))
-    brier = brier_score_loss(labels, probabilities, labels=classes, scale_by_half=False) if len(classes) > 1 else 0.0
-    return {"expected_calibration_error": float(error), "brier_score": float(brier), "bins": bins}
-
-
-def is_wrong(calibration: Mapping[str, Any], *, n: int, accuracy: float) -> bool:
-    """Tells whether the bins of a calibration are not those of its error, or of the figures that it stands beside.
-
-    Args:
-        calibration: From `measure_calibration`.
-        n: Faces in all.
-        accuracy: Of all.
-    """
-    bins = calibration["bins"]
-    counts, confidences, accuracies = (
-        np.array([row[name] for row in bins]) for name in ("n", "confidence", "accuracy")
-    )
-    expected = (counts * np.abs(confidences - accuracies)).sum() / n
-    return bool(
-        counts.sum() != n
-        or not np.isclose(counts @ accuracies, n * accuracy, atol=1e-6)
-        or not np.isclose(calibration["expected_calibration_error"], expected, atol=1e-9)
-    )
-
-
-def _fill_bins(confidences: np.ndarray, right: np.ndarray) -> list[dict[str, float | int]]:
-    from scipy.stats import binned_statistic
-
     means, edges, places = binned_statistic(confidences, [confidences, right], "mean", bins=BINS, range=(0, 1))
-    return [
+    bins = [
         {
             "from": float(edges[i]),
             "to": float(edges[i + 1]),
@@ -105,3 +92,20 @@ def _fill_bins(confidences: np.ndarray, right: np.ndarray) -> list[dict[str, flo
         }
         for i in np.unique(places) - 1
     ]
+    error = sum(row["n"] * abs(row["confidence"] - row["accuracy"]) for row in bins) / len(labels)
+    classes = list(range(probabilities.shape[1]))
+    brier = brier_score_loss(labels, probabilities, labels=classes, scale_by_half=False) if len(classes) > 1 else 0.0
+    return {"expected_calibration_error": float(error), "brier_score": float(brier), "bins": bins}
+
+
+def is_wrong(calibration: Mapping[str, Any], *, n: int, accuracy: float) -> bool:
+    """Tells whether the bins of `measure_calibration` contradict its error, or `n` and `accuracy` of the same faces."""
+    counts, confidences, accuracies = (
+        np.array([row[name] for row in calibration["bins"]]) for name in ("n", "confidence", "accuracy")
+    )
+    expected = (counts * np.abs(confidences - accuracies)).sum() / n
+    return bool(
+        counts.sum() != n
+        or not np.isclose(counts @ accuracies, n * accuracy, atol=1e-6)
+        or not np.isclose(calibration["expected_calibration_error"], expected, atol=1e-9)
+    )

@@ -1,13 +1,11 @@
-"""What a model answers to each face of a split, and the file `predictions.csv` that holds it."""
+"""The predictions of a model for the faces of a split, and the file `predictions.csv` that holds them."""
 
 import csv
 import io
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -25,7 +23,7 @@ _GROUP = "group_"
 
 @dataclass(frozen=True)
 class Predictions:
-    """What a model answers to the faces of one split.
+    """The predictions of a model for the faces of one split.
 
     Attributes:
         files: [N] name of each face.
@@ -54,7 +52,7 @@ class Predictions:
         return self.logits.argmax(axis=-1)
 
     def score(self) -> EvaluationResult:
-        """Computes the figures, those of calibration and of groups among them."""
+        """Computes the metrics, those of calibration and of groups among them."""
         result = EvaluationResult.from_logits(self.logits, self.labels, self.names)
         groups = score_groups(self.labels, self.predicted, len(self.names), self.groups) if self.groups else None
         return replace(result, calibration=measure_calibration(self.probabilities, self.labels), groups=groups)
@@ -62,7 +60,7 @@ class Predictions:
     def write(self, path: str | Path) -> Path:
         """Writes a CSV file, whole or not at all: file, label, predicted, a probability a class, a column a group.
 
-        Probabilities are written to the last bit.
+        Probabilities keep every bit.
         """
         head = [*_FIXED, *(_PROBABILITY + name for name in self.names), *(_GROUP + name for name in self.groups)]
         columns = (self.files, self.labels.tolist(), self.predicted.tolist(), self.probabilities.tolist())
@@ -70,8 +68,8 @@ class Predictions:
         writer = csv.writer(content, lineterminator="\n")
         writer.writerow(head)
         for i, (name, label, predicted, probabilities) in enumerate(zip(*columns, strict=True)):
-            own = (written[i] for written in self.groups.values())
-            writer.writerow([name, self.names[label], self.names[predicted], *probabilities, *own])
+            groups = (of_faces[i] for of_faces in self.groups.values())
+            writer.writerow([name, self.names[label], self.names[predicted], *probabilities, *groups])
         return write_whole(Path(path), content.getvalue())
 
 
@@ -84,57 +82,16 @@ def read_predictions(path: str | Path) -> Predictions:
     Raises:
         UserError: There is none, or it has another form.
     """
-    path = _find_file(Path(path).expanduser())
-    with _naming_faults(path), path.open(newline="", encoding="utf-8-sig") as file:
-        head, *rows = csv.reader(file)
-        names = [name.removeprefix(_PROBABILITY) for name in head if name.startswith(_PROBABILITY)]
-        groups = {name.removeprefix(_GROUP): head.index(name) for name in head if name.startswith(_GROUP)}
-        own = [*_FIXED, *(_PROBABILITY + name for name in names), *(_GROUP + name for name in groups)]
-        if head != own or not names or not rows:
-            raise ValueError("its columns are others, or it has no rows")
-        ids = {name: i for i, name in enumerate(names)}
-        wrong = next((row for row in rows if len(row) != len(head)), None)
-        if wrong is not None:
-            number = rows.index(wrong) + 2
-            raise ValueError(f"row {number} has {len(wrong)} cells of {len(head)}")
-        labels = np.array([ids[row[1]] for row in rows])
-        probabilities = np.array([[float(cell) for cell in row[3 : 3 + len(names)]] for row in rows])
-        predictions = Predictions(
-            files=[row[0] for row in rows],
-            labels=labels,
-            logits=_as_logits(probabilities),
-            names=names,
-            groups={name: [row[place] for row in rows] for name, place in groups.items()},
-        )
-        if [ids[row[2]] for row in rows] != predictions.predicted.tolist():
-            raise ValueError("a predicted class is not the most probable one")
-        if len(set(predictions.files)) != len(rows):
-            raise ValueError("a face stands in it twice")
-        return predictions
-
-
-def _find_file(path: Path) -> Path:
+    path = Path(path).expanduser()
     path = path / PREDICTIONS_FILE if path.is_dir() else path
     if not path.is_file():
         raise UserError(
             f"{path}: no such file; expected the folder of a finished run or of an evaluation, or its "
             f"{PREDICTIONS_FILE}: `rafdb-vit evaluate MODEL --data_dir DIR` writes one"
         )
-    return path
-
-
-def _as_logits(probabilities: np.ndarray) -> np.ndarray:
-    sums = probabilities.sum(axis=1)
-    if not ((probabilities >= 0).all() and np.isclose(sums, 1, atol=1e-6).all()):
-        raise ValueError("probabilities of a face do not add up to 1")
-    with np.errstate(divide="ignore"):
-        return np.log(probabilities)
-
-
-@contextmanager
-def _naming_faults(path: Path) -> Iterator[Any]:
     try:
-        yield
+        with path.open(newline="", encoding="utf-8-sig") as file:
+            return _parse(list(csv.reader(file)))
     except OSError as error:
         raise UserError(f"{path}: cannot be read ({error.strerror})") from error
     except (ValueError, KeyError, csv.Error) as error:
@@ -142,3 +99,34 @@ def _naming_faults(path: Path) -> Iterator[Any]:
         raise UserError(
             f"{path}: not what `rafdb-vit evaluate` writes ({escape(str(reason)):.200}); evaluate the model again"
         ) from error
+
+
+def _parse(cells: list[list[str]]) -> Predictions:
+    """Makes predictions of the cells of a file; raises ValueError or KeyError where it has another form."""
+    head, *rows = cells
+    names = [name.removeprefix(_PROBABILITY) for name in head if name.startswith(_PROBABILITY)]
+    groups = {name.removeprefix(_GROUP): head.index(name) for name in head if name.startswith(_GROUP)}
+    expected = [*_FIXED, *(_PROBABILITY + name for name in names), *(_GROUP + name for name in groups)]
+    if head != expected or not names or not rows:
+        raise ValueError("its columns are others, or it has no rows")
+    for number, row in enumerate(rows, start=2):
+        if len(row) != len(head):
+            raise ValueError(f"row {number} has {len(row)} cells of {len(head)}")
+    ids = {name: i for i, name in enumerate(names)}
+    probabilities = np.array([[float(cell) for cell in row[3 : 3 + len(names)]] for row in rows])
+    if not ((probabilities >= 0).all() and np.isclose(probabilities.sum(axis=1), 1, atol=1e-6).all()):
+        raise ValueError("probabilities of a face do not add up to 1")
+    with np.errstate(divide="ignore"):
+        logits = np.log(probabilities)
+    predictions = Predictions(
+        files=[row[0] for row in rows],
+        labels=np.array([ids[row[1]] for row in rows]),
+        logits=logits,
+        names=names,
+        groups={name: [row[place] for row in rows] for name, place in groups.items()},
+    )
+    if [ids[row[2]] for row in rows] != predictions.predicted.tolist():
+        raise ValueError("a predicted class is not the most probable one")
+    if len(set(predictions.files)) != len(rows):
+        raise ValueError("a face stands in it twice")
+    return predictions

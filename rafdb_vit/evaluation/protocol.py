@@ -1,14 +1,14 @@
-"""How metrics came about: the `protocol` part of `results.json`, whose keys are known here alone."""
+"""How metrics came about: the `protocol` part of `results.json`. Only this module knows its keys."""
 
 import os
 import platform
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import MISSING, asdict, dataclass, field, fields
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from rafdb_vit.data.found import FoundData, count_labels
+from rafdb_vit.data.found import ORDER, FoundData, count_labels
 from rafdb_vit.data.splits import hash_files
 from rafdb_vit.evaluation.intervals import METHOD
 
@@ -20,8 +20,12 @@ _LIBRARIES = (
     *("rafdb-vit", "transformers", "torch", "torchvision", "datasets"),
     *("accelerate", "evaluate", "scikit-learn", "pillow", "numpy"),
 )
-_NEEDED_SETTINGS = ("seed", "precision", "max_steps")
 Part = TypeVar("Part", bound=Any)
+
+
+def describe_versions() -> dict[str, str]:
+    """Returns the versions of Python and of the libraries that affect metrics."""
+    return {"python": platform.python_version(), **{name: version(name) for name in _LIBRARIES}}
 
 
 @dataclass(frozen=True)
@@ -32,7 +36,7 @@ class DataProtocol:
         name: From `rafdb_vit.data.names.name_data`.
         found: Faces by class name, by split, as found.
         used: The same of train, validation and test as they were used.
-        subsampled: Samples were drawn.
+        subsampled: Not all faces were used, but samples of them.
         sources: What the splits are called in the data.
         images: Which images these are.
         targets: What training learned.
@@ -42,7 +46,7 @@ class DataProtocol:
     found: Mapping[str, Mapping[str, int]]
     used: Mapping[str, Mapping[str, int]]
     subsampled: bool
-    # Runs of early versions, which knew nothing else, did not write these down.
+    # Runs of early versions did not write these down; the defaults were then all that there was.
     sources: Mapping[str, str] = field(default_factory=lambda: {"test": "test"})
     images: str = "as found"
     targets: str = "single labels"
@@ -53,9 +57,9 @@ class ValidationProtocol:
     """How validation came about.
 
     Attributes:
-        carved_from: What it was split off; None for a split of the data's own.
+        carved_from: What it was split off from; None where the data has a validation split.
         files_sha256: Hash of the names of its files.
-        fraction: Share of each class of train; None for a split of the data's own.
+        fraction: Share of each class of train that was split off; None where the data has a validation split.
         seed: Seed of that choice.
     """
 
@@ -79,9 +83,8 @@ class ModelProtocol:
         origin: `Hub`, `folder` or `scratch`.
         commit: Of the Hub; None for a folder.
         type: Its architecture, as transformers calls it.
-        parameters: Their number.
-        image_size: Side of its input in pixels.
-        patch_size: Side of a patch in pixels.
+        parameters: Number of its parameters.
+        image_size: Side of its input in pixels; `patch_size` is the side of a patch.
     """
 
     source: str
@@ -100,10 +103,8 @@ class CheckpointProtocol:
     Attributes:
         chosen_by: The rule, such as `highest macro_f1 on validation`.
         value: That metric of it, during training.
-        step: Its optimizer step.
-        epoch: Its epoch.
-        epochs_trained: Epochs of the whole run.
-        steps_trained: Steps of the whole run.
+        step: Its optimizer step; `steps_trained` are those of the whole run.
+        epoch: Its epoch; `epochs_trained` are those of the whole run.
     """
 
     chosen_by: str
@@ -114,35 +115,33 @@ class CheckpointProtocol:
     steps_trained: int
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Protocol:
     """How the metrics of a training run came about: no times and no paths, so that one command writes the same bytes.
 
+    The parts stand in JSON in the order in which they stand here.
+
     Attributes:
-        data: Which data it was.
-        validation: How validation came about.
-        model: What was trained.
-        training: The settings of training by name, those that bear on the weights.
-        checkpoint: Which checkpoint was kept.
-        files_sha256: SHA-256 by name of the files that were scored.
-        history: Learning curves: a row for each time that something was logged.
         test: How test was scored.
         scoring: How all metrics were computed.
-        intervals: How the intervals were.
-        versions: Of Python and of the libraries that bear on metrics.
+        files_sha256: SHA-256 by name of the files that were scored.
+        training: The settings of training by name, those that affect the weights.
+        intervals: How the intervals were computed.
+        history: Learning curves: a row for each time that something was logged.
+        versions: Of Python and of the libraries that affect metrics.
     """
 
     data: DataProtocol
     validation: ValidationProtocol
+    test: str = "scored once, at the end, with the chosen checkpoint"
+    scoring: str = "fp32, without autocast, by the model reloaded from the run folder"
+    files_sha256: Mapping[str, str] = field(default_factory=dict)
     model: ModelProtocol
     training: Mapping[str, Any]
     checkpoint: CheckpointProtocol
-    files_sha256: Mapping[str, str] = field(default_factory=dict)
-    history: Sequence[Mapping[str, float | None]] = field(default_factory=list)
-    test: str = "scored once, at the end, with the chosen checkpoint"
-    scoring: str = "fp32, without autocast, by the model reloaded from the run folder"
     intervals: str = METHOD
-    versions: Mapping[str, str] = field(default_factory=lambda: describe_versions())
+    history: Sequence[Mapping[str, float | None]] = field(default_factory=list)
+    versions: Mapping[str, str] = field(default_factory=describe_versions)
 
     @classmethod
     def read(cls, content: Any) -> "Protocol":
@@ -151,78 +150,58 @@ class Protocol:
         Raises:
             ValueError: It lacks something, which the message names.
         """
-        parts = _take(dict, content, "protocol", ("test", "scoring", "versions", "training"))
-        training = _take(dict, parts["training"], "protocol.training", _NEEDED_SETTINGS)
-        known = {field.name: parts[field.name] for field in fields(cls) if field.name in parts}
-        own = {
-            "data": _take(DataProtocol, parts.get("data"), "protocol.data"),
-            "validation": _take(ValidationProtocol, parts.get("validation"), "protocol.validation"),
-            "model": _take(ModelProtocol, parts.get("model"), "protocol.model"),
-            "checkpoint": _take(CheckpointProtocol, parts.get("checkpoint"), "protocol.checkpoint"),
-            "versions": _take(dict, parts["versions"], "protocol.versions", ("rafdb-vit",)),
+        _check(content, "protocol", ("test", "scoring", "versions", "training"))
+        _check(content["training"], "protocol.training", ("seed", "precision", "max_steps"))
+        _check(content["versions"], "protocol.versions", ("rafdb-vit",))
+        parts: dict[str, Any] = {
+            "data": _read_part(DataProtocol, content.get("data"), "protocol.data"),
+            "validation": _read_part(ValidationProtocol, content.get("validation"), "protocol.validation"),
+            "model": _read_part(ModelProtocol, content.get("model"), "protocol.model"),
+            "checkpoint": _read_part(CheckpointProtocol, content.get("checkpoint"), "protocol.checkpoint"),
         }
-        protocol = cls(**{**known, **own, "training": training})
-        _take(dict, protocol.data.used, "protocol.data.used", ("train", "validation", "test"))
+        protocol = _read_part(cls, {**content, **parts}, "protocol")
+        _check(protocol.data.used, "protocol.data.used", ORDER)
         if protocol.validation.carved_from is not None and None in vars(protocol.validation).values():
             raise ValueError("lacks fraction or seed in protocol.validation")
         return protocol
 
     def describe(self) -> dict[str, Any]:
         """Returns the protocol as it stands in JSON."""
-        return {
-            "data": asdict(self.data),
-            "validation": self.validation.describe(),
-            "test": self.test,
-            "scoring": self.scoring,
-            "files_sha256": dict(self.files_sha256),
-            "model": asdict(self.model),
-            "training": dict(self.training),
-            "checkpoint": asdict(self.checkpoint),
-            "intervals": self.intervals,
-            "history": list(self.history),
-            "versions": dict(self.versions),
-        }
+        return {**asdict(self), "validation": self.validation.describe()}
 
 
 @dataclass(frozen=True)
 class EvaluationProtocol:
-    """How the metrics of an evaluation came about, in `evaluation.json`.
-
-    Attributes:
-        data: Which data it was.
-        model: From `describe_evaluated_model`.
-        scoring: How the metrics were computed.
-        intervals: How their intervals were.
-        versions: Of Python and of the libraries that bear on metrics.
-    """
+    """How the metrics of an evaluation came about, in `evaluation.json`; `model` is from `describe_evaluated_model`."""
 
     data: DataProtocol
     model: Mapping[str, Any]
     scoring: str
     intervals: str = METHOD
-    versions: Mapping[str, str] = field(default_factory=lambda: describe_versions())
+    versions: Mapping[str, str] = field(default_factory=describe_versions)
 
 
-def _take(kind: type[Part], content: Any, where: str, needed: Sequence[str] = ()) -> Part:
-    """Makes a part of the protocol from what stands in a file, less what is not known here."""
-    known = [] if kind is dict else fields(kind)
-    needed = needed or [field.name for field in known if field.default is field.default_factory]
+def _check(content: Any, where: str, needed: Sequence[str]) -> None:
     if not isinstance(content, Mapping):
         raise ValueError(f"lacks {where}")
     if missing := [name for name in needed if name not in content]:
         raise ValueError(f"lacks {', '.join(missing)} in {where}")
-    return kind(content) if kind is dict else kind(**{f.name: content[f.name] for f in known if f.name in content})
+
+
+def _read_part(kind: type[Part], content: Any, where: str) -> Part:
+    """Makes a part of the protocol from what stands in a file, less what is not known here."""
+    known = fields(kind)
+    _check(content, where, [f.name for f in known if f.default is MISSING and f.default_factory is MISSING])
+    return kind(**{f.name: content[f.name] for f in known if f.name in content})
 
 
 def describe_data(found: "FoundData[Dataset]") -> DataProtocol:
     """Returns which data a run or an evaluation uses."""
-    used = {split: count_labels(dataset["label"], found.class_names) for split, dataset in found.splits.items()}
-    totals = [sum(sum(counts.values()) for counts in kind.values()) for kind in (used, found.counts)]
     return DataProtocol(
         name=found.name,
         found=dict(found.counts),
-        used=used,
-        subsampled=totals[0] < totals[1],
+        used={split: count_labels(faces["label"], found.class_names) for split, faces in found.splits.items()},
+        subsampled=sum(map(len, found.splits.values())) < sum(sum(of.values()) for of in found.counts.values()),
         sources=dict(found.sources),
         images=found.images,
         targets=found.targets,
@@ -243,7 +222,7 @@ def describe_model(model: "PreTrainedModel", *, source: str, from_scratch: bool 
     Args:
         model: The model, its commit in its configuration where it came from the Hub.
         source: A name on the Hub, a folder (of which only the name is kept) or a size from scratch.
-        from_scratch: It is a size.
+        from_scratch: Whether it is such a size.
     """
     commit = getattr(model.config, "_commit_hash", None)
     is_folder = commit is None and not from_scratch
@@ -267,7 +246,7 @@ def describe_evaluated_model(
         model: The model.
         source: See `describe_model`.
         left_out: Classes of the model that the data does not have.
-        files: SHA-256 by name of the files that decide what it answers.
+        files: SHA-256 by name of the files that its predictions depend on.
     """
     described = asdict(describe_model(model, source=source))
     kept = {name: described[name] for name in ("source", "commit", "type", "parameters", "image_size")}
@@ -275,18 +254,6 @@ def describe_evaluated_model(
 
 
 def describe_evaluation(data: DataProtocol, *, split: str, model: Mapping[str, Any], device: str) -> EvaluationProtocol:
-    """Returns how the metrics of an evaluation came about.
-
-    Args:
-        data: Which data it was.
-        split: The split that was scored.
-        model: From `describe_evaluated_model`.
-        device: What it ran on.
-    """
+    """Returns how the metrics of one split came about; `model` is from `describe_evaluated_model`."""
     faces = sum(data.used[split].values())
     return EvaluationProtocol(data, model, f"fp32, without autocast, on {device}; {faces} faces")
-
-
-def describe_versions() -> dict[str, str]:
-    """Returns the versions of Python and of the libraries that bear on metrics."""
-    return {"python": platform.python_version(), **{name: version(name) for name in _LIBRARIES}}

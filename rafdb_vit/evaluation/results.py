@@ -1,4 +1,4 @@
-"""What an evaluation found, and the one place that knows `results.json`."""
+"""The metrics of an evaluation, and the one place that knows `results.json`."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -11,38 +11,41 @@ import numpy as np
 
 from rafdb_vit.evaluation.groups import find_wrong_group, score_again
 from rafdb_vit.evaluation.intervals import describe_intervals
-from rafdb_vit.evaluation.metrics import AVERAGE_RATES, CLASS_FIGURES, is_wrong
+from rafdb_vit.evaluation.metrics import (
+    AVERAGE_RATES,
+    CLASS_METRICS,
+    compute_rates,
+    count_confusions,
+    is_wrong,
+    name_rates,
+)
 from rafdb_vit.evaluation.protocol import Protocol
 from rafdb_vit.runtime.disk import write_whole
 from rafdb_vit.runtime.errors import UserError
 
 RESULTS_FILE = "results.json"
 AVERAGES = ("loss", *AVERAGE_RATES)
-_WIDTHS = (10, 10, 10, 15, 10)
-"""Of the columns of the classification report."""
 
 
-def flat_name(figure: str, class_name: str) -> str:
-    """Returns the name under which a class's figure is logged, such as `f1_fear`."""
-    return f"{figure}_{class_name.lower().replace(' ', '_')}"
+def flat_name(metric: str, class_name: str) -> str:
+    """Returns the name under which a metric of a class is logged, such as `f1_fear`."""
+    return f"{metric}_{class_name.lower().replace(' ', '_')}"
 
 
 @dataclass(frozen=True)
 class EvaluationResult:
-    """The figures of one model on one split.
+    """The metrics of one model on one split.
 
-    Macro averages are over all classes of the label set, an absent class counting 0 (`zero_division=0`).
+    Macro averages are means over all classes of the label set, an absent class counting 0 (`zero_division=0`);
+    weighted averages are weighted by support.
 
     Attributes:
         n: Number of faces.
         loss: Mean cross-entropy of the logits, in nats.
         accuracy: Share of faces whose most probable class is the labelled one, in [0, 1], as all rates here.
-        macro_precision: Mean over classes.
-        macro_recall: Mean over classes, also called mean class accuracy or balanced accuracy.
+        macro_recall: Also called mean class accuracy or balanced accuracy.
         macro_f1: Mean of the classes' F1.
-        weighted_precision: Mean over classes, weighted by support.
-        weighted_recall: Mean over classes, weighted by support; equals the accuracy.
-        weighted_f1: Mean over classes, weighted by support.
+        weighted_recall: Equals the accuracy.
         per_class: `precision`, `recall`, `f1` and `support` (number of faces) by class name, in model order.
         confusion_matrix: Counts; rows are the labelled classes, columns the predicted ones, in model order.
         calibration: From `rafdb_vit.evaluation.metrics.measure_calibration`; None where probabilities are not known.
@@ -65,7 +68,7 @@ class EvaluationResult:
 
     @classmethod
     def from_logits(cls, logits: np.ndarray, labels: np.ndarray, names: Sequence[str]) -> "EvaluationResult":
-        """Computes the figures, with scikit-learn.
+        """Computes the metrics, those of calibration and of groups aside.
 
         Args:
             logits: [N, C] raw scores.
@@ -82,47 +85,35 @@ class EvaluationResult:
     def from_predictions(
         cls, labels: np.ndarray, predicted: np.ndarray, names: Sequence[str], *, loss: float
     ) -> "EvaluationResult":
-        """Computes the figures of predicted classes, with scikit-learn.
+        """Computes the metrics from [N] label ids and [N] predicted ids; see `from_confusion` for the rest."""
+        return cls.from_confusion(count_confusions(labels, predicted, len(names)), names, loss=loss)
+
+    @classmethod
+    def from_confusion(cls, confusion: np.ndarray, names: Sequence[str], *, loss: float) -> "EvaluationResult":
+        """Computes the metrics from a confusion matrix.
 
         Args:
-            labels: [N] label ids in [0, C).
-            predicted: [N] predicted ids in [0, C).
+            confusion: [C, C] counts; rows are the labelled classes.
             names: The C class names in model order.
-            loss: Mean cross-entropy, which predicted classes do not tell.
+            loss: Mean cross-entropy, which does not follow from predicted classes.
         """
-        from sklearn.metrics import accuracy_score, confusion_matrix, precision_recall_fscore_support
-
-        ids = list(range(len(names)))
-        scores = precision_recall_fscore_support(labels, predicted, labels=ids, zero_division=0)
-        averages: dict[str, Any] = {
-            f"{average}_{name}": float(value)
-            for average in ("macro", "weighted")
-            for name, value in zip(
-                ("precision", "recall", "f1"),
-                precision_recall_fscore_support(labels, predicted, labels=ids, average=average, zero_division=0),
-                strict=False,
-            )
-        }
-        return cls(
-            n=len(labels),
-            loss=loss,
-            accuracy=float(accuracy_score(labels, predicted)),
-            per_class={
-                name: {"precision": float(p), "recall": float(r), "f1": float(f), "support": int(s)}
-                for name, p, r, f, s in zip(names, *scores, strict=True)
-            },
-            confusion_matrix=confusion_matrix(labels, predicted, labels=ids).tolist(),
-            **averages,
-        )
+        rates = name_rates(compute_rates(confusion).tolist(), names)
+        supports = dict(zip(names, confusion.sum(axis=1).tolist(), strict=True))
+        rates["per_class"] = {name: {**row, "support": supports[name]} for name, row in rates["per_class"].items()}
+        return cls(n=int(confusion.sum()), loss=loss, confusion_matrix=confusion.tolist(), **rates)
 
     def find_contradiction(self) -> str | None:
-        """Returns the name of a figure that contradicts the confusion matrix; None if none does.
+        """Returns the name of a metric that contradicts the confusion matrix; None if none does.
 
         Loss and Brier score do not follow from it.
+
+        Raises:
+            ValueError: The matrix does not hold counts; or KeyError, TypeError where something else has another form.
         """
-        matrix = np.asarray(self.confusion_matrix)
-        labels, predicted = (ids.ravel().repeat(matrix.ravel()) for ids in np.indices(matrix.shape))
-        expected = self.from_predictions(labels, predicted, list(self.per_class), loss=self.loss)
+        matrix, classes = np.asarray(self.confusion_matrix), len(self.per_class)
+        if matrix.shape != (classes, classes) or matrix.dtype.kind != "i" or matrix.min() < 0:
+            raise ValueError("the confusion matrix does not hold counts of its classes")
+        expected = self.from_confusion(matrix, list(self.per_class), loss=self.loss)
         ours, theirs = ({"n": result.n, **result.flat(), **result.supports} for result in (self, expected))
         wrong = next((name for name, value in theirs.items() if not np.isclose(ours[name], value, atol=1e-9)), None)
         if wrong is None and self.calibration and is_wrong(self.calibration, n=self.n, accuracy=self.accuracy):
@@ -135,19 +126,19 @@ class EvaluationResult:
         return describe_intervals(self.confusion_matrix, list(self.per_class))
 
     def describe(self) -> dict[str, Any]:
-        """Returns the figures as they stand in `results.json`, intervals among them."""
+        """Returns the metrics as they stand in `results.json`, intervals among them."""
         return {**asdict(self), "intervals": self.intervals}
 
     @classmethod
     def from_description(cls, content: Mapping[str, Any]) -> "EvaluationResult":
-        """Returns the figures that `describe` wrote; intervals and those of groups are computed anew.
+        """Returns the metrics that `describe` wrote; intervals and those of groups are computed anew.
 
         Raises:
-            TypeError: A figure is missing, or is none; or KeyError, ValueError.
+            TypeError: A metric is missing, or is none; or KeyError, ValueError.
         """
-        figures = {name: value for name, value in content.items() if name != "intervals"}
-        groups = figures.get("groups")
-        return cls(**{**figures, "groups": score_again(groups) if groups else None})
+        metrics = {name: value for name, value in content.items() if name != "intervals"}
+        groups = metrics.get("groups")
+        return cls(**{**metrics, "groups": score_again(groups) if groups else None})
 
     @property
     def supports(self) -> dict[str, int]:
@@ -167,37 +158,28 @@ class EvaluationResult:
         return next((group for group in groups if len(group) < len(known)), [])
 
     def flat(self) -> dict[str, float]:
-        """Returns the figures as flat scalars (`macro_f1`, `f1_fear`, ...), the form that experiment trackers log."""
+        """Returns the metrics as flat scalars (`macro_f1`, `f1_fear`, ...), the form that experiment trackers log."""
         averages = {name: getattr(self, name) for name in AVERAGES}
-        per_class = {
-            flat_name(figure, name): float(values[figure])
-            for name, values in self.per_class.items()
-            for figure in CLASS_FIGURES
-        }
-        return {**averages, **per_class}
+        rows = self.per_class.items()
+        return averages | {flat_name(key, name): float(row[key]) for name, row in rows for key in CLASS_METRICS}
 
     def render_report(self) -> str:
         """Renders the classification report: each class, accuracy, averages; F1 and accuracy with their intervals."""
-        width = max(map(len, [*self.per_class, "weighted avg"]))
-        ends, by_class = self.intervals, self.intervals["per_class"]
-        columns = ("precision", "recall", "f1-score", "95% interval", "support")
-        lines = [f"{'':>{width}} " + " ".join(f"{name:>{w}}" for name, w in zip(columns, _WIDTHS, strict=True)), ""]
+        ends, by_class, n = self.intervals, self.intervals["per_class"], str(self.n)
+        rows = [["", "precision", "recall", "f1-score", "95% interval", "support"], []]
         for name, row in self.per_class.items():
-            rates = [row[figure] for figure in CLASS_FIGURES]
-            lines.append(_render_row(name, width, rates, by_class[name]["f1"], row["support"]))
-        lines += ["", _render_row("accuracy", width, [None, None, self.accuracy], ends["accuracy"], self.n)]
+            rates = [f"{row[metric]:.4f}" for metric in CLASS_METRICS]
+            rows.append([name, *rates, _render_ends(by_class[name]["f1"]), f"{row['support']}"])
+        rows += [[], ["accuracy", "", "", f"{self.accuracy:.4f}", _render_ends(ends["accuracy"]), n]]
         for average in ("macro", "weighted"):
-            rates = [getattr(self, f"{average}_{figure}") for figure in CLASS_FIGURES]
-            lines.append(_render_row(f"{average} avg", width, rates, ends[f"{average}_f1"], self.n))
-        return "\n".join(lines)
+            rates = [f"{getattr(self, f'{average}_{metric}'):.4f}" for metric in CLASS_METRICS]
+            rows.append([f"{average} avg", *rates, _render_ends(ends[f"{average}_f1"]), n])
+        widths = (max(map(len, [*self.per_class, "weighted avg"])), 10, 10, 10, 15, 10)
+        return "\n".join(" ".join(f"{cell:>{w}}" for cell, w in zip(row, widths, strict=False)) for row in rows)
 
 
-def _render_row(
-    name: str, width: int, rates: Sequence[float | None], ends: Sequence[float] | None, support: float
-) -> str:
-    cells = ["" if rate is None else f"{rate:.4f}" for rate in rates]
-    cells += [f"{ends[0]:.4f}-{ends[1]:.4f}" if ends else "unknown", f"{support}"]
-    return f"{name:>{width}} " + " ".join(f"{cell:>{w}}" for cell, w in zip(cells, _WIDTHS, strict=True))
+def _render_ends(ends: Sequence[float] | None) -> str:
+    return f"{ends[0]:.4f}-{ends[1]:.4f}" if ends else "unknown"
 
 
 def _refuse_constant(name: str) -> None:
@@ -211,8 +193,8 @@ def write_results(
 
     Args:
         folder: The run folder.
-        validation: Figures of the chosen checkpoint on validation.
-        test: Its figures on test, scored once.
+        validation: Metrics of the chosen checkpoint on validation.
+        test: Its metrics on test, scored once.
         protocol: How they came about.
     """
     content = {"validation": validation.describe(), "test": test.describe(), "protocol": protocol.describe()}
@@ -224,16 +206,16 @@ def read_results(folder: str | Path) -> tuple[EvaluationResult, EvaluationResult
     """Reads `results.json` from a run folder.
 
     Returns:
-        The validation figures, the test figures and the protocol.
+        The validation metrics, the test metrics and the protocol.
 
     Raises:
-        UserError: The folder has no `results.json`, or not one of this form; or a figure in it was changed.
+        UserError: The folder has no `results.json`, or not one of this form; or a metric in it was changed.
     """
     path = Path(folder) / RESULTS_FILE
     try:
         content = json.loads(path.read_text(encoding="utf-8"), parse_constant=_refuse_constant)
-        splits = {split: EvaluationResult.from_description(content[split]) for split in ("validation", "test")}
-        wrong = {split: figure for split, result in splits.items() if (figure := result.find_contradiction())}
+        results = {split: EvaluationResult.from_description(content[split]) for split in ("validation", "test")}
+        wrong = [(split, name) for split, result in results.items() if (name := result.find_contradiction())]
         protocol = Protocol.read(content["protocol"])
     except FileNotFoundError as error:
         raise UserError(f"{path}: no such file; expected the folder of a finished training run") from error
@@ -241,9 +223,10 @@ def read_results(folder: str | Path) -> tuple[EvaluationResult, EvaluationResult
         raise UserError(f"{path}: cannot be read ({error.strerror})") from error
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise UserError(f"{path}: not the results of a training run ({error}); train again to write it") from error
-    for split, figure in wrong.items():
+    if wrong:
+        split, name = wrong[0]
         raise UserError(
-            f"{path}: {figure} of {split} is not what its confusion matrix gives; it was changed after the run: train "
+            f"{path}: {name} of {split} is not what its confusion matrix gives; it was changed after the run: train "
             "again, or restore the file"
         )
-    return splits["validation"], splits["test"], protocol
+    return results["validation"], results["test"], protocol

@@ -1,4 +1,4 @@
-"""Several runs that differ in their seed: mean and range of their test figures."""
+"""Several runs that differ in their seed: mean and range of their test metrics."""
 
 import os
 from collections.abc import Sequence
@@ -18,79 +18,69 @@ _MODEL = ("source", "commit", "type", "parameters", "image_size", "patch_size")
 
 @dataclass(frozen=True)
 class Summary:
-    """The test figures of several runs.
+    """The test metrics of several runs.
 
     Attributes:
         seeds: Seed of each run.
         data: What they were tested on, in a few words.
         n: Test faces.
-        figures: By name, a value a run.
+        metrics: By name, one value for each run.
     """
 
     seeds: list[int]
     data: str
     n: int
-    figures: dict[str, list[float]]
+    metrics: dict[str, list[float]]
 
     def describe(self) -> dict[str, Any]:
         """Returns the summary for programs, as it stands in JSON."""
         rows = {
             name: {"mean": fmean(values), "lowest": min(values), "highest": max(values), "values": values}
-            for name, values in self.figures.items()
+            for name, values in self.metrics.items()
         }
         return {"seeds": self.seeds, "data": self.data, "n": self.n, "figures": rows}
 
     def render(self) -> str:
-        """Renders a table: mean, lowest and highest value of each figure."""
-        width = max(map(len, self.figures))
+        """Renders a table: mean, lowest and highest value of each metric."""
+        width = max(map(len, self.metrics))
         seeds = ", ".join(map(str, self.seeds))
-        lines = [
-            f"{len(self.seeds)} runs, seeds {seeds}; {self.data}, test, {self.n:,} faces",
-            "",
-            f"{'':{width}} {'mean':>9} {'lowest':>9} {'highest':>9}",
-        ]
-        lines += [
-            f"{escape(name):{width}} {fmean(values):>9.4f} {min(values):>9.4f} {max(values):>9.4f}"
-            for name, values in self.figures.items()
-        ]
+        lines = [f"{len(self.seeds)} runs, seeds {seeds}; {self.data}, test, {self.n:,} faces", ""]
+        lines.append(f"{'':{width}} {'mean':>9} {'lowest':>9} {'highest':>9}")
+        for name, values in self.metrics.items():
+            lines.append(f"{escape(name):{width}} {fmean(values):>9.4f} {min(values):>9.4f} {max(values):>9.4f}")
         return "\n".join(lines)
 
 
 def summarize_runs(folders: Sequence[str]) -> Summary:
-    """Summarizes runs from their `results.json`.
-
-    Args:
-        folders: Their folders.
+    """Summarizes runs from the `results.json` in their folders.
 
     Raises:
         UserError: There are fewer than two, one is not finished, or they differ in more than the seed.
     """
     if len(folders) < 2:
         raise UserError(f"{folders[0]}: one run; expected two or more, alike but for --seed")
-    results = [_read(folder) for folder in folders]
+    tests, protocols = zip(*map(_read, folders), strict=True)
+    common = [_identify(protocol) for protocol in protocols]
     seeds: dict[int, str] = {}
-    first = results[0][1]
-    for folder, (test, own, seed) in zip(folders, results, strict=True):
+    for folder, test, protocol, own in zip(folders, tests, protocols, common, strict=True):
+        seed = int(protocol.training["seed"])
         if seed in seeds:
             raise UserError(f"{folder}: has the seed of {seeds[seed]}, {seed}; expected another: train with --seed")
         seeds[seed] = folder
-        differing = [name for name in {**first, **own} if first.get(name) != own.get(name)]
-        if test.supports != results[0][0].supports:
+        differing = [name for name in {**common[0], **own} if common[0].get(name) != own.get(name)]
+        if test.supports != tests[0].supports:
             differing.insert(0, "test faces")
         if differing:
             raise UserError(
                 f"{folder}: differs from {folders[0]} in {', '.join(differing)}; expected runs alike but for --seed"
             )
-    tests = [test for test, *_ in results]
-    named = {name: [getattr(test, name) for test in tests] for name in AVERAGES}
-    per_class = {f"f1 of {name}": [float(test.per_class[name]["f1"]) for test in tests] for name in tests[0].per_class}
-    return Summary(list(seeds), first["data"], tests[0].n, {**named, **per_class})
+    metrics = {name: [getattr(test, name) for test in tests] for name in AVERAGES}
+    metrics |= {f"f1 of {name}": [float(test.per_class[name]["f1"]) for test in tests] for name in tests[0].per_class}
+    return Summary(list(seeds), common[0]["data"], tests[0].n, metrics)
 
 
-def _read(folder: str) -> tuple[EvaluationResult, dict[str, Any], int]:
-    """Returns a run's test metrics, what it has to share with the others, and its seed."""
-    _, test, protocol = read_results(Path(folder).parent if os.path.isfile(folder) else folder)
-    return test, _identify(protocol), int(protocol.training["seed"])
+def _read(folder: str) -> tuple[EvaluationResult, Protocol]:
+    return read_results(Path(folder).parent if os.path.isfile(folder) else folder)[1:]
 
 
 def _identify(protocol: Protocol) -> dict[str, Any]:

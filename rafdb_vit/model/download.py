@@ -24,18 +24,10 @@ from rafdb_vit.runtime.console import say
 from rafdb_vit.runtime.errors import UserError
 
 CHECKPOINT_FILES = (
-    "config.json",
-    "preprocessor_config.json",
-    "model.safetensors",
-    "model.safetensors.index.json",
-    "model-*-of-*.safetensors",
+    *("config.json", "preprocessor_config.json"),
+    *("model.safetensors", "model.safetensors.index.json", "model-*-of-*.safetensors"),
 )
 PICKLE_FILES = ("pytorch_model*.bin", "*.pt", "*.pth", "*.ckpt", "*.pkl")
-_HUB_TIMEOUT = 5.0
-_OFFLINE_HELP = (
-    "where there is a network, `hf download {name}` fetches it; copy the folder here and give its path, or share the "
-    "cache and set HF_HUB_OFFLINE=1"
-)
 
 
 def find_checkpoint(name_or_path: str, *, revision: str | None = None) -> tuple[Path, str | None]:
@@ -46,25 +38,30 @@ def find_checkpoint(name_or_path: str, *, revision: str | None = None) -> tuple[
         revision: Branch, tag or commit, for the Hub.
 
     Returns:
-        The folder, and the commit it holds where it came from the Hub.
+        The folder, and its commit where it came from the Hub.
 
     Raises:
         UserError: There is no such folder or repository, the Hub cannot be reached, or the weights are pickled.
     """
-    folder, commit = Path(name_or_path).expanduser(), None
+    folder, where = Path(name_or_path).expanduser(), f"--model_name_or_path {name_or_path}"
     if not name_or_path.strip() or os.path.isfile(folder):
         found = "is a file" if name_or_path.strip() else "is empty"
-        raise UserError(f"--model_name_or_path {name_or_path}: {found}; expected a model's folder, or a Hub name")
+        raise UserError(f"{where}: {found}; expected a model's folder, or a Hub name")
     if os.path.isdir(folder) and not os.access(folder, os.R_OK | os.X_OK):
-        raise UserError(f"--model_name_or_path {name_or_path}: cannot be read; check the folder's permissions")
-    if not folder.is_dir():
-        _check_name(name_or_path)
-        folder = _download(name_or_path, revision)
-        commit = folder.name
-    elif revision is not None:
-        raise UserError(f"--model_revision {revision}: {name_or_path} is a folder; revisions are for the Hub's models")
-    _check_files(name_or_path, folder)
-    return folder, commit
+        raise UserError(f"{where}: cannot be read; check the folder's permissions")
+    if is_local := folder.is_dir():
+        if revision is not None:
+            raise UserError(f"--model_revision {revision}: {name_or_path} is a folder; revisions are for Hub models")
+    elif name_or_path.startswith((".", "~", "/")) or name_or_path.count("/") > 1:
+        raise UserError(f"{where}: no such folder; expected one with config.json, or a Hub name")
+    else:
+        try:
+            validate_repo_id(name_or_path)
+        except HFValidationError as error:
+            raise UserError(f"{where}: neither a folder nor a name on the Hub such as {{user}}/{{model}}") from error
+        folder = _download(where, name_or_path, revision)
+    _check_files(where, name_or_path, folder)
+    return folder, None if is_local else folder.name
 
 
 def is_pickle(path: str) -> bool:
@@ -73,11 +70,7 @@ def is_pickle(path: str) -> bool:
 
 
 def hash_model(folder: Path) -> dict[str, str]:
-    """Returns the SHA-256 of each file that decides what a saved model answers, by name.
-
-    Args:
-        folder: Holds the model and its processor.
-    """
+    """Returns the SHA-256, by name, of each file that the predictions of a saved model depend on."""
     paths = sorted({path for pattern in CHECKPOINT_FILES for path in folder.glob(pattern)})
     return {path.name: hash_file(path) for path in paths}
 
@@ -88,25 +81,13 @@ def hash_file(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def _check_name(name: str) -> None:
-    if name.startswith((".", "~", "/")) or name.count("/") > 1:
-        raise UserError(f"--model_name_or_path {name}: no such folder; expected one with config.json, or a Hub name")
-    try:
-        validate_repo_id(name)
-    except HFValidationError as error:
-        raise UserError(
-            f"--model_name_or_path {name}: neither a folder nor a name on the Hub such as {{user}}/{{model}}"
-        ) from error
-
-
-def _download(name: str, revision: str | None) -> Path:
+def _download(where: str, name: str, revision: str | None) -> Path:
     """Returns the folder in the cache that holds a repository's files, after fetching what is missing."""
-    where = f"--model_name_or_path {name}"
-    offline = constants.HF_HUB_OFFLINE
+    offline, patterns = constants.HF_HUB_OFFLINE, list(CHECKPOINT_FILES)
     try:
         if not offline:
-            # One short question first: the downloads themselves would retry each file for half a minute.
-            HfApi().model_info(name, revision=revision, timeout=_HUB_TIMEOUT)
+            # One short request first: the downloads would retry each file for half a minute.
+            HfApi().model_info(name, revision=revision, timeout=5.0)
     except GatedRepoError as error:
         raise UserError(f"{where}: access to it must be granted; ask on its page, then `hf auth login`") from error
     except RepositoryNotFoundError as error:
@@ -120,13 +101,13 @@ def _download(name: str, revision: str | None) -> Path:
     except (HTTPError, OSError):
         offline = True
     try:
-        folder = snapshot_download(
-            name, revision=revision, allow_patterns=list(CHECKPOINT_FILES), local_files_only=offline
-        )
+        folder = snapshot_download(name, revision=revision, allow_patterns=patterns, local_files_only=offline)
     except LocalEntryNotFoundError as error:
         reason = "HF_HUB_OFFLINE is set" if constants.HF_HUB_OFFLINE else "the Hub cannot be reached"
-        help_text = _OFFLINE_HELP.format(name=name)
-        raise UserError(f"{where}: {reason} and no copy is in the cache; {help_text}") from error
+        raise UserError(
+            f"{where}: {reason} and no copy is in the cache; where there is a network, `hf download {name}` fetches "
+            "it; copy the folder here and give its path, or share the cache and set HF_HUB_OFFLINE=1"
+        ) from error
     except (HTTPError, OSError) as error:
         raise UserError(f"{where}: the download broke off ({error}); run the command again to go on with it") from error
     if offline and not constants.HF_HUB_OFFLINE:
@@ -134,8 +115,7 @@ def _download(name: str, revision: str | None) -> Path:
     return Path(folder)
 
 
-def _check_files(name: str, folder: Path) -> None:
-    where = f"--model_name_or_path {name}"
+def _check_files(where: str, name: str, folder: Path) -> None:
     if not (folder / "config.json").is_file():
         raise UserError(f"{where}: has no config.json; expected a model saved with save_pretrained")
     if not any(folder.glob("*.safetensors")):
@@ -154,7 +134,7 @@ def _check_files(name: str, folder: Path) -> None:
 
 @contextmanager
 def quiet_loading() -> Iterator[None]:
-    """Silences the reports and bars of `from_pretrained` and `save_pretrained`; callers check what they would say."""
+    """Silences the reports and bars of `from_pretrained` and `save_pretrained`; callers check what these report."""
     verbosity, had_bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
     logging.set_verbosity_error()
     logging.disable_progress_bar()

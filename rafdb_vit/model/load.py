@@ -20,14 +20,12 @@ from rafdb_vit.model.download import find_checkpoint, quiet_loading
 from rafdb_vit.runtime.console import say
 from rafdb_vit.runtime.errors import UserError, renaming_flags
 
-_UNNAMED = "LABEL_"
-
 
 def load_model(name_or_path: str, names: Sequence[str], *, revision: str | None = None) -> tuple[PreTrainedModel, Any]:
     """Loads an image classifier for fine-tuning, with a head for `names`, and its image processor.
 
     A head for other classes is replaced, with one printed line; any other weight that is missing or of another shape
-    is an error, since such a model would train from partly random weights without a word.
+    is an error, since such a model would silently train from partly random weights.
 
     Args:
         name_or_path: A folder, or a repository of the Hub.
@@ -46,11 +44,11 @@ def load_model(name_or_path: str, names: Sequence[str], *, revision: str | None 
     old_names = list(config.id2label.values())
     config.id2label, config.label2id = label_maps(names).values()
     model, lacking, _ = _load_weights(where, folder, config, commit)
-    head = _head_names(model)
-    if lacking - head:
+    head = {name for name, _ in model.named_parameters() if not name.startswith(f"{model.base_model_prefix}.")}
+    if missing := lacking - head:
         raise UserError(
-            f"{where}: {len(lacking - head)} weights are missing or of another shape, {min(lacking - head)} first; "
-            "expected a checkpoint whose config.json and weights belong together"
+            f"{where}: {len(missing)} weights are missing or of another shape, {min(missing)} first; expected a "
+            "checkpoint whose config.json and weights belong together"
         )
     if lacking:
         say(f"Classification head: replaced (new head of {len(names)} classes for one of {len(old_names)}).")
@@ -67,9 +65,7 @@ class Classifier:
 
     Attributes:
         model: float32, in evaluation mode.
-        processor: Its image processor.
-        names: What it calls its classes, in the order of its outputs.
-        folder: Where its files lie.
+        names: What the model calls its classes, in the order of its outputs.
     """
 
     model: PreTrainedModel
@@ -84,7 +80,7 @@ def load_classifier(name_or_path: str, *, revision: str | None = None, flag: str
     Args:
         name_or_path: A run folder, a checkpoint or another folder, or a repository of the Hub.
         revision: Branch, tag or commit, for the Hub.
-        flag: What asked for it, for errors.
+        flag: The flag that asked for it, for errors.
 
     Raises:
         UserError: It cannot be found, is no whole image classifier, or does not name its classes.
@@ -97,7 +93,7 @@ def load_classifier(name_or_path: str, *, revision: str | None = None, flag: str
         _check_image_size(where, model, processor)
         ordered = sorted((model.config.id2label or {}).items(), key=lambda item: int(item[0]))
         names = tuple(str(name) for _, name in ordered)
-        if any(name.startswith(_UNNAMED) for name in names):
+        if any(name.startswith("LABEL_") for name in names):  # so transformers calls classes without names
             raise UserError(f"{where}: its config.json does not name its classes; write them into id2label")
         if len(set(names)) != len(names):
             raise UserError(f"{where}: two of its classes have one name ({', '.join(names)}); mend id2label")
@@ -131,12 +127,7 @@ def load_weights(model: PreTrainedModel, folder: str | Path) -> None:
 
 
 def build_from_weights(config: PretrainedConfig, weights: Mapping[str, torch.Tensor]) -> PreTrainedModel:
-    """Makes a whole model of the gathered weights of a sharded one, without advancing torch's random numbers.
-
-    Args:
-        config: The model's configuration.
-        weights: Its state dictionary, every tensor whole.
-    """
+    """Makes a whole model of the gathered weights of a sharded one, without advancing torch's random numbers."""
     with torch.random.fork_rng(devices=[]):
         model = AutoModelForImageClassification.from_config(config, dtype=torch.float32)
     model.load_state_dict(weights, strict=True)
@@ -146,7 +137,7 @@ def build_from_weights(config: PretrainedConfig, weights: Mapping[str, torch.Ten
 def match_outputs(names: Sequence[str], classes: Sequence[str], *, where: str) -> list[int]:
     """Returns which output of a model stands for each class of the data.
 
-    Names are compared as people write them: case, spaces and hyphens aside, and with common synonyms of the seven.
+    Names are compared without case, spaces and hyphens, and with common synonyms of the seven basic expressions.
 
     Args:
         names: What the model calls its outputs.
@@ -156,24 +147,25 @@ def match_outputs(names: Sequence[str], classes: Sequence[str], *, where: str) -
     Raises:
         UserError: The model has no output for a class, or two.
     """
-    outputs: dict[str, list[int]] = {}
-    for i, name in enumerate(names):
-        outputs.setdefault(_meaning(name), []).append(i)
-    matched = [outputs.get(_meaning(name), []) for name in classes]
-    for name, found in zip(classes, matched, strict=True):
-        if len(found) != 1:
-            fault = "is not among them" if not found else f"is {len(found)} of them"
+    meanings, order = [_meaning(name) for name in names], []
+    for name in classes:
+        count = meanings.count(_meaning(name))
+        if count != 1:
             raise UserError(
                 f"{where}: its classes are {', '.join(names)}; expected one for each class of the data "
-                f"({', '.join(classes)}), and {name} {fault}"
+                f"({', '.join(classes)}), and {name} is {f'{count} of' if count else 'not among'} them"
             )
-    return [found[0] for found in matched]
+        order.append(meanings.index(_meaning(name)))
+    return order
 
 
 def _meaning(name: str) -> str:
-    """Returns what a class name is compared by: RAF-DB's name where it means one of its classes; no codes."""
-    meant = [(labels, labels.match(name)) for labels in (BASIC, COMPOUND) if not name.strip().isdecimal()]
-    return next((labels.names[label] for labels, label in meant if label is not None), fold_name(name))
+    """Returns what a class name is compared by: RAF-DB's name where it means one of its classes; codes mean none."""
+    for labels in (BASIC, COMPOUND):
+        label = None if name.strip().isdecimal() else labels.match(name)
+        if label is not None:
+            return labels.names[label]
+    return fold_name(name)
 
 
 def _load_config(where: str, folder: Path) -> tuple[Any, Any]:
@@ -192,19 +184,15 @@ def _load_config(where: str, folder: Path) -> tuple[Any, Any]:
 def _load_weights(
     where: str, folder: Path, config: Any, commit: str | None
 ) -> tuple[PreTrainedModel, set[str], set[str]]:
-    """Loads the weights that fit; returns the model, and the weights that the file lacks and has too many.
+    """Loads the weights that fit; returns the model, the names that the file lacks, and those it has too many.
 
-    Those of another shape are lacking.
+    Weights of another shape count as lacking.
     """
+    options: dict[str, Any] = {"use_safetensors": True, "ignore_mismatched_sizes": True}
     try:
         with quiet_loading():
             model, info = AutoModelForImageClassification.from_pretrained(
-                folder,
-                config=config,
-                dtype=torch.float32,
-                use_safetensors=True,
-                ignore_mismatched_sizes=True,
-                output_loading_info=True,
+                folder, config=config, dtype=torch.float32, output_loading_info=True, **options
             )
     except ValueError as error:
         raise UserError(f"{where}: {config.model_type} is no image classifier of transformers") from error
@@ -224,17 +212,14 @@ def _load_whole(where: str, folder: Path, commit: str | None, *, advice: str) ->
     return model.eval(), processor
 
 
-def _head_names(model: PreTrainedModel) -> set[str]:
-    prefix = f"{model.base_model_prefix}."
-    return {name for name, _ in model.named_parameters() if not name.startswith(prefix)}
-
-
 def _reset_head(model: PreTrainedModel, head: set[str]) -> None:
-    """Draws a head of the right size but for other classes anew, as a new one would be."""
+    """Initializes a head anew that has the right size but was trained for other classes."""
     std = getattr(model.config, "initializer_range", 0.02)
     for name, parameter in model.named_parameters():
-        if name in head:
-            torch.nn.init.trunc_normal_(parameter, std=std) if parameter.ndim > 1 else torch.nn.init.zeros_(parameter)
+        if name in head and parameter.ndim > 1:
+            torch.nn.init.trunc_normal_(parameter, std=std)
+        elif name in head:
+            torch.nn.init.zeros_(parameter)
 
 
 def _check_image_size(where: str, model: PreTrainedModel, processor: Any) -> None:

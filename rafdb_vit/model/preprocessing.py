@@ -1,17 +1,18 @@
-"""Faces in: augmentation for training, the processor's own resize for evaluation, one collator for both.
+"""Preprocessing of faces: augmentation for training, the processor's resize for evaluation, one collator for both.
 
 A transform (for `Dataset.set_transform`) turns a batch of columns into resized uint8 pixels; `FaceCollator` alone makes
 the model's `pixel_values` of them, normalised as the checkpoint's processor says. Pixels that bypass the collator do
 not reach a model, since no transform returns a column of that name that is not normalised.
 
 The training augmentation is that of the 2023 report, reordered for speed: everything on uint8, and colour jitter, its
-dearest part, on whichever has fewer pixels: the picture as stored (100 x 100 in RAF-DB) or the crop that the model is
-given. RandomErasing is added to it.
+slowest part, on whichever has fewer pixels: the picture as stored (100 x 100 in RAF-DB) or the crop for the model.
+RandomErasing is added to it.
 """
 
 import hashlib
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -63,10 +64,8 @@ class FaceGeometry:
     """
 
     def __init__(self, processor: Any) -> None:
-        crop = processor.crop_size if getattr(processor, "do_center_crop", None) else None
-        size = crop or processor.size
-        edge = size.get("shortest_edge")
-        self.size = [size.get("height", edge), size.get("width", edge)]
+        size = processor.crop_size if getattr(processor, "do_center_crop", None) else processor.size
+        self.size = [size.get(side, size.get("shortest_edge")) for side in ("height", "width")]
         self.interpolation = F.InterpolationMode(Image.Resampling(processor.resample or 2).name.lower())
         scale = 1 / processor.rescale_factor if processor.do_rescale else 1.0
         self.mean = torch.tensor(processor.image_mean) * scale if processor.do_normalize else torch.zeros(3)
@@ -80,9 +79,9 @@ class TrainTransform:
         self.seed = seed
         # Shared memory, so that data workers that are already running see the next epoch too.
         self.epoch = torch.zeros((), dtype=torch.int64).share_memory_()
-        interpolation = transforms.InterpolationMode(geometry.interpolation.value)
         self.turn = transforms.Compose([transforms.RandomHorizontalFlip(), transforms.RandomRotation(10)])
         self.jitter = transforms.ColorJitter(brightness=0.1, contrast=0.1, saturation=0.1, hue=0.1)
+        interpolation = geometry.interpolation
         self.crop = transforms.RandomResizedCrop(geometry.size, scale=(0.8, 1.0), interpolation=interpolation)
         self.to_pixels = transforms.PILToTensor()
         # The mean colour is 0 once normalised: an erased patch tells the model nothing.
@@ -100,8 +99,7 @@ class TrainTransform:
 
     def __call__(self, batch: Mapping[str, Sequence[Any]]) -> dict[str, Any]:
         """Turns the column `image` into uint8 tensors [3, H, W]; other columns that are needed stay."""
-        epoch = int(self.epoch)
-        images = []
+        images, epoch = [], int(self.epoch)
         for picture, file in zip(_open_faces(batch), batch["file"], strict=True):
             with _seeded(self.seed, epoch, file):
                 images.append(self._augment(picture))
@@ -116,27 +114,25 @@ class TrainTransform:
         return self.erase(pixels) if self.erase else pixels
 
 
+@dataclass
 class EvalTransform:
     """Resizes as the processor does, to uint8. Made by `build_eval_transform`."""
 
-    def __init__(self, geometry: FaceGeometry) -> None:
-        self.geometry = geometry
+    geometry: FaceGeometry
 
     def __call__(self, batch: Mapping[str, Sequence[Any]]) -> dict[str, Any]:
         """Turns the column `image` into uint8 tensors [3, H, W]; `label` and `file` stay as they are."""
-        size, interpolation = self.geometry.size, self.geometry.interpolation
-        images = [
-            F.resize(F.pil_to_tensor(picture), size, interpolation=interpolation, antialias=True)
-            for picture in _open_faces(batch)
-        ]
+        size, mode = self.geometry.size, self.geometry.interpolation
+        pictures = (F.pil_to_tensor(picture) for picture in _open_faces(batch))
+        images = [F.resize(picture, size, interpolation=mode, antialias=True) for picture in pictures]
         return {**_keep(batch), "image": images}
 
 
+@dataclass
 class ProcessorTransform:
     """Runs a processor that does more than resize, rescale and normalise (a centre crop, say) as it is."""
 
-    def __init__(self, processor: Any) -> None:
-        self.processor = processor
+    processor: Any
 
     def __call__(self, batch: Mapping[str, Sequence[Any]]) -> dict[str, Any]:
         """Turns the column `image` into normalised `pixel_values` [3, H, W]."""
@@ -144,18 +140,14 @@ class ProcessorTransform:
         return {**_keep(batch), "pixel_values": list(pixels)}
 
 
+@dataclass
 class FaceCollator:
     """Makes a batch for the model: the only way from a transform's pixels to `pixel_values`."""
 
-    def __init__(self, geometry: FaceGeometry) -> None:
-        self.geometry = geometry
+    geometry: FaceGeometry
 
     def __call__(self, faces: Sequence[Mapping[str, Any]]) -> dict[str, torch.Tensor]:
-        """Stacks faces and normalises them.
-
-        Args:
-            faces: Rows of a transform of this module: `image` (uint8 [3, H, W]) or normalised `pixel_values`, and
-                `label` or `distribution` where known.
+        """Stacks the rows of a transform of this module, `image` or `pixel_values`, and normalises them.
 
         Returns:
             `pixel_values` [B, 3, H, W] float32, normalised; `labels` where the rows have any: [B, C] float32
@@ -168,8 +160,7 @@ class FaceCollator:
             pixels = torch.stack([face["pixel_values"] for face in faces])
         elif isinstance(faces[0].get("image"), torch.Tensor) and faces[0]["image"].dtype == torch.uint8:
             stacked = torch.stack([face["image"] for face in faces]).to(torch.float32)
-            mean, std = self.geometry.mean.tolist(), self.geometry.std.tolist()
-            pixels = F.normalize(stacked, mean, std, inplace=True)
+            pixels = F.normalize(stacked, self.geometry.mean.tolist(), self.geometry.std.tolist(), inplace=True)
         else:
             raise TypeError("FaceCollator takes rows of build_train_transform or build_eval_transform: set one first")
         batch = {"pixel_values": pixels}
@@ -205,15 +196,14 @@ def build_eval_transform(processor: Any) -> EvalTransform | ProcessorTransform:
     """Builds the evaluation transform: after the collator, the pixels equal `processor(picture)` bit by bit.
 
     Resizing to uint8 and normalising a whole batch is faster than the processor, where the processor does no more than
-    that; whether it does is found out on two random pictures, and any other processor is used as it is.
+    that; two random pictures show whether it does, and any other processor is used as it is.
     """
     generator = torch.Generator().manual_seed(0)
     fast, collate = EvalTransform(FaceGeometry(processor)), build_collator(processor)
     for height, width in ((100, 100), (90, 130)):
         pixels = torch.randint(0, 256, (3, height, width), dtype=torch.uint8, generator=generator)
         picture = F.to_pil_image(pixels)
-        expected = processor(picture, return_tensors="pt")["pixel_values"]
         found = collate([{"image": fast({"image": [picture]})["image"][0]}])["pixel_values"]
-        if not torch.equal(found, expected):
+        if not torch.equal(found, processor(picture, return_tensors="pt")["pixel_values"]):
             return ProcessorTransform(processor)
     return fast

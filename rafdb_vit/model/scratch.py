@@ -37,8 +37,8 @@ def build_model(
     Args:
         size: A key of `SCRATCH_SIZES`.
         names: Class names in model order.
-        image_size: Side of the input in pixels; the size's own if None.
-        patch_size: Side of a patch in pixels; the size's own if None.
+        image_size: Side of the input in pixels; None takes that of the size.
+        patch_size: Side of a patch in pixels; None takes that of the size.
 
     Raises:
         UserError: The patches do not tile the image.

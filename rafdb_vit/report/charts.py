@@ -29,7 +29,7 @@ _VARIABLES = {
     "#000000": "currentColor",
     "#ffffff": "var(--card)",
 }
-"""What stands in the SVG in place of a colour."""
+"""What replaces each colour in the SVG."""
 _STYLE: Any = {
     "svg.fonttype": "none",
     "svg.hashsalt": "rafdb_vit",
@@ -41,7 +41,7 @@ _STYLE: Any = {
 }
 
 
-def draw_class_figures(result: EvaluationResult) -> str:
+def draw_class_metrics(result: EvaluationResult) -> str:
     """Draws each class's F1 with its interval, precision and recall beside it; of many classes, the weakest."""
     known = [name for name, row in result.per_class.items() if row["support"]]
     weakest = sorted(known, key=lambda name: result.per_class[name]["f1"])[:MOST_CLASSES]
@@ -54,9 +54,9 @@ def draw_class_figures(result: EvaluationResult) -> str:
         for place, name in zip(places, names, strict=True):
             if ends := result.intervals["per_class"][name]["f1"]:
                 axes.plot(ends, [place, place], color=BLUE, lw=4, alpha=0.75, solid_capstyle="round")
-        for figure_name, marker, colour in (("precision", "|", MUTED), ("recall", "x", RED), ("f1", "o", BLUE)):
-            values = [result.per_class[name][figure_name] for name in names]
-            label = "F1, 95% interval" if figure_name == "f1" else figure_name
+        for metric, marker, colour in (("precision", "|", MUTED), ("recall", "x", RED), ("f1", "o", BLUE)):
+            values = [result.per_class[name][metric] for name in names]
+            label = "F1, 95% interval" if metric == "f1" else metric
             axes.plot(values, places, marker, color=colour, ms=7, mew=1.8, ls="", label=label)
         axes.set(xlim=(-0.02, 1.02), ylim=(-0.7, len(names) - 0.3))
         labels = [textwrap.fill(name, 18, max_lines=2, placeholder="…") for name in names]
@@ -101,7 +101,7 @@ def draw_precision_recall(predictions: Predictions, label: int) -> tuple[str, fl
     """Draws precision by recall of one class, for every threshold on its probability.
 
     Args:
-        predictions: What the model answers.
+        predictions: Those of the model on a split.
         label: The class's id.
 
     Returns:
@@ -156,7 +156,7 @@ def draw_history(history: Sequence[Mapping[str, Any]], *, chosen_epoch: float) -
 
 
 def _to_svg(figure: Figure, words: str) -> str:
-    """Returns a figure as an `svg` element with `words` in its place for who cannot see it."""
+    """Returns a figure as an `svg` element; `words` are what a screen reader says in its place."""
     buffer = io.StringIO()
     with warnings.catch_warnings():
         # Text stays text: the browser has letters that matplotlib's font lacks.

@@ -1,7 +1,7 @@
-"""An evaluation: what a model answers to a split, its figures, and how they came about."""
+"""An evaluation: the predictions of a model on a split, their metrics, and how these came about."""
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -30,60 +30,40 @@ class Evaluation:
         model: What the model is called.
         split: The split that was scored.
         data: Which data it was; its `used` holds the splits that are shown.
-        trained_here: The run that made the model is known.
+        predictions: Those of the model on the split.
+        result: The metrics of the predictions.
+        faces: The split, of which some faces are shown.
+        details: Tables of how the metrics came about: title, then name and value.
+        trained: The protocol of the run that the model comes from; None if that is not known.
         training_counts: Faces per class by split that the model was trained with, where they are not in `data`.
-        predictions: What the model answers.
-        result: The figures of that.
-        faces: The split itself, of which some faces are shown.
-        details: Tables of how the figures came about: title, then name and value.
-        history: The Trainer's log, if the model was trained here.
-        chosen_epoch: Epoch of the checkpoint that was kept.
-        without_groups: Why there are no figures by group though the data has groups; None otherwise.
+        without_groups: Why there are no metrics by group though the data has groups; None otherwise.
     """
 
     model: str
     split: str
     data: DataProtocol
-    trained_here: bool
     predictions: Predictions
     result: EvaluationResult
     faces: Dataset
     details: Mapping[str, Mapping[str, Any]]
-    history: Sequence[Mapping[str, Any]] = field(default_factory=tuple)
-    chosen_epoch: float | None = None
+    trained: Protocol | None = None
     training_counts: Mapping[str, Mapping[str, int]] | None = None
     without_groups: str | None = None
 
     @classmethod
     def of_run(
-        cls,
-        run: Path,
-        data: FoundData[Dataset],
-        predictions: Predictions,
-        result: EvaluationResult,
-        *,
-        protocol: Protocol,
+        cls, run: Path, data: FoundData[Dataset], predictions: Predictions, result: EvaluationResult, protocol: Protocol
     ) -> "Evaluation":
-        """Returns the evaluation at the end of training.
-
-        Args:
-            run: The run folder.
-            data: Its data.
-            predictions: What the saved model answers to test.
-            result: The metrics of that.
-            protocol: How they came about.
-        """
+        """Returns the evaluation at the end of training, of the saved model on test."""
         return cls(
             model=run.resolve().name,
             split="test",
             data=protocol.data,
-            trained_here=True,
             predictions=predictions,
             result=result,
             faces=data.splits["test"],
             details=tabulate_protocol(protocol),
-            history=protocol.history,
-            chosen_epoch=protocol.checkpoint.epoch,
+            trained=protocol,
             without_groups=data.without_groups,
         )
 
@@ -99,36 +79,25 @@ class Evaluation:
         protocol: EvaluationProtocol,
         trained: Protocol | None = None,
     ) -> "Evaluation":
-        """Returns an evaluation of a model that may have been trained elsewhere.
-
-        Args:
-            model: What it is called.
-            data: The data.
-            predictions: What the model answers.
-            result: The metrics of that.
-            split: The split that was scored.
-            protocol: How they came about.
-            trained: The protocol of the run that it comes from; None if that is not known.
-        """
-        own = tabulate_protocol(trained) if trained else {}
+        """Returns an evaluation of a model that may have been trained elsewhere; see the class for the arguments."""
+        run_tables = tabulate_protocol(trained) if trained else {}
         used, is_sample = {split: protocol.data.used[split]}, _is_sample(protocol.data, split)
         return cls(
             model=model,
             split=split,
             data=replace(protocol.data, used=used, subsampled=is_sample),
-            trained_here=trained is not None,
-            training_counts=trained.data.used if trained else None,
             predictions=predictions,
             result=result,
             faces=data.splits[split],
-            details={**tabulate_evaluation(protocol), **{f"Training run: {title}": own[title] for title in own}},
-            history=trained.history if trained else (),
-            chosen_epoch=trained.checkpoint.epoch if trained else None,
+            details=tabulate_evaluation(protocol) | {f"Training run: {name}": run_tables[name] for name in run_tables},
+            trained=trained,
+            training_counts=trained.data.used if trained else None,
             without_groups=data.without_groups,
         )
 
 
 def _is_sample(data: DataProtocol, split: str) -> bool:
+    """Tells whether the scored split was drawn from; of train, part may just have become validation."""
     if split == "train":
         return False
     return data.used[split] != data.found[split] if split in data.found else data.subsampled

@@ -2,6 +2,7 @@
 
 import base64
 import io
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -22,9 +23,9 @@ class Mistake:
     Attributes:
         row: Its place in the split.
         file: Its name.
-        label: Its class by the annotators.
-        predicted: What the model answers.
-        confidence: The probability of that, in [0, 1].
+        label: Its labelled class.
+        predicted: The predicted class.
+        confidence: The probability of the predicted class, in [0, 1].
     """
 
     row: int
@@ -39,10 +40,10 @@ class Confusion:
     """Two classes of which one is taken for the other.
 
     Attributes:
-        label: The annotators' class.
-        predicted: What the model answers.
+        label: The labelled class.
+        predicted: The predicted class.
         count: How many faces.
-        share: Of the labelled class, as the page writes it.
+        share: Their share of the labelled class, as the page shows it.
         examples: Some of them, the surest first.
     """
 
@@ -55,17 +56,10 @@ class Confusion:
 
 def find_mistakes(predictions: Predictions) -> list[Mistake]:
     """Returns every face that the model gets wrong, those first of which it is surest."""
-    confidences, predicted = predictions.probabilities.max(axis=1), predictions.predicted
+    confidences, predicted, names = predictions.probabilities.max(axis=1), predictions.predicted, predictions.names
     wrong = np.flatnonzero(predicted != predictions.labels)
-    names = predictions.names
     return [
-        Mistake(
-            row=int(i),
-            file=predictions.files[i],
-            label=names[predictions.labels[i]],
-            predicted=names[predicted[i]],
-            confidence=float(confidences[i]),
-        )
+        Mistake(int(i), predictions.files[i], names[predictions.labels[i]], names[predicted[i]], float(confidences[i]))
         for i in wrong[np.argsort(-confidences[wrong], kind="stable")]
     ]
 
@@ -73,19 +67,11 @@ def find_mistakes(predictions: Predictions) -> list[Mistake]:
 def find_confusions(
     predictions: Predictions, mistakes: Sequence[Mistake], *, most: int = 5, examples: int = 5
 ) -> list[Confusion]:
-    """Returns the pairs of classes that the model confuses most often.
-
-    Args:
-        predictions: What the model answers.
-        mistakes: From `find_mistakes`.
-        most: How many pairs.
-        examples: How many faces of each.
-    """
+    """Returns the `most` pairs of classes that the model confuses most often, each with a few `examples`."""
     by_pair: dict[tuple[str, str], list[Mistake]] = {}
     for mistake in mistakes:
         by_pair.setdefault((mistake.label, mistake.predicted), []).append(mistake)
-    supports = np.bincount(predictions.labels, minlength=len(predictions.names))
-    of_class = dict(zip(predictions.names, supports.tolist(), strict=True))
+    of_class = Counter(predictions.names[label] for label in predictions.labels)
     pairs = sorted(by_pair.items(), key=lambda pair: (-len(pair[1]), -len(pair[1]) / of_class[pair[0][0]]))
     return [
         Confusion(label, predicted, len(found), render_share(len(found), of_class[label]), found[:examples])
@@ -94,12 +80,7 @@ def find_confusions(
 
 
 def embed_faces(faces: Dataset, rows: Sequence[int]) -> dict[int, str]:
-    """Returns small pictures of faces as addresses that hold them, by row.
-
-    Args:
-        faces: A split with the columns `image`, `file` and perhaps `crop`.
-        rows: Their places in the split.
-    """
+    """Returns small pictures of faces as `data:` addresses, by their row in the split."""
     undecoded = select_undecoded(faces)
     return {row: _embed(undecoded[row]) for row in dict.fromkeys(rows)}
 

@@ -1,4 +1,4 @@
-"""The page of an evaluation: what a model is worth, for whom, and how sure that is; rendered and written."""
+"""The page of an evaluation: how good a model is, for whom, and how sure that is."""
 
 import json
 from collections.abc import Mapping
@@ -18,7 +18,7 @@ from rafdb_vit.evaluation.protocol import Protocol
 from rafdb_vit.evaluation.results import EvaluationResult
 from rafdb_vit.report.charts import (
     MOST_CLASSES,
-    draw_class_figures,
+    draw_class_metrics,
     draw_history,
     draw_precision_recall,
     draw_reliability,
@@ -26,6 +26,7 @@ from rafdb_vit.report.charts import (
 from rafdb_vit.report.evaluation import EVALUATION_FILE, REPORT_FILE, Evaluation
 from rafdb_vit.report.mistakes import embed_faces, find_confusions, find_mistakes
 from rafdb_vit.report.wording import (
+    SPLIT_WARNINGS,
     describe_absent,
     describe_calibration,
     describe_weakest,
@@ -34,7 +35,6 @@ from rafdb_vit.report.wording import (
     render_name,
     render_plain,
     render_share,
-    warn_of_split,
 )
 from rafdb_vit.runtime.disk import naming_disk_errors, write_whole
 from rafdb_vit.runtime.errors import Interrupted, UserError
@@ -51,9 +51,9 @@ def render_page(evaluation: Evaluation) -> str:
     """Renders the page: one HTML file with everything in it."""
     environment = Environment(undefined=StrictUndefined, autoescape=True, trim_blocks=True, lstrip_blocks=True)
     environment.filters.update(interval=render_interval, plain=render_plain, count=render_count, words=render_name)
-    result, data = evaluation.result, evaluation.data
+    result, data, predictions = evaluation.result, evaluation.data, evaluation.predictions
     majority, baseline = score_majority(result)
-    calibration = result.calibration or {}
+    calibration, groups = result.calibration or {}, result.groups or {}
     return environment.from_string(_TEMPLATE.read_text(encoding="utf-8")).render(
         evaluation=evaluation,
         result=result,
@@ -63,43 +63,39 @@ def render_page(evaluation: Evaluation) -> str:
         majority={"name": majority, "result": baseline},
         report=REPORT_OF_2023 if is_official_test(data, evaluation.split) else None,
         sentences=[describe_weakest(result, few=FEW), describe_absent(result)],
+        class_chart=draw_class_metrics(result),
+        curves={name: draw_precision_recall(predictions, label) for label, name in enumerate(predictions.names)},
         calibration=calibration,
         reliability_chart=draw_reliability(calibration),
         verdict=describe_calibration(calibration),
         matrix=_describe_matrix(result),
-        gaps=_describe_gaps(result.groups or {}),
+        gaps=_describe_gaps(groups),
         unknown=_lacks_interval(result),
-        any_few=_has_few(result.groups or {}),
+        any_few=any(row["few"] for content in groups.values() for row in content["groups"].values()),
         few=FEW,
         most_drawn=MOST_CLASSES,
         method=METHOD,
-        **_draw(evaluation),
+        history_charts=_draw_history(evaluation.trained),
         **_show_mistakes(evaluation),
     )
 
 
 def _find_warnings(evaluation: Evaluation) -> list[str]:
-    data = evaluation.data
-    warnings = [
-        "These faces are drawn. The figures say nothing about real faces; they show that the way from data to figures "
-        "works."
-        if data.name == DRAWN
-        else None,
-        "A trial on a sample of the data: not to be quoted." if data.subsampled else None,
-        warn_of_split(evaluation.split, trained_here=evaluation.trained_here),
-    ]
-    return [warning for warning in warnings if warning]
+    warnings = []
+    if evaluation.data.name == DRAWN:
+        drawn = "These faces are drawn. The metrics say nothing about real faces"
+        warnings.append(f"{drawn}; they show that the way from data to metrics works.")
+    if evaluation.data.subsampled:
+        warnings.append("A trial on a sample of the data: not to be quoted.")
+    if warning := SPLIT_WARNINGS.get((evaluation.split, evaluation.trained is not None)):
+        warnings.append(warning)
+    return warnings
 
 
-def _draw(evaluation: Evaluation) -> dict[str, Any]:
-    predictions, result = evaluation.predictions, evaluation.result
-    curves = {name: draw_precision_recall(predictions, label) for label, name in enumerate(predictions.names)}
-    history = evaluation.history
-    return {
-        "class_chart": draw_class_figures(result),
-        "curves": curves,
-        "history_charts": draw_history(history, chosen_epoch=evaluation.chosen_epoch or 0.0) if history else [],
-    }
+def _draw_history(trained: Protocol | None) -> list[str]:
+    if trained is None or not trained.history:
+        return []
+    return draw_history(trained.history, chosen_epoch=trained.checkpoint.epoch or 0.0)
 
 
 def _show_mistakes(evaluation: Evaluation) -> dict[str, Any]:
@@ -133,34 +129,31 @@ def _describe_matrix(result: EvaluationResult) -> dict[str, Any]:
 
 
 def _lacks_interval(result: EvaluationResult) -> bool:
+    """Tells whether an interval of a class with faces, or of the whole, is unknown."""
     rows = (row for name, row in result.intervals["per_class"].items() if result.supports[name])
     ends = [result.intervals["accuracy"], result.intervals["macro_f1"], *(end for row in rows for end in row.values())]
     return None in ends
-
-
-def _has_few(groups: Mapping[str, Any]) -> bool:
-    return any(row["few"] for content in groups.values() for row in content["groups"].values())
 
 
 def _describe_gaps(groups: Mapping[str, Any]) -> list[dict[str, Any]]:
     """Returns the largest gaps in accuracy and macro-F1, by attribute."""
     titles = {"accuracy": "accuracy", "macro_f1": "macro-F1"}
     return [
-        {"attribute": attribute, "figure": titles[figure], **gap}
+        {"attribute": attribute, "metric": titles[metric], **gap}
         for attribute, content in groups.items()
-        for figure, gap in (content["largest_gap"] or {}).items()
+        for metric, gap in (content["largest_gap"] or {}).items()
     ]
 
 
 def write_evaluation(folder: str | Path, evaluation: Evaluation, *, content: Mapping[str, Any] | None = None) -> None:
     """Writes `predictions.csv`, `report.html` and perhaps `evaluation.json`, each whole or not at all.
 
-    All are made before the first is written.
+    The first is written only when all are made.
 
     Args:
         folder: Made if missing.
-        evaluation: What was found.
-        content: Of `evaluation.json`; None where `results.json` holds the figures.
+        evaluation: What the page shows.
+        content: Of `evaluation.json`; None where `results.json` holds the metrics.
 
     Raises:
         UserError: They cannot be written.
@@ -178,18 +171,17 @@ def write_evaluation(folder: str | Path, evaluation: Evaluation, *, content: Map
 def write_run_page(
     run: Path, data: FoundData[Dataset], predictions: Predictions, result: EvaluationResult, *, protocol: Protocol
 ) -> None:
-    """Writes predictions and page of a run that is whole without them; see `Evaluation.of_run` for the arguments.
+    """Writes predictions and page of a run, which is whole without them; see `Evaluation` for the arguments.
 
     Raises:
-        UserError: They cannot be written; the line says that the run is whole.
+        UserError: They cannot be written; the message says that the run is whole.
         Interrupted: A signal ended it; likewise.
     """
     again = f"`rafdb-vit evaluate {run}` writes one"
     try:
-        write_evaluation(run, Evaluation.of_run(run, data, predictions, result, protocol=protocol))
+        write_evaluation(run, Evaluation.of_run(run, data, predictions, result, protocol))
     except UserError as error:
-        raise UserError(
-            f"the run in {run} is whole, but its page could not be written: {error.line}; {again}"
-        ) from error
+        words = f"the run in {run} is whole, but its page could not be written"
+        raise UserError(f"{words}: {error.line}; {again}") from error
     except Interrupted as stop:
         raise Interrupted(stop.signum, f"the run in {run} is whole, but its page was not written; {again}") from stop

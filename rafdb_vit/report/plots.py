@@ -1,4 +1,4 @@
-"""Pictures of a run: the confusion matrix and the learning curves."""
+"""Plots of a run: the confusion matrix and the learning curves."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -22,7 +22,7 @@ def plot_confusion_matrix(result: EvaluationResult, path: str | Path, *, title: 
     """Draws counts and row shares; a row is a labelled class, a column a predicted one.
 
     Args:
-        result: Figures of one split.
+        result: Metrics of one split.
         path: The PNG file to write; its folder is made if missing.
         title: Above the matrix.
     """
@@ -40,9 +40,7 @@ def plot_confusion_matrix(result: EvaluationResult, path: str | Path, *, title: 
     labels = [f"{name} ({support})" for name, support in zip(names, counts.sum(axis=1), strict=True)]
     axes.set_xticks(range(len(names)), names, rotation=40, ha="right")
     axes.set_yticks(range(len(names)), labels)
-    axes.set_xlabel("Predicted")
-    axes.set_ylabel("Labelled (faces)")
-    axes.set_title(title)
+    axes.set(xlabel="Predicted", ylabel="Labelled (faces)", title=title)
     figure.colorbar(image, label="Share of the labelled class", shrink=0.8)
     return save_figure(figure, Path(path))
 
@@ -66,34 +64,27 @@ def plot_learning_curves(history: Sequence[Mapping[str, Any]], path: str | Path,
 
 def draw_losses(axes: Axes, history: Sequence[Mapping[str, Any]], *, chosen_epoch: float) -> None:
     """Draws the losses on train and validation by epoch; see `plot_learning_curves` for the arguments."""
-    train = [row for row in history if "loss" in row]
-    if train:
-        _draw_rows(axes, train, "loss", label="train (augmented)", color=_TRAIN, **_mark(history))
-    _draw_evaluations(axes, history, "eval_loss", label="validation", color=_VALIDATION)
+    _draw_curve(axes, history, "loss", label="train (augmented)", color=_TRAIN)
+    _draw_curve(axes, history, "eval_loss", label="validation", color=_VALIDATION)
     axes.set(ylabel="cross-entropy (nats)", ylim=(0, None))
     _finish_curves(axes, chosen_epoch)
 
 
 def draw_rates(axes: Axes, history: Sequence[Mapping[str, Any]], *, chosen_epoch: float) -> None:
     """Draws validation's accuracy and macro-F1 by epoch; see `plot_learning_curves` for the arguments."""
-    _draw_evaluations(axes, history, "eval_macro_f1", label="macro-F1", color=_VALIDATION)
-    _draw_evaluations(axes, history, "eval_accuracy", label="accuracy", color=_TRAIN)
+    _draw_curve(axes, history, "eval_macro_f1", label="macro-F1", color=_VALIDATION)
+    _draw_curve(axes, history, "eval_accuracy", label="accuracy", color=_TRAIN)
     axes.set(ylabel="on validation", ylim=(0, 1))
     _finish_curves(axes, chosen_epoch)
 
 
-def _mark(history: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    return {"marker": "o" if sum("eval_loss" in row for row in history) < 40 else None, "ms": 3}
-
-
-def _draw_evaluations(axes: Axes, history: Sequence[Mapping[str, Any]], figure: str, **style: Any) -> None:
-    _draw_rows(axes, [row for row in history if "eval_loss" in row], figure, **style, **_mark(history))
-
-
-def _draw_rows(axes: Axes, rows: Sequence[Mapping[str, Any]], figure: str, **style: Any) -> None:
-    """Draws a figure by epoch; where it is None, which stands for what is no number, the line breaks."""
-    values = np.array([row[figure] for row in rows], dtype=np.float64)
-    axes.plot([row["epoch"] for row in rows], values, **style)
+def _draw_curve(axes: Axes, history: Sequence[Mapping[str, Any]], metric: str, **style: Any) -> None:
+    """Draws a metric by epoch, if it was logged; the line breaks where it is None, which stands for NaN."""
+    rows = [row for row in history if metric in row]
+    if rows:
+        values = np.array([row[metric] for row in rows], dtype=np.float64)
+        marker = "o" if sum("eval_loss" in row for row in history) < 40 else None
+        axes.plot([row["epoch"] for row in rows], values, marker=marker, ms=3, **style)
 
 
 def _finish_curves(axes: Axes, chosen_epoch: float) -> None:

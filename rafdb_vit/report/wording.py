@@ -6,12 +6,13 @@ from typing import Any
 from rafdb_vit.evaluation.protocol import EvaluationProtocol, Protocol
 from rafdb_vit.evaluation.results import EvaluationResult
 
-_SPLIT_WARNINGS = {
-    ("train", True): "The model learned from these very faces: the figures say nothing about new ones.",
-    ("train", False): "The model may have learned from these very faces: the figures may say nothing about new ones.",
-    ("validation", True): "The checkpoint was chosen on these faces: the figures are somewhat too high.",
-    ("validation", False): "The model may have been chosen on these faces: the figures may be somewhat too high.",
+SPLIT_WARNINGS = {
+    ("train", True): "The model learned from these very faces: the metrics say nothing about new ones.",
+    ("train", False): "The model may have learned from these very faces: the metrics may say nothing about new ones.",
+    ("validation", True): "The checkpoint was chosen on these faces: the metrics are somewhat too high.",
+    ("validation", False): "The model may have been chosen on these faces: the metrics may be somewhat too high.",
 }
+"""What is wrong with metrics of a split that a model may know, by split and whether the model's run is known."""
 
 
 def render_interval(ends: Sequence[float] | None, digits: int = 2, between: str = "\u2013") -> str:
@@ -54,16 +55,6 @@ def render_plain(value: Any) -> str:
     return "none" if value is None or value in ({}, [], ()) else str(value)
 
 
-def warn_of_split(split: str, *, trained_here: bool) -> str | None:
-    """Returns what is wrong with figures of a split that a model may know; None for test.
-
-    Args:
-        split: The split that was scored.
-        trained_here: The run that made the model is known.
-    """
-    return _SPLIT_WARNINGS.get((split, trained_here))
-
-
 def describe_weakest(result: EvaluationResult, *, few: int) -> str:
     """Returns a sentence on the classes that the model tells worst; empty if it tells all alike.
 
@@ -71,17 +62,16 @@ def describe_weakest(result: EvaluationResult, *, few: int) -> str:
         result: The metrics.
         few: Classes of fewer faces are uncertain.
     """
-    weakest = {name: result.per_class[name] for name in result.weakest}
-    faces = [
-        f"{name} ({render_count(int(row['support']), 'face')}{', too few to be sure' if row['support'] < few else ''})"
-        for name, row in weakest.items()
-    ]
-    rates = [f"{row['f1']:.2f}" for row in weakest.values()]
-    if not weakest:
+    rows = {name: result.per_class[name] for name in result.weakest}
+    if not rows:
         return ""
-    if not any(row["f1"] for row in weakest.values()):
-        return f"Never right on {', '.join(faces)}."
-    return f"Weakest on {', '.join(faces)}: F1 {', '.join(rates)}."
+    faces = ", ".join(
+        f"{name} ({render_count(int(row['support']), 'face')}{', too few to be sure' if row['support'] < few else ''})"
+        for name, row in rows.items()
+    )
+    if not any(row["f1"] for row in rows.values()):
+        return f"Never right on {faces}."
+    return "Weakest on {}: F1 {}.".format(faces, ", ".join(f"{row['f1']:.2f}" for row in rows.values()))
 
 
 def describe_absent(result: EvaluationResult) -> str:
@@ -98,11 +88,7 @@ def describe_absent(result: EvaluationResult) -> str:
 
 
 def describe_calibration(calibration: Mapping[str, Any]) -> str:
-    """Returns a sentence on whether a model is surer than it is right, or less sure.
-
-    Args:
-        calibration: From `measure_calibration`.
-    """
+    """Returns a sentence on whether a model is surer than it is right; `calibration` is from `measure_calibration`."""
     bins = calibration["bins"]
     lean = sum(row["n"] * (row["confidence"] - row["accuracy"]) for row in bins) / sum(row["n"] for row in bins)
     if abs(lean) < 0.005:
@@ -119,7 +105,9 @@ def tabulate_evaluation(protocol: EvaluationProtocol) -> dict[str, dict[str, Any
 
 def tabulate_protocol(protocol: Protocol) -> dict[str, dict[str, Any]]:
     """Returns the tables of a run's protocol: title, then name and value."""
-    data, described = protocol.data, protocol.describe()
+    data, described, training = protocol.data, protocol.describe(), protocol.training
+    # No limit of -1 steps, and no schedule without settings.
+    unset = {name for name, value in training.items() if value in (None, {}) or (name == "max_steps" and value < 0)}
     return {
         "Protocol": {
             **{name: described[name] for name in ("test", "scoring", "intervals")},
@@ -131,12 +119,6 @@ def tabulate_protocol(protocol: Protocol) -> dict[str, dict[str, Any]]:
             "checkpoint": described["checkpoint"],
         },
         "Model": {**described["model"], "SHA-256 of files": described["files_sha256"]},
-        "Training settings": _tabulate_training(protocol.training),
+        "Training settings": {name: value for name, value in training.items() if name not in unset},
         "Environment": described["versions"],
     }
-
-
-def _tabulate_training(training: Mapping[str, Any]) -> dict[str, Any]:
-    """Returns the settings that were made: no limit of -1 steps, no schedule without settings."""
-    unset = {name for name, value in training.items() if value in (None, {}) or (name == "max_steps" and value < 0)}
-    return {name: value for name, value in training.items() if name not in unset}

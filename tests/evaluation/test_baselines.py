@@ -21,7 +21,7 @@ def test_the_majority_class_is_scikit_learns_dummy():
     assert majority.macro_f1 == pytest.approx(f1_score(labels, dummy, average="macro", zero_division=0))
 
 
-def test_the_report_has_a_figure_a_class():
+def test_the_report_has_an_f1_for_each_class():
     assert tuple(REPORT_OF_2023["f1"]) == BASIC.names
     assert np.mean(list(REPORT_OF_2023["f1"].values())) == pytest.approx(REPORT_OF_2023["macro_f1"], abs=0.01)
 

@@ -39,8 +39,8 @@ def compared():
     return compare_predictions(answer(noisy(0.5, 1)), answer(noisy(0.7, 2)))
 
 
-def test_figures_are_scikit_learns_and_differences_theirs(compared):
-    rows = {row.figure: row for row in compared.differences}
+def test_metrics_are_scikit_learns_and_differences_theirs(compared):
+    rows = {row.metric: row for row in compared.differences}
     assert list(rows) == ["accuracy", "macro_f1", "f1 of a", "f1 of b", "f1 of c"]
     first, second = noisy(0.5, 1), noisy(0.7, 2)
     assert rows["accuracy"].first == pytest.approx(accuracy_score(LABELS, first))
@@ -124,7 +124,7 @@ def test_other_faces_labels_or_classes_are_refused():
 def test_a_class_without_faces_has_no_row():
     labels = np.zeros(40, dtype=int)
     compared = compare_predictions(answer(labels, labels), answer(np.arange(40) % 2, labels))
-    assert [row.figure for row in compared.differences] == ["accuracy", "macro_f1", "f1 of a"]
+    assert [row.metric for row in compared.differences] == ["accuracy", "macro_f1", "f1 of a"]
 
 
 def test_the_table_and_its_json(compared):

@@ -29,7 +29,7 @@ def scored(answers):
     return score_groups(labels, predicted, 4, groups)
 
 
-def test_figures_are_scikit_learns_of_each_group(answers, scored):
+def test_metrics_are_scikit_learns_of_each_group(answers, scored):
     labels, predicted, groups = answers
     for attribute, written in groups.items():
         for name, row in scored[attribute]["groups"].items():
@@ -61,10 +61,10 @@ def test_groups_stand_in_their_natural_order(scored):
 def test_the_largest_gap_is_between_groups_that_are_not_few(scored):
     rows = {name: row for name, row in scored["age"]["groups"].items() if row["n"] >= 30}
     assert len(rows) < 5
-    for figure, gap in scored["age"]["largest_gap"].items():
-        values = [row[figure] for row in rows.values()]
+    for metric, gap in scored["age"]["largest_gap"].items():
+        values = [row[metric] for row in rows.values()]
         assert gap["difference"] == max(values) - min(values) and gap["of"] == len(rows)
-        assert rows[gap["between"][0]][figure] == max(values) and rows[gap["between"][1]][figure] == min(values)
+        assert rows[gap["between"][0]][metric] == max(values) and rows[gap["between"][1]][metric] == min(values)
         assert gap["interval"][0] < gap["difference"] < gap["interval"][1]
 
 
@@ -113,7 +113,7 @@ def test_groups_that_do_not_add_up_are_noticed(answers):
     assert find_wrong_group(scored, confusion) == "age"
 
 
-def test_all_figures_follow_from_the_confusion_matrices(scored):
+def test_all_metrics_follow_from_the_confusion_matrices(scored):
     changed = json.loads(json.dumps(scored))
     changed["gender"]["groups"]["male"] |= {"macro_f1": 0.99, "n": 1, "accuracy_interval": None}
     changed["gender"]["largest_gap"] = None

@@ -40,7 +40,7 @@ def test_a_pinned_case_is_scipys_and_not_the_percentiles():
     assert percentiles[0] == 0.88
 
 
-def test_a_skewed_figure_is_corrected_as_scipy_does():
+def test_a_skewed_metric_is_corrected_as_scipy_does():
     """Bias and acceleration both move the ends, by more than drawing does."""
     samples = [np.repeat([1, 0], (3, 27)), np.repeat([1, 0], (9, 11))]
 
@@ -57,7 +57,7 @@ def test_a_skewed_figure_is_corrected_as_scipy_does():
     assert abs(ours - plain.confidence_interval).max() > 0.05
 
 
-def test_a_biased_figure_is_corrected_as_scipy_does():
+def test_a_biased_metric_is_corrected_as_scipy_does():
     """How far a share is from a half: drawn anew, it is mostly further."""
 
     def distance(drawn, axis=-1):

@@ -5,7 +5,7 @@ from scipy.special import softmax
 from sklearn.metrics import accuracy_score, brier_score_loss, precision_recall_fscore_support
 from torchmetrics.functional.classification import multiclass_calibration_error
 
-from rafdb_vit.evaluation.metrics import AVERAGE_RATES, CLASS_FIGURES, compute_rates, is_wrong, measure_calibration
+from rafdb_vit.evaluation.metrics import AVERAGE_RATES, CLASS_METRICS, compute_rates, is_wrong, measure_calibration
 
 
 def expand(matrix):
@@ -21,7 +21,7 @@ def test_rates_of_many_matrices_are_scikit_learns_of_each(present):
     matrices[::4, :, 1] = 0  # one that is never predicted
     matrices[::12, 2] = matrices[::12, :, 2] = 0  # one that is neither
     rates = compute_rates(matrices, only_present=present)
-    assert rates.shape == (40, len(AVERAGE_RATES) + len(CLASS_FIGURES) * 5)
+    assert rates.shape == (40, len(AVERAGE_RATES) + len(CLASS_METRICS) * 5)
     for matrix, row in zip(matrices, rates, strict=True):
         labels, predicted = expand(matrix)
         classes = np.flatnonzero(matrix.sum(1)) if present else np.arange(5)
@@ -46,7 +46,7 @@ def random_answers(n=500, classes=7, scale=2.0, seed=0):
 
 
 @pytest.mark.parametrize(("n", "classes", "scale"), [(500, 7, 2.0), (11, 11, 1.0), (40, 2, 5.0), (1, 3, 1.0)])
-def test_figures_are_torchmetrics_and_scikit_learns(n, classes, scale):
+def test_metrics_are_torchmetrics_and_scikit_learns(n, classes, scale):
     probabilities, labels = random_answers(n, classes, scale)
     found = measure_calibration(probabilities, labels)
     theirs = multiclass_calibration_error(torch.tensor(probabilities), torch.tensor(labels), classes, n_bins=15)

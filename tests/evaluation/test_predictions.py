@@ -34,7 +34,7 @@ def test_what_is_written_is_read_back_to_the_last_bit(tmp_path):
     np.testing.assert_allclose(again.probabilities, first.probabilities, rtol=1e-14)
 
 
-def test_figures_are_scikit_learns_on_the_file(tmp_path):
+def test_metrics_are_scikit_learns_on_the_file(tmp_path):
     predictions = random_predictions()
     result = predictions.score()
     with predictions.write(tmp_path / "predictions.csv").open(newline="") as file:

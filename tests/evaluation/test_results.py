@@ -27,7 +27,7 @@ def random_result(n=200, seed=0, labels=None):
     return logits, labels, EvaluationResult.from_logits(logits, labels, BASIC.names)
 
 
-def test_figures_equal_scikit_learns():
+def test_metrics_equal_scikit_learns():
     logits, labels, result = random_result()
     report = classification_report(
         labels, logits.argmax(1), labels=range(7), target_names=BASIC.names, output_dict=True, zero_division=0
@@ -37,8 +37,8 @@ def test_figures_equal_scikit_learns():
         assert list(ours.values()) == [theirs[k] for k in ("precision", "recall", "f1-score", "support")]
     assert result.accuracy == report["accuracy"]
     for average in ("macro", "weighted"):
-        for figure, key in (("precision", "precision"), ("recall", "recall"), ("f1", "f1-score")):
-            assert getattr(result, f"{average}_{figure}") == pytest.approx(report[f"{average} avg"][key], abs=1e-15)
+        for metric, key in (("precision", "precision"), ("recall", "recall"), ("f1", "f1-score")):
+            assert getattr(result, f"{average}_{metric}") == pytest.approx(report[f"{average} avg"][key], abs=1e-15)
 
 
 def test_loss_is_torchs_cross_entropy():
@@ -120,7 +120,7 @@ def test_calibration_and_groups_that_were_changed_are_refused(tmp_path):
             read_results(tmp_path / "changed")
 
 
-def test_figures_of_groups_are_computed_anew_when_read(tmp_path):
+def test_metrics_of_groups_are_computed_anew_when_read(tmp_path):
     logits, labels, result = random_result()
     groups = score_groups(labels, logits.argmax(1), 7, {"gender": ["male", "female"] * 100})
     whole = replace(result, groups=groups)

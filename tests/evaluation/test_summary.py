@@ -20,12 +20,12 @@ def write(folder, seed, *, data="RAF-DB basic", split_seed=0, **training):
     return str(folder)
 
 
-def test_mean_and_range_of_every_figure(tmp_path):
+def test_mean_and_range_of_every_metric(tmp_path):
     folders = [write(tmp_path / f"seed-{seed}", seed, split_seed=seed) for seed in (1, 2, 5)]
     summary = summarize_runs(folders)
     tests = [random_result(seed) for seed in (1, 2, 5)]
     values = [test.per_class["Fear"]["f1"] for test in tests]
-    assert summary.seeds == [1, 2, 5] and summary.figures["f1 of Fear"] == values
+    assert summary.seeds == [1, 2, 5] and summary.metrics["f1 of Fear"] == values
     described = json.loads(json.dumps(summary.describe()))["figures"]
     assert described["f1 of Fear"]["mean"] == pytest.approx(sum(values) / 3)
     assert (described["accuracy"]["lowest"], described["accuracy"]["highest"]) == (

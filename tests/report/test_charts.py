@@ -6,7 +6,7 @@ import pytest
 from sklearn.metrics import average_precision_score
 
 from rafdb_vit.evaluation.predictions import Predictions
-from rafdb_vit.report.charts import draw_class_figures, draw_history, draw_precision_recall, draw_reliability
+from rafdb_vit.report.charts import draw_class_metrics, draw_history, draw_precision_recall, draw_reliability
 
 NAMES = ("Surprise", "a $x$ & <b>", "absent")
 HISTORY = [
@@ -40,8 +40,8 @@ def texts(root):
     return [element.text for element in root.iter() if element.tag.endswith("text") and element.text]
 
 
-def test_class_figures(predictions):
-    root = parse(draw_class_figures(predictions.score()))
+def test_class_metrics(predictions):
+    root = parse(draw_class_metrics(predictions.score()))
     assert {"Surprise", "a $x$ & <b>"} <= set(texts(root)) and "absent" not in texts(root)
     assert f"Surprise {predictions.score().per_class['Surprise']['f1']:.2f}" in root.get("aria-label")
 
@@ -74,14 +74,14 @@ def test_of_many_classes_the_weakest_are_drawn():
     predicted = np.where(np.arange(120) % 4 < labels // 8, (labels + 1) % 30, labels)
     names = [f"{i:02d} {'long ' * 12}" for i in range(30)]
     predictions = Predictions([f"f{i}" for i in range(120)], labels, np.eye(30)[predicted] * 3, names)
-    drawn = [text for text in texts(parse(draw_class_figures(predictions.score()))) if "long" in text]
+    drawn = [text for text in texts(parse(draw_class_metrics(predictions.score()))) if "long" in text]
     assert len({text for text in drawn if text[:2].isdigit()}) == 20
 
 
 def test_letters_that_the_font_lacks_are_no_warning(recwarn, predictions):
     names = ("\u9a5a\u304d", "b", "c")
     result = Predictions(predictions.files, predictions.labels, predictions.logits, names).score()
-    assert "\u9a5a\u304d" in texts(parse(draw_class_figures(result)))
+    assert "\u9a5a\u304d" in texts(parse(draw_class_metrics(result)))
     assert not [warning for warning in recwarn if "Glyph" in str(warning.message)]
 
 

@@ -10,11 +10,11 @@ from rafdb_vit.data.dataset import load_rafdb
 from rafdb_vit.data.labels import BASIC
 from rafdb_vit.evaluation.baselines import REPORT_OF_2023
 from rafdb_vit.evaluation.predictions import Predictions, read_predictions
-from rafdb_vit.evaluation.protocol import DataProtocol
+from rafdb_vit.evaluation.protocol import DataProtocol, Protocol
 from rafdb_vit.report.evaluation import Evaluation
 from rafdb_vit.report.page import render_page, write_evaluation
 from rafdb_vit.runtime.errors import UserError
-from tests.support.finished_run import describe_data
+from tests.support.finished_run import describe_data, describe_run
 
 EMPTY = {"area", "base", "br", "col", "hr", "img", "input", "link", "meta", "path", "use", "rect"}
 
@@ -58,17 +58,17 @@ def evaluation(faces_dir):
     logits[np.arange(len(labels)), labels] += 1.5
     gender = ["male", "female"] * (len(labels) // 2)
     predictions = Predictions(list(faces["file"]), labels, logits, BASIC.names, {"gender": gender})
+    protocol = Protocol.read(describe_run(describe_data(), {"model.safetensors": "ab"}))
+    history = [{"epoch": 1.0, "step": 2, "eval_loss": 1.1, "eval_accuracy": 0.5, "eval_macro_f1": 0.4}]
     return Evaluation(
         model="my <model>",
         split="test",
         data=DataProtocol(**describe_data("folder in RAF-DB layout")),
-        trained_here=True,
         predictions=predictions,
         result=predictions.score(),
         faces=faces,
         details={"Protocol": {"scoring": "fp32", "files_sha256": {"model.safetensors": "ab" * 32}, "<i>": None}},
-        history=[{"epoch": 1.0, "step": 2, "eval_loss": 1.1, "eval_accuracy": 0.5, "eval_macro_f1": 0.4}],
-        chosen_epoch=1.0,
+        trained=replace(protocol, history=history, checkpoint=replace(protocol.checkpoint, epoch=1.0)),
     )
 
 
@@ -174,7 +174,8 @@ def test_splits_that_the_model_knows_are_called_so(evaluation, page):
         ("train", True, "The model learned from these very faces"),
         ("train", False, "may have learned from these very faces"),
     ):
-        assert words in Page(render_page(replace(evaluation, split=split, trained_here=trained_here))).text
+        trained = evaluation.trained if trained_here else None
+        assert words in Page(render_page(replace(evaluation, split=split, trained=trained))).text
 
 
 def test_what_it_was_trained_with_stands_apart(evaluation, page):
@@ -184,7 +185,7 @@ def test_what_it_was_trained_with_stands_apart(evaluation, page):
     assert "Faces per class that the model was trained with Class Train Test happy 12,345 3 Total" in text
 
 
-def test_absent_classes_have_no_figures(evaluation):
+def test_absent_classes_have_no_metrics(evaluation):
     kept = np.flatnonzero(evaluation.predictions.labels < 5)
     own = evaluation.predictions
     some = replace(own, files=[own.files[i] for i in kept], labels=own.labels[kept], logits=own.logits[kept], groups={})
@@ -198,7 +199,8 @@ def test_absent_classes_have_no_figures(evaluation):
 
 def test_without_groups_curves_or_mistakes(evaluation):
     right = replace(evaluation.predictions, logits=np.eye(7)[evaluation.predictions.labels] * 5, groups={})
-    plain = replace(evaluation, predictions=right, result=right.score(), history=(), without_groups="x.txt: bad")
+    trained = replace(evaluation.trained, history=[])
+    plain = replace(evaluation, predictions=right, result=right.score(), trained=trained, without_groups="x.txt: bad")
     text = Page(render_page(plain)).text
     assert "No face is taken for another class" in text and "x.txt: bad" in text and "How it learned" not in text
     assert "95% interval unknown" in text
