@@ -17,12 +17,12 @@ import torch
 from datasets import Dataset
 from datasets import Image as ImageFeature
 from PIL import Image
-from rafdb_vit.drawn_faces import write_drawn_faces
-from rafdb_vit.transforms import build_collator, build_train_transform, with_face_transform
 from torchvision import transforms
 from transformers import ViTImageProcessor
 
-from rafdb_vit.data import load_rafdb
+from rafdb_vit import load_rafdb
+from rafdb_vit.data.drawn_faces import write_drawn_faces
+from rafdb_vit.model.preprocessing import build_collator, build_train_transform, with_face_transform
 
 BATCH = 32
 

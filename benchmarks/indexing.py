@@ -15,7 +15,7 @@ from pathlib import Path
 
 from datasets import disable_progress_bars, load_dataset
 
-from rafdb_vit.data import load_rafdb
+from rafdb_vit import load_rafdb
 
 CLASSES = ("anger", "contempt", "disgust", "fear", "happiness", "neutral", "sadness", "surprise")
 

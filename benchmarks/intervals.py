@@ -12,10 +12,11 @@ import time
 from collections.abc import Callable
 
 import numpy as np
-from rafdb_vit.confusion import AVERAGE_RATES, compute_rates
-from rafdb_vit.intervals import bootstrap as bootstrap_counts
-from rafdb_vit.labels import BASIC
 from scipy.stats import bootstrap
+
+from rafdb_vit.data.labels import BASIC
+from rafdb_vit.evaluation.intervals import bootstrap as bootstrap_counts
+from rafdb_vit.evaluation.metrics import AVERAGE_RATES, compute_rates
 
 FIGURES = [AVERAGE_RATES.index(name) for name in ("accuracy", "macro_f1")]
 

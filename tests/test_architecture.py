@@ -1,6 +1,7 @@
 """The shape of the house: rooms in one chain, sizes, and what never stands in it."""
 
 import ast
+import importlib
 import subprocess
 import sys
 from pathlib import Path
@@ -90,3 +91,9 @@ def test_no_image_and_no_weight_in_the_repository():
     suffixes = {".jpg", ".jpeg", ".png", ".bin", ".pt", ".pth", ".safetensors", ".arrow", ".npy", ".pkl", ".csv"}
     tracked = (path for path in ROOT.rglob("*") if not {".git", ".venv", "runs"} & set(path.relative_to(ROOT).parts))
     assert not [path for path in tracked if path.suffix in suffixes]
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "benchmarks").glob("*.py")), ids=lambda path: path.name)
+def test_benchmarks_import_what_is_there(path):
+    for module, names in imports_of(path):
+        assert all(hasattr(importlib.import_module(module), name) for name in names), module

@@ -10,7 +10,6 @@ from typing import Any
 import numpy as np
 
 CLASS_METRICS = ("precision", "recall", "f1")
-CLASS_FIGURES = CLASS_METRICS
 AVERAGE_RATES = (
     "accuracy",
     *(f"{average}_{metric}" for average in ("macro", "weighted") for metric in CLASS_METRICS),

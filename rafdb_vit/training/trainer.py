@@ -15,7 +15,7 @@ from transformers import EarlyStoppingCallback, PreTrainedModel, PrinterCallback
 from transformers.trainer import SCHEDULER_NAME
 from transformers.trainer_utils import SchedulerType, TrainOutput
 
-from rafdb_vit.evaluation.metrics import CLASS_FIGURES
+from rafdb_vit.evaluation.metrics import CLASS_METRICS
 from rafdb_vit.evaluation.results import AVERAGES, flat_name
 from rafdb_vit.model.download import quiet_loading
 from rafdb_vit.model.load import build_from_weights, load_trained, load_weights
@@ -308,7 +308,7 @@ def _set_callbacks(trainer: ExpressionTrainer, early_stopping_patience: int) -> 
 def _check_settings(args: ExpressionTrainingArguments, names: list[str], random_erasing: float) -> None:
     if args.remove_unused_columns:
         raise UserError("--remove_unused_columns True: the transforms need every column; leave the flag out")
-    known = [*AVERAGES, *(flat_name(figure, name) for name in names for figure in CLASS_FIGURES)]
+    known = [*AVERAGES, *(flat_name(figure, name) for name in names for figure in CLASS_METRICS)]
     if str(args.metric_for_best_model).removeprefix("eval_") not in known:
         raise UserError(f"--metric_for_best_model {args.metric_for_best_model}: expected one of {', '.join(known)}")
     if not 0 <= random_erasing <= 1:
