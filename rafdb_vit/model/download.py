@@ -28,6 +28,7 @@ CHECKPOINT_FILES = (
     *("model.safetensors", "model.safetensors.index.json", "model-*-of-*.safetensors"),
 )
 PICKLE_FILES = ("pytorch_model*.bin", "*.pt", "*.pth", "*.ckpt", "*.pkl")
+_HUB_TIMEOUT = 5.0
 
 
 def find_checkpoint(name_or_path: str, *, revision: str | None = None) -> tuple[Path, str | None]:
@@ -87,7 +88,7 @@ def _download(where: str, name: str, revision: str | None) -> Path:
     try:
         if not offline:
             # One short request first: the downloads would retry each file for half a minute.
-            HfApi().model_info(name, revision=revision, timeout=5.0)
+            HfApi().model_info(name, revision=revision, timeout=_HUB_TIMEOUT)
     except GatedRepoError as error:
         raise UserError(f"{where}: access to it must be granted; ask on its page, then `hf auth login`") from error
     except RepositoryNotFoundError as error:
