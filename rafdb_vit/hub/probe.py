@@ -23,11 +23,7 @@ def make_probe_images() -> list[Image.Image]:
 
 
 def probe_model(folder: str | Path, *, classes: int) -> list[list[float]]:
-    """Loads a model as its users will, on the CPU, and returns its answers.
-
-    Args:
-        folder: Holds the model and its processor.
-        classes: How many classes it has to have.
+    """Loads a model with its processor as its users will, on the CPU, and returns its answers to the fixed pictures.
 
     Returns:
         [PICTURES][classes] probabilities, in model order.
