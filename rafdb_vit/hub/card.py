@@ -120,8 +120,8 @@ def _hash_text(text: str) -> str:
 
 def _build_metadata(test: EvaluationResult, protocol: Protocol, *, name: str, license: License) -> ModelCardData:
     model, data_name = protocol.model, protocol.data.name
-    figures = {label: (metric, getattr(test, figure)) for label, (metric, figure) in _METRICS.items()}
-    figures |= {f"F1 {label}": ("f1", row["f1"]) for label, row in test.per_class.items()}
+    scores = {label: (metric, getattr(test, field)) for label, (metric, field) in _METRICS.items()}
+    scores |= {f"F1 {label}": ("f1", row["f1"]) for label, row in test.per_class.items()}
     return ModelCardData(
         base_model=model.source if model.origin == "Hub" else None,
         datasets=[data_name] if "/" in data_name else None,
@@ -145,7 +145,7 @@ def _build_metadata(test: EvaluationResult, protocol: Protocol, *, name: str, li
                 metric_value=round(value, 4),
                 metric_args={"average": "macro"} if label.startswith("Macro") else None,
             )
-            for label, (metric, value) in figures.items()
+            for label, (metric, value) in scores.items()
         ],
     )
 
