@@ -2,7 +2,7 @@
 
 import importlib
 import sys
-from functools import partial
+from collections.abc import Sequence
 
 from rafdb_vit import __version__
 from rafdb_vit.commands.parser import run_command
@@ -24,7 +24,8 @@ def _usage() -> str:
     return f"usage: rafdb-vit VERB [flags]\n\nverbs:\n{verbs}\n\nrafdb-vit VERB --help lists a verb's flags."
 
 
-def _dispatch(words: list[str], argv: object = None) -> object:
+def _dispatch(argv: Sequence[str] | None) -> object:
+    words = sys.argv[1:] if argv is None else argv
     if not words or words[0] in ("-h", "--help"):
         print(_usage())
     elif words[0] == "--version":
@@ -38,7 +39,7 @@ def _dispatch(words: list[str], argv: object = None) -> object:
 
 def main() -> int:
     """Runs the verb that the command line names; returns the exit status."""
-    return run_command(partial(_dispatch, sys.argv[1:]))
+    return run_command(_dispatch)
 
 
 if __name__ == "__main__":

@@ -2,12 +2,12 @@
 
 import os
 import sys
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from rafdb_vit.commands.parser import parse_arguments, switch
+from rafdb_vit.commands.parser import command, switch
 from rafdb_vit.data.labels import LABEL_SETS
+from rafdb_vit.runtime.console import say
 from rafdb_vit.runtime.errors import UserError
 
 FOUND = 1
@@ -36,11 +36,13 @@ class CheckArguments:
     )
 
 
-def main(argv: Sequence[str] | None = None) -> int:
+@command(
+    CheckArguments,
+    prog="rafdb-vit check",
+    description="Check a folder of labelled faces. Exit status: 0 nothing found, 1 findings, 2 cannot be read.",
+)
+def main(check: CheckArguments) -> int:
     """Checks a data folder; nothing in it is changed.
-
-    Args:
-        argv: The words of the command line; those of the process if None.
 
     Returns:
         The exit status: 0 if nothing was found, 1 if something was.
@@ -48,16 +50,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     Raises:
         UserError: The folder cannot be read, or is in no known form.
     """
-    (check,), _ = parse_arguments(
-        (CheckArguments,),
-        sys.argv[1:] if argv is None else argv,
-        prog="rafdb-vit check",
-        description="Check a folder of labelled faces. Exit status: 0 nothing found, 1 findings, 2 cannot be read.",
-        takes_config=False,
-    )
-
     from rafdb_vit.data.check.check import check_data
-    from rafdb_vit.runtime.console import say
 
     if not check.data_dir.strip():
         raise UserError("DATA_DIR: is empty; expected the folder to check")

@@ -7,9 +7,10 @@ import sys
 from argparse import ArgumentDefaultsHelpFormatter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import field
+from functools import wraps
 from pathlib import Path
 from types import FrameType, MappingProxyType
-from typing import Any, NoReturn
+from typing import Any, NoReturn, TypeVar
 
 from rafdb_vit.runtime.disk import read_yaml
 from rafdb_vit.runtime.errors import Interrupted, UserError
@@ -17,30 +18,56 @@ from rafdb_vit.runtime.processes import is_main_process
 
 _NONE: Mapping[str, str] = MappingProxyType({})
 RECIPES = Path(__file__).parents[1] / "recipes"
+Result = TypeVar("Result")
 
 
 def switch(text: str) -> Any:
-    """Returns the field of a flag that is off unless it stands there, and takes no value.
-
-    Args:
-        text: What the flag does, for `--help`.
-    """
+    """Returns the field of a flag that takes no value and is off unless it is given; `text` is its help."""
     return field(default=False, metadata={"help": text, "switch": True})
 
 
-def _build_parser(dataclass_types: Sequence[Any], *, prog: str, description: str, takes_config: bool) -> Any:
+def command(*dataclass_types: Any, **settings: Any) -> Callable[[Callable[..., Result]], Callable[..., Result]]:
+    """Makes a command's `main(argv=None)` of a function that takes its parsed flags, an instance of each dataclass.
+
+    `argv` holds the words of the command line; None stands for those of the process. `settings` are those of
+    `parse_arguments`.
+    """
+
+    def decorate(work: Callable[..., Result]) -> Callable[..., Result]:
+        @wraps(work)
+        def main(argv: Sequence[str] | None = None) -> Result:
+            words = sys.argv[1:] if argv is None else argv
+            parsed, _ = parse_arguments(dataclass_types, words, takes_config=False, **settings)
+            return work(*parsed)
+
+        return main
+
+    return decorate
+
+
+class _Formatter(ArgumentDefaultsHelpFormatter):
+    """Shows defaults, and percent signs in upstream's help as they are."""
+
+    def _expand_help(self, action: Any) -> str:
+        try:
+            return super()._expand_help(action) or ""
+        except (ValueError, TypeError, KeyError):
+            return action.help or ""
+
+
+def _build_parser(types: Sequence[Any], refused: Mapping[str, str], *, takes_config: bool, **settings: str) -> Any:
     from transformers import HfArgumentParser
 
     class OneLineParser(HfArgumentParser):
-        """Raises a `UserError` where argparse would print a page of usage and exit; knows words and switches too."""
+        """Raises a `UserError` where argparse prints a page of usage and exits; knows positionals and switches too."""
 
         @staticmethod
         def _parse_dataclass_field(parser: Any, field: Any) -> None:
-            if field.metadata.get("positional"):
-                name, words = field.name, field.metadata
+            name, words = field.name, field.metadata
+            if words.get("positional"):
                 parser.add_argument(name, help=words["help"], metavar=name.upper(), nargs=words.get("nargs"))
-            elif field.metadata.get("switch"):
-                parser.add_argument(f"--{field.name}", help=field.metadata["help"], action="store_true")
+            elif words.get("switch"):
+                parser.add_argument(f"--{name}", help=words["help"], action="store_true")
             else:
                 HfArgumentParser._parse_dataclass_field(parser, field)
 
@@ -48,57 +75,41 @@ def _build_parser(dataclass_types: Sequence[Any], *, prog: str, description: str
             """Refuses a command line; argparse's own hook."""
             raise UserError(f"{message} (--help lists the flags)")
 
-    class Formatter(ArgumentDefaultsHelpFormatter):
-        """Shows defaults, and percent signs in upstream's help as they are."""
-
-        def _expand_help(self, action: Any) -> str:
-            try:
-                return super()._expand_help(action) or ""
-            except (ValueError, TypeError, KeyError):
-                return action.help or ""
-
-    parser = OneLineParser(
-        dataclass_types, prog=prog, description=description, allow_abbrev=False, formatter_class=Formatter
-    )
+    parser = OneLineParser(types, allow_abbrev=False, formatter_class=_Formatter, **settings)
+    for action in parser._actions:
+        if action.dest in refused:  # upstream's help promises what is not done here
+            action.help = f"Refused: {refused[action.dest]}."
     if takes_config:
         parser.add_argument("--config", metavar="FILE.yaml", help="Settings to start from; flags given beside it win.")
     return parser
 
 
-def _check_known(parser: Any, argv: Sequence[str], refused: Mapping[str, str]) -> None:
-    known = [option for action in parser._actions for option in action.option_strings]
-    for word in argv:
-        flag = word.split("=", 1)[0]
-        if flag.startswith("--") and flag not in known:
-            if flag[2:] in refused:
-                raise UserError(f"{flag}: {refused[flag[2:]]}")
-            close = difflib.get_close_matches(flag, known, n=1)
-            raise UserError(f"{flag}: no such flag" + (f"; did you mean {close[0]}?" if close else "; see --help"))
+def _suggest(name: str, known: Sequence[str]) -> str:
+    close = difflib.get_close_matches(name, known, n=1)
+    return f"; did you mean {close[0]}?" if close else ""
 
 
 def config_arguments(path: str | Path, known: Sequence[str]) -> list[str]:
-    """Turns a YAML file of settings into command-line words.
+    """Turns a YAML file of settings into words of a command line.
 
     Args:
         path: A mapping of flag names to values: scalars, lists (several values) or mappings (as JSON).
-        known: Names that are flags, without the dashes.
+        known: The names of the flags, without the dashes.
 
     Raises:
         UserError: The file cannot be read, is no such mapping, or names a flag that does not exist.
     """
     content = read_yaml(Path(path), where=f"--config {path}", expected="lines like 'learning_rate: 1e-4'")
     for name in content:
-        if name not in known or name == "config":
-            close = difflib.get_close_matches(str(name), known, n=1)
-            raise UserError(f"--config {path}: {name} is no flag" + (f"; did you mean {close[0]}?" if close else ""))
+        if name not in known:
+            raise UserError(f"--config {path}: {name} is no flag{_suggest(str(name), known)}")
     return words_of_settings(content)
 
 
 def words_of_settings(settings: Mapping[str, Any]) -> list[str]:
-    """Turns settings by flag name into command-line words.
+    """Turns settings by flag name into words of a command line: a list into several, a dictionary into JSON.
 
-    Args:
-        settings: Scalars, lists (several values) or mappings (as JSON); None leaves a flag out.
+    None leaves a flag out.
     """
     words: list[str] = []
     for name, value in settings.items():
@@ -108,7 +119,7 @@ def words_of_settings(settings: Mapping[str, Any]) -> list[str]:
         if isinstance(value, dict):
             words.append(json.dumps(value))
         elif isinstance(value, list | tuple):
-            words += [str(item) for item in value]
+            words += map(str, value)
         else:
             words.append(str(value))
     return words
@@ -120,38 +131,37 @@ def parse_arguments(
     *,
     prog: str,
     description: str,
-    implied_recipes: Mapping[str, str] | None = None,
+    implied_recipes: Mapping[str, str] = _NONE,
     refused: Mapping[str, str] = _NONE,
     takes_config: bool = True,
 ) -> tuple[tuple[Any, ...], dict[str, Any]]:
-    """Parses a command line, with the settings of its `--config` placed before it.
+    """Parses a command line.
 
-    Args:
-        dataclass_types: Their fields are the flags.
-        argv: The words of the command line.
-        prog: The command's name, for `--help`.
-        description: What it does, for `--help`.
-        implied_recipes: Flag name to the recipe that this flag stands for, placed before everything else.
-        refused: Flag name to the reason why any value but its default is refused.
-        takes_config: There is a `--config`.
+    The settings of its `--config` file, if it `takes_config`, stand before its flags, so that these win. A flag in
+    `implied_recipes` stands for a recipe, a file with settings that come before all others. A flag in `refused` takes
+    no value but its default, for the reason that is given there.
 
     Returns:
-        An instance of each dataclass, and the settings that were asked for, by flag name.
+        An instance of each dataclass, whose fields are the flags, and the settings that were asked for, by flag name.
 
     Raises:
         UserError: A flag is unknown or its value not accepted; one line says which and why.
     """
-    parser = _build_parser(dataclass_types, prog=prog, description=description, takes_config=takes_config)
-    _mark_refused(parser, refused)
-    known = [action.dest for action in parser._actions if action.dest != "help" and action.option_strings]
-    _check_known(parser, argv, refused)
-    namespace = parser.parse_args(words := list(argv))
+    parser = _build_parser(dataclass_types, refused, takes_config=takes_config, prog=prog, description=description)
+    dests = {option: action.dest for action in parser._actions for option in action.option_strings}
+    known = [name for name in dict.fromkeys(dests.values()) if name not in ("help", "config")]
+    _check_known(argv, [*dests], refused)
+    words = list(argv)
+    namespace = parser.parse_args(words)
     if takes_config and namespace.config is not None:
         words = config_arguments(namespace.config, known) + words
         namespace = parser.parse_args(words)
-    asked = _asked_settings(parser, words)
-    _check_refused(parser, asked, refused)
-    for flag, recipe in (implied_recipes or {}).items():
+    given = {dests.get(word.split("=", 1)[0]) for word in words}
+    asked = {name: getattr(namespace, name) for name in sorted(known) if name in given}
+    for name, value in asked.items():
+        if name in refused and value != parser.get_default(name):
+            raise UserError(f"--{name}: {refused[name]}")
+    for flag, recipe in implied_recipes.items():
         if getattr(namespace, flag):
             words = config_arguments(RECIPES / recipe, known) + words
     try:
@@ -161,25 +171,13 @@ def parse_arguments(
     return tuple(parsed), asked
 
 
-def _mark_refused(parser: Any, refused: Mapping[str, str]) -> None:
-    """Puts the reason in place of upstream's help, which promises what is not done here."""
-    for action in parser._actions:
-        if action.dest in refused:
-            action.help = f"Refused: {refused[action.dest]}."
-
-
-def _check_refused(parser: Any, asked: Mapping[str, Any], refused: Mapping[str, str]) -> None:
-    for name in asked:
-        if name in refused and asked[name] != parser.get_default(name):
-            raise UserError(f"--{name}: {refused[name]}")
-
-
-def _asked_settings(parser: Any, words: Sequence[str]) -> dict[str, Any]:
-    """Returns the values of the flags that stand in `words`, without the defaults of the others."""
-    dests = {option: action.dest for action in parser._actions for option in action.option_strings}
-    given = {dests[word.split("=", 1)[0]] for word in words if word.split("=", 1)[0] in dests}
-    values = vars(parser.parse_args(list(words)))
-    return {name: values[name] for name in sorted(given) if name != "config"}
+def _check_known(argv: Sequence[str], known: Sequence[str], refused: Mapping[str, str]) -> None:
+    for word in argv:
+        flag = word.split("=", 1)[0]
+        if flag.startswith("--") and flag not in known:
+            if flag[2:] in refused:
+                raise UserError(f"{flag}: {refused[flag[2:]]}")
+            raise UserError(f"{flag}: no such flag{_suggest(flag, known) or '; see --help'}")
 
 
 def run_command(main: Callable[[Sequence[str] | None], Any]) -> int:

@@ -1,10 +1,9 @@
-"""`push`: publishes a finished run on the Hub, in one commit, and proves that it is what was measured."""
+"""`push`: publishes a finished run on the Hub, in one commit, and checks that the Hub holds what was measured."""
 
-import sys
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from rafdb_vit.commands.parser import parse_arguments, switch
+from rafdb_vit.commands.parser import command, switch
+from rafdb_vit.runtime.console import quiet_libraries
 
 _TOKEN = "a token on the command line ends up in logs and histories; use `hf auth login` or HF_TOKEN"
 
@@ -27,27 +26,20 @@ class PushArguments:
     force: bool = switch("Publish demo and subsampled runs too, and replace a card that was edited by hand.")
 
 
-def main(argv: Sequence[str] | None = None) -> None:
+@command(
+    PushArguments,
+    prog="push_to_hub.py",
+    description="Publish a training run on the Hugging Face Hub.",
+    refused={"token": _TOKEN, "hub_token": _TOKEN},
+)
+def main(push: PushArguments) -> None:
     """Publishes a run.
-
-    Args:
-        argv: The words of the command line; those of the process if None.
 
     Raises:
         UserError: It must not be published, or could not be; the branch holds the whole model or is as it was.
         Interrupted: A signal ended it.
     """
-    (push,), _ = parse_arguments(
-        (PushArguments,),
-        sys.argv[1:] if argv is None else argv,
-        prog="push_to_hub.py",
-        description="Publish a training run on the Hugging Face Hub.",
-        refused={"token": _TOKEN, "hub_token": _TOKEN},
-        takes_config=False,
-    )
-
     from rafdb_vit.hub.publication import publish_run
-    from rafdb_vit.runtime.console import quiet_libraries
 
     quiet_libraries()
     publish_run(**vars(push))

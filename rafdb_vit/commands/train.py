@@ -1,4 +1,4 @@
-"""`train`: the flags of the main job; `rafdb_vit.training.run` does it."""
+"""`train`: the flags of training; `rafdb_vit.training.run` does it."""
 
 import sys
 from collections.abc import Sequence
@@ -16,9 +16,6 @@ if TYPE_CHECKING:
 
 def main(argv: Sequence[str] | None = None) -> "TrainOutcome":
     """Trains a model and scores it.
-
-    Args:
-        argv: The words of the command line; those of the process if None.
 
     Raises:
         UserError: Something that the person can mend; nothing was trained, or what was trained is on disk.
@@ -53,9 +50,6 @@ def parse_training_arguments(
 ) -> "tuple[DataArguments, ModelArguments, ExpressionTrainingArguments, dict[str, Any]]":
     """Parses the command line of training.
 
-    Args:
-        argv: Its words, without the program.
-
     Returns:
         Data, model and training arguments, and the settings that were asked for, by flag name.
 
@@ -74,11 +68,9 @@ def parse_training_arguments(
         refused=UNSUPPORTED_FLAGS,
     )
     refuse_without_effect(asked, vars(args))
-    if [bool(data.data_dir), bool(data.dataset_name), data.demo].count(True) != 1:
-        raise UserError(
-            "--data_dir: expected the folder that holds RAF-DB, or --dataset_name, or --demo for drawn faces (one "
-            "of the three)"
-        )
+    if sum(map(bool, (data.data_dir, data.dataset_name, data.demo))) != 1:
+        sources = "the folder that holds RAF-DB, or --dataset_name, or --demo for drawn faces"
+        raise UserError(f"--data_dir: expected {sources} (one of the three)")
     if args.publishes and (data.demo or any(data.max_samples.values())):
         raise UserError("--push_to_hub: demo and subsampled runs are trials; push_to_hub.py --force publishes one")
     if not args.output_dir:

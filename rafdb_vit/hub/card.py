@@ -2,7 +2,7 @@
 
 import hashlib
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +13,7 @@ from rafdb_vit.data.names import DRAWN, is_rafdb, phrase_data
 from rafdb_vit.evaluation.baselines import score_majority
 from rafdb_vit.evaluation.groups import FEW
 from rafdb_vit.evaluation.intervals import METHOD
-from rafdb_vit.evaluation.protocol import DataProtocol, ModelProtocol, Protocol
+from rafdb_vit.evaluation.protocol import DataProtocol, Protocol
 from rafdb_vit.evaluation.results import EvaluationResult
 from rafdb_vit.hub.license import License, describe_license
 from rafdb_vit.report.plots import CONFUSION_FILE, CURVES_FILE
@@ -38,17 +38,17 @@ _SETTING_NAMES = {
 
 
 def find_objection(data: DataProtocol) -> str | None:
-    """Returns why figures should not be published as they stand; None if nothing speaks against it.
-
-    Args:
-        data: Which data the run was trained and tested on.
-    """
+    """Returns why a run on this data should not be published as it is; None if nothing speaks against it."""
     if data.name == DRAWN:
         return "it was trained and tested on drawn faces; its figures say nothing about real ones"
     if data.subsampled:
-        used, found = (sum(sum(counts.values()) for counts in kind.values()) for kind in (data.used, data.found))
+        used, found = sum(_count_faces(data.used).values()), sum(_count_faces(data.found).values())
         return f"it is a trial on a sample, {used:,} of {found:,} faces"
     return None
+
+
+def _count_faces(splits: Mapping[str, Mapping[str, int]]) -> dict[str, int]:
+    return {split: sum(counts.values()) for split, counts in splits.items()}
 
 
 def render_card(
@@ -61,47 +61,43 @@ def render_card(
     revision: str | None = None,
     has_curves: bool = False,
 ) -> ModelCard:
-    """Renders the card of a run.
+    """Renders the card of a run, from its metrics on validation and test and from how they came about.
 
-    Args:
-        validation: Its figures on validation.
-        test: Its figures on test.
-        protocol: How they came about.
-        repo_id: `USER/NAME` that it is published as.
-        license: From `choose_license`.
-        revision: The branch that it is published on; None for `main`.
-        has_curves: The picture of the learning curves is published beside it.
+    The run is published as `repo_id` (`USER/NAME`) on the branch `revision` (None for `main`), the picture of its
+    learning curves beside the card if it `has_curves`.
     """
-    name = repo_id.split("/")[-1]
+    data, name = protocol.data, repo_id.split("/")[-1]
     environment = Environment(undefined=StrictUndefined, autoescape=False)
     environment.filters.update(interval=_render_interval, cell=_render_cell)
-    template = environment.from_string(_TEMPLATE.read_text("utf-8"))
-    text = template.render(
+    text = environment.from_string(_TEMPLATE.read_text("utf-8")).render(
         card_data=_build_metadata(test, protocol, name=name, license=license).to_yaml(),
         title=name,
         repo_id=repo_id,
-        revision=f'revision="{revision}", ' if revision else "",
-        names=list(test.per_class),
+        revision=revision,
         test=test,
         validation=validation,
         protocol=protocol,
+        counts=_count_faces(data.used),
+        data_phrase=phrase_data(data.name),
+        found=" + ".join(f"{count:,}" for count in _count_faces(data.found).values()),
+        is_rafdb=is_rafdb(data.name),
+        majority=score_majority(test),
+        weakest=_describe_weakest(test),
+        objection=find_objection(data),
+        settings=_list_settings(protocol),
         confusion_file=CONFUSION_FILE,
         curves_file=CURVES_FILE if has_curves else None,
         method=METHOD,
         few=FEW,
-        license_text=describe_license(license, protocol.data.name),
-        **_describe_model(protocol.model),
-        **_describe_data(test, protocol.data),
-        **_describe_training(protocol),
+        license_text=describe_license(license, data.name),
     )
     return ModelCard(f"{text.rstrip()}\n\n{_SIGNATURE.format(_hash_text(text))}\n")
 
 
 def was_edited(card: str) -> bool:
-    """Tells whether a card that stands on the Hub has words that `render_card` did not write.
+    """Tells whether a README.md on the Hub has words that `render_card` did not write.
 
-    Args:
-        card: The whole README.md; metadata alone, as the Hub's form for a new one writes them, are nobody's words.
+    Metadata alone, which the Hub's form for a new card writes, do not count as words.
     """
     signature = re.search(_SIGNATURE.format("([0-9a-f]{64})").replace(".", r"\."), card)
     if signature is None:
@@ -124,8 +120,8 @@ def _hash_text(text: str) -> str:
 
 def _build_metadata(test: EvaluationResult, protocol: Protocol, *, name: str, license: License) -> ModelCardData:
     model, data_name = protocol.model, protocol.data.name
-    figures = {label: (metric, getattr(test, figure)) for label, (metric, figure) in _METRICS.items()}
-    figures |= {f"F1 {label}": ("f1", row["f1"]) for label, row in test.per_class.items()}
+    scores = {label: (metric, getattr(test, field)) for label, (metric, field) in _METRICS.items()}
+    scores |= {f"F1 {label}": ("f1", row["f1"]) for label, row in test.per_class.items()}
     return ModelCardData(
         base_model=model.source if model.origin == "Hub" else None,
         datasets=[data_name] if "/" in data_name else None,
@@ -149,41 +145,9 @@ def _build_metadata(test: EvaluationResult, protocol: Protocol, *, name: str, li
                 metric_value=round(value, 4),
                 metric_args={"average": "macro"} if label.startswith("Macro") else None,
             )
-            for label, (metric, value) in figures.items()
+            for label, (metric, value) in scores.items()
         ],
     )
-
-
-def _describe_model(model: ModelProtocol) -> dict[str, Any]:
-    is_vit = model.type == "vit"
-    sources = {
-        "Hub": f"fine-tuned from [{model.source}](https://huggingface.co/{model.source})",
-        "folder": f"fine-tuned from a local checkpoint named `{model.source}`",
-        "scratch": "trained from scratch, with random weights to begin with,",
-    }
-    return {
-        "architecture": "Vision Transformer (ViT)" if is_vit else f"image classifier ({model.type})",
-        "origin": sources[model.origin],
-        "parameters": f"{model.parameters:,}",
-        "is_vit": is_vit,
-    }
-
-
-def _describe_data(test: EvaluationResult, data: DataProtocol) -> dict[str, Any]:
-    counts = " + ".join(f"{sum(of.values()):,}" for of in data.found.values())
-    majority, baseline = score_majority(test)
-    objection = find_objection(data)
-    used = {split: f"{sum(counts.values()):,}" for split, counts in data.used.items()}
-    return {
-        "data": f"{phrase_data(data.name)}, {counts} faces",
-        "used": f"trained on {used['train']}, validated on {used['validation']}, tested on {used['test']}",
-        "is_rafdb": is_rafdb(data.name),
-        "class_list": ", ".join(test.per_class),
-        "train_counts": data.used["train"],
-        "majority": {"name": majority, "accuracy": baseline.accuracy},
-        "weakest": _describe_weakest(test),
-        "warnings": [f"Not for use: {objection}."] if objection else [],
-    }
 
 
 def _describe_weakest(test: EvaluationResult) -> str:
@@ -195,22 +159,17 @@ def _describe_weakest(test: EvaluationResult) -> str:
     return f"Weakest on {' and '.join(names)}." if names else ""
 
 
-def _describe_training(protocol: Protocol) -> dict[str, Any]:
-    training, checkpoint, model = protocol.training, protocol.checkpoint, protocol.model
+def _list_settings(protocol: Protocol) -> dict[str, Any]:
+    """Returns the settings of training, by what they are called in the card."""
+    training, model = protocol.training, protocol.model
     shown = {name: value for name, value in training.items() if name not in _NOT_SHOWN and value is not None}
     if training["max_steps"] > 0:
-        shown = {"optimizer steps": training["max_steps"], **{k: v for k, v in shown.items() if k != "epochs"}}
+        shown = {"optimizer steps": training["max_steps"], **shown}
+        shown.pop("epochs", None)
     settings = {_SETTING_NAMES.get(name, name.replace("_", " ")): value for name, value in shown.items()}
     settings["augmentation"] = "; ".join(training.get("augmentation", ["not written down"]))
     for name, size in (("image size", model.image_size), ("patch size", model.patch_size)):
         if isinstance(size, int):
             settings[f"{name} (pixels)"] = size
     settings["versions"] = ", ".join(f"{name} {version}" for name, version in protocol.versions.items())
-    epoch = checkpoint.epoch
-    return {
-        "settings": settings,
-        "versions": protocol.versions,
-        "chosen_epoch": f" (epoch {epoch:.4g})" if epoch is not None else "",
-        "chosen_value": f"{checkpoint.value:.4f}",
-        "precision": training["precision"],
-    }
+    return settings

@@ -1,6 +1,6 @@
-"""The Hugging Face Hub as a client sees it: names, the token and its rights, and one call.
+"""The client's side of the Hugging Face Hub: names, the token and its rights, and one call.
 
-In a call, transient faults are tried again, and all others are one line for the person.
+A call is tried again after transient faults; other faults become one line for the person.
 """
 
 import json
@@ -17,17 +17,30 @@ from huggingface_hub.utils import get_session, validate_repo_id
 from rafdb_vit.runtime.console import say
 from rafdb_vit.runtime.errors import UserError
 
-_COMMIT = re.compile(r"[0-9a-f]{40}")
+Answer = TypeVar("Answer")
 _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_./-]*")
+WAITS = (1.0, 2.0, 4.0, 8.0)
+"""Seconds before each further try."""
+ANSWER_TIMEOUT = 60.0
+"""Seconds without a byte after which a call has failed; the client by itself waits for ever."""
+COMMIT_TIMEOUT = 600.0
+"""The same for a commit, in which the Hub looks at every file."""
+_LONGEST_WAIT = 60.0
+_TRANSIENT = (404, 408, 425, 429, 500, 502, 503, 504)  # 404: a copy of the Hub that has not heard of it yet
+_WRAPPERS = ("Error while uploading", "LFS batch API returned errors", "Malformed response", "Consistency check failed")
+_AGAIN = "run the same command again: it completes the publication, or says that there is nothing to do"
+_ADVICE = {
+    401: "it does not accept the token: `hf auth login`, or set HF_TOKEN to a valid one",
+    403: "take a token that may do this, or another --repo_id",
+    412: "the branch has changed since it was read, by someone else: look at it, then run the command again",
+    413: "a file is too large for it",
+}
+HUB_ERRORS = (HTTPError, OSError, RuntimeError, ValueError)
+"""What the client raises for faults of the Hub and of the network, among bugs of ours."""
 
 
 def check_names(repo_id: str, *, revision: str | None = None, tag: str | None = None) -> None:
-    """Refuses names that no repository, branch or tag can have, without network.
-
-    Args:
-        repo_id: `USER/NAME` or `ORGANISATION/NAME`.
-        revision: The branch.
-        tag: The tag.
+    """Refuses names that no repository, branch (`revision`) or tag can have, without network.
 
     Raises:
         UserError: One of them is malformed.
@@ -46,7 +59,7 @@ def check_names(repo_id: str, *, revision: str | None = None, tag: str | None = 
             continue
         if not _NAME.fullmatch(name) or ".." in name or name.endswith((".", "/", ".lock")):
             raise UserError(f"{flag} {name}: no name of a branch or tag; expected letters, digits, '-', '_', '.', '/'")
-        if _COMMIT.fullmatch(name):
+        if re.fullmatch(r"[0-9a-f]{40}", name):
             raise UserError(f"{flag} {name}: is a commit; expected the name of a {flag.strip('-')}")
 
 
@@ -72,11 +85,7 @@ def find_token() -> str:
 
 
 def check_owner(repo_id: str, me: Mapping[str, Any]) -> None:
-    """Makes sure that a token may write under the owner's name.
-
-    Args:
-        repo_id: `OWNER/NAME`.
-        me: What the Hub says of the token's user (`whoami`).
+    """Makes sure that a token may write under the owner's name; `me` is what the Hub answers to `whoami`.
 
     Raises:
         UserError: It may not.
@@ -101,28 +110,6 @@ def _can_only_read(token: Mapping[str, Any]) -> bool:
     return token.get("role") == "read" or (bool(permissions) and "repo.write" not in permissions)
 
 
-Answer = TypeVar("Answer")
-
-WAITS = (1.0, 2.0, 4.0, 8.0)
-"""Seconds before each further try."""
-ANSWER_TIMEOUT = 60.0
-"""Seconds without a byte after which a call has failed; the client by itself waits for ever."""
-COMMIT_TIMEOUT = 600.0
-"""The same for a commit, in which the Hub looks at every file."""
-_LONGEST_WAIT = 60.0
-_TRANSIENT = (404, 408, 425, 429, 500, 502, 503, 504)  # 404: a copy of the Hub that has not heard of it yet
-_WRAPPERS = ("Error while uploading", "LFS batch API returned errors", "Malformed response", "Consistency check failed")
-_AGAIN = "run the same command again: it completes the publication, or says that there is nothing to do"
-_ADVICE = {
-    401: "it does not accept the token: `hf auth login`, or set HF_TOKEN to a valid one",
-    403: "take a token that may do this, or another --repo_id",
-    412: "the branch has changed since it was read, by someone else: look at it, then run the command again",
-    413: "a file is too large for it",
-}
-HUB_ERRORS = (HTTPError, OSError, RuntimeError, ValueError)
-"""What the client raises for faults of the Hub and of the network, among bugs of ours."""
-
-
 def call_hub(
     target: str,
     call: Callable[[], Answer],
@@ -134,66 +121,57 @@ def call_hub(
     """Makes a call, with at most `len(WAITS)` further tries after transient faults, each one shown.
 
     Args:
-        target: What it is about, at the start of every line about it: `--repo_id USER/NAME`.
+        target: What the call is about, at the start of every line about it: `--repo_id USER/NAME`.
         call: Makes the call; it may be made several times.
         token: Cut out of whatever is shown.
         through: Errors that are answers to the caller, such as `RepositoryNotFoundError`.
         timeout: Seconds without a byte; None for `ANSWER_TIMEOUT`.
 
-    Returns:
-        What the call returns.
-
     Raises:
         UserError: The Hub refused the call, or could not be reached.
     """
-    _cut_signatures()
-    for tries, wait in enumerate((*WAITS, None), 1):
+    logging.getLogger("huggingface_hub.utils._http").addFilter(_cut_signatures)
+    tries = 0
+    while True:
         try:
             get_session().timeout = timeout or ANSWER_TIMEOUT
             return call()
         except HUB_ERRORS as error:
-            if isinstance(error, through) or not _is_of_the_hub(error):
+            cause = _find_cause(error)
+            if isinstance(error, through) or not _is_of_the_hub(cause):
                 raise
-            reason = _redact(_describe(error), token)
-            if wait is None or not _is_transient(error):
-                raise UserError(f"{target}: {reason}; {_ADVICE.get(_status(error) or 0, _AGAIN)}") from error
-            wait = min(max(wait, _asked_wait(error)), _LONGEST_WAIT)
+            status, reason = _read_status(cause), _describe(cause)
+            if token:
+                reason = reason.replace(token, "<token>")
+            if tries == len(WAITS) or (status is not None and status not in _TRANSIENT):
+                raise UserError(f"{target}: {reason}; {_ADVICE.get(status or 0, _AGAIN)}") from error
+            wait = min(max(WAITS[tries], _read_asked_wait(cause)), _LONGEST_WAIT)
+            tries += 1
             say(f"{target}: {reason}; trying again in {wait:g} s ({tries} of {len(WAITS)})")
             time.sleep(wait)
-    raise AssertionError("the last try returns or raises")
 
 
-def _cause(error: BaseException) -> BaseException:
+def _find_cause(error: BaseException) -> BaseException:
     """Returns what went wrong, where the client wraps it."""
     wraps = isinstance(error, LocalEntryNotFoundError) or str(error).startswith(_WRAPPERS)
     return error.__cause__ if wraps and error.__cause__ else error
 
 
-def _status(error: BaseException) -> int | None:
-    """Returns the status that the Hub answered with; the Xet client (Rust) has it in its words alone."""
-    cause = _cause(error)
+def _is_of_the_hub(cause: BaseException) -> bool:
+    known = (HTTPError, ConnectionError, TimeoutError, LocalEntryNotFoundError, json.JSONDecodeError)
+    return isinstance(cause, known) or str(cause).startswith(_WRAPPERS) or "xet" in str(cause).lower()
+
+
+def _read_status(cause: BaseException) -> int | None:
+    """Returns the status that the Hub answered with; the Xet client (Rust) has it only in its message."""
     if isinstance(cause, HfHubHTTPError):
         return cause.response.status_code
     found = re.search(r"HTTP status \w+ error \((\d{3})\b", str(cause))
     return int(found[1]) if found else None
 
 
-def _is_of_the_hub(error: BaseException) -> bool:
-    cause = _cause(error)
-    network = isinstance(cause, HTTPError | ConnectionError | TimeoutError | LocalEntryNotFoundError)
-    no_json = isinstance(cause, json.JSONDecodeError)
-    words = str(cause).startswith(_WRAPPERS) or "xet" in str(cause).lower()
-    return network or no_json or words
-
-
-def _is_transient(error: BaseException) -> bool:
-    status = _status(error)
-    return status is None or status in _TRANSIENT
-
-
-def _asked_wait(error: BaseException) -> float:
+def _read_asked_wait(cause: BaseException) -> float:
     """Returns the seconds that the Hub asked to wait, in either of its headers; 0 if it did not."""
-    cause = _cause(error)
     if not isinstance(cause, HfHubHTTPError):
         return 0.0
     headers = cause.response.headers
@@ -202,34 +180,19 @@ def _asked_wait(error: BaseException) -> float:
     return float(asked) if asked.isdigit() else float(window[1]) if window else 0.0
 
 
-def _describe(error: BaseException) -> str:
-    cause = _cause(error)
+def _describe(cause: BaseException) -> str:
     if isinstance(cause, HfHubHTTPError):
         message = cause.server_message or cause.response.reason_phrase
         return f"the Hub answered {cause.response.status_code} ({' '.join(str(message).split())})"
     if isinstance(cause, json.JSONDecodeError):
         return "what answered is not the Hub (no JSON; a proxy or a login page?)"
     words = " ".join(re.sub(r"\?\S+", "", str(cause)).split())
-    if _status(cause):
-        return f"the Hub's storage answered {_status(cause)} ({words})"
+    if status := _read_status(cause):
+        return f"the Hub's storage answered {status} ({words})"
     return f"the Hub cannot be reached ({type(cause).__name__}: {words})"
 
 
-def _redact(text: str, token: str | None) -> str:
-    return text.replace(token, "<token>") if token else text
-
-
-class _WithoutSignatures(logging.Filter):
-    """Cuts the query from addresses: those of uploads are signed, and whoever has one may upload."""
-
-    def filter(self, record: logging.LogRecord) -> bool:
-        """Changes the record, and lets it pass; logging's own hook."""
-        record.msg, record.args = re.sub(r"(https?://[^\s?]+)\?\S+", r"\1", record.getMessage()), ()
-        return True
-
-
-_FILTER = _WithoutSignatures()
-
-
-def _cut_signatures() -> None:
-    logging.getLogger("huggingface_hub.utils._http").addFilter(_FILTER)
+def _cut_signatures(record: logging.LogRecord) -> bool:
+    """Cuts the query from addresses in the log: those of uploads are signed, and whoever has one may upload."""
+    record.msg, record.args = re.sub(r"(https?://[^\s?]+)\?\S+", r"\1", record.getMessage()), ()
+    return True

@@ -25,14 +25,14 @@ class License:
 
 
 def choose_license(data_name: str, asked: str | None) -> License:
-    """Returns the licence of a model by what it was trained on.
+    """Returns the licence of a model: the one that is asked for, else that of RAF-DB if it was trained on it.
 
     Args:
         data_name: `protocol.data.name` of `results.json`.
-        asked: The value of `--license`, which wins: the Hub's identifier of a licence, or the address of terms.
+        asked: The value of `--license`: the Hub's identifier of a licence, or the address of terms.
 
     Raises:
-        UserError: The data is not RAF-DB, and none was given; or it is malformed.
+        UserError: The data is not RAF-DB, and no licence is given; or the given one is malformed.
     """
     if asked and re.fullmatch(r"https?://[^\s<>()\"'\[\]]+", asked):
         return License("other", name="terms-of-the-publisher", link=asked)
@@ -51,19 +51,14 @@ def choose_license(data_name: str, asked: str | None) -> License:
 
 
 def describe_license(license: License, data_name: str) -> str:
-    """Returns the card's words on a licence, in Markdown.
-
-    Args:
-        license: From `choose_license`.
-        data_name: `protocol.data.name` of `results.json`.
-    """
+    """Returns the card's words on a licence, in Markdown; see `choose_license` for the arguments."""
     terms = (
         f"RAF-DB is free for non-commercial research only ([its terms]({RAFDB_PAGE})), and may not be passed on; no "
         "part of it is in this repository."
     )
-    of_rafdb = is_rafdb(data_name)
-    if license.link not in (None, RAFDB_PAGE):
-        return f"[The publisher's terms]({license.link})." + (f" {terms}" if of_rafdb else "")
-    if license.name:
+    if license.link == RAFDB_PAGE:
         return f"For non-commercial research only, as the data that the model was trained on. {terms}"
-    return f"`{license.identifier}`, as given by the publisher." + (f" {terms}" if of_rafdb else "")
+    given = f"`{license.identifier}`, as given by the publisher."
+    if license.link:
+        given = f"[The publisher's terms]({license.link})."
+    return f"{given} {terms}" if is_rafdb(data_name) else given

@@ -1,4 +1,4 @@
-"""What a model answers to a few fixed pictures, through `pipeline`: two copies of a model answer alike."""
+"""A model's predictions for a few fixed pictures, through `pipeline`, by which two copies of it are compared."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -23,11 +23,7 @@ def make_probe_images() -> list[Image.Image]:
 
 
 def probe_model(folder: str | Path, *, classes: int) -> list[list[float]]:
-    """Loads a model as its users will, on the CPU, and returns its answers.
-
-    Args:
-        folder: Holds the model and its processor.
-        classes: How many classes it has to have.
+    """Loads a model and its processor as users will, on the CPU, and returns its predictions for the fixed pictures.
 
     Returns:
         [PICTURES][classes] probabilities, in model order.
@@ -47,5 +43,5 @@ def probe_model(folder: str | Path, *, classes: int) -> list[list[float]]:
 
 
 def largest_difference(first: Sequence[Sequence[float]], second: Sequence[Sequence[float]]) -> float:
-    """Returns the largest difference between two models' answers, in [0, 1]."""
+    """Returns the largest difference between two models' probabilities, in [0, 1]."""
     return float(np.abs(np.asarray(first) - np.asarray(second)).max())

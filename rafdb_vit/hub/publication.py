@@ -1,6 +1,6 @@
-"""Publishing a run: staged and checked here, one commit there, proved, then tagged.
+"""Publishing a run: it is staged and checked here, sent in one commit, compared with what arrived, then tagged.
 
-At the end of training too: what speaks against it is said before, and a failure costs nothing of the run.
+Training can publish at its end: what speaks against it is said before the start, and a failure leaves the run whole.
 """
 
 import shlex
@@ -21,6 +21,7 @@ from rafdb_vit.runtime.errors import Interrupted, UserError, renaming_flags
 from rafdb_vit.runtime.processes import broadcast_from_main, raise_on_all
 
 MESSAGE = "Model, figures and card of a rafdb_vit run"
+_FLAGS_OF_TRAINING = {"--repo_id": "--hub_model_id", "--revision": "--hub_revision", "--private": "--hub_private_repo"}
 
 
 @dataclass(frozen=True)
@@ -29,19 +30,19 @@ class Publication:
 
     Attributes:
         repo_id: `USER/NAME`.
-        private: Only its owners see it, if it is new.
         revision: The branch; None for `main`.
         tag: A name for the commit.
-        license: The Hub's identifier; None for that of the data.
-        force: Demo and subsampled runs too, and in place of a card that was edited by hand.
-        verify: Load it back and compare what it answers.
+        license: The Hub's identifier of a licence, or an address; None for that of the data.
+        private: Only its owners see the repository, if it is new.
+        force: Publish demo and subsampled runs too, and replace a card that was edited by hand.
+        verify: Load the model back and compare its predictions.
     """
 
     repo_id: str
-    private: bool = False
     revision: str | None = None
     tag: str | None = None
     license: str | None = None
+    private: bool = False
     force: bool = False
     verify: bool = False
 
@@ -52,12 +53,10 @@ class Publication:
         """Makes sure that publishing can succeed, as far as that can be told without a finished run.
 
         Raises:
-            UserError: The token is missing or may not write, or the repository's visibility is another.
+            UserError: The token is missing or may not write, the repository is public and should be private, or its
+                card was edited by hand.
         """
-        repository = HubRepository(self.repo_id, revision=self.revision)
-        repository.check_rights()
-        private = repository.find()
-        self._check_visibility(private)
+        repository, private = self._open()
         head = repository.find_head() if private is not None else None
         if head is not None:
             self._check_card(repository, head)
@@ -99,11 +98,16 @@ class Publication:
     def _stage(self, run: str | Path) -> AbstractContextManager[StagedRun]:
         return stage_run(run, repo_id=self.repo_id, license=self.license, force=self.force, revision=self.revision)
 
-    def _send(self, staged: StagedRun) -> str:
+    def _open(self) -> tuple[HubRepository, bool | None]:
+        """Returns the repository, after the checks that need no run, and whether it is private; None if it is new."""
         repository = HubRepository(self.repo_id, revision=self.revision)
         repository.check_rights()
         private = repository.find()
         self._check_visibility(private)
+        return repository, private
+
+    def _send(self, staged: StagedRun) -> str:
+        repository, private = self._open()
         repository.check_card(staged.card)
         if private is None:
             private = repository.create(private=self.private)
@@ -123,8 +127,13 @@ class Publication:
             if not has_tag:
                 repository.tag(self.tag, commit)
             say(f"Tag {self.tag}: {'stands on these files already' if has_tag else 'set'}.")
-        _say_others(found.others)
-        say(self._render_end(repository, staged))
+        if found.others:
+            say(f"Left in the repository as they were: {', '.join(found.others)}.")
+        if pickles := [path for path in found.others if is_pickle(path)]:
+            say(f"Warning: {', '.join(pickles)} can run code when loaded, and may hold a token: look at them there.")
+        revision = f', revision="{self.revision}"' if self.revision else ""
+        classes = len(staged.probabilities[0])
+        say(f'{repository.address}  pipeline("image-classification", "{self.repo_id}"{revision}, top_k={classes})')
         return commit
 
     def _check_visibility(self, private: bool | None) -> None:
@@ -134,7 +143,7 @@ class Publication:
             )
 
     def _check_replaceable(self, repository: HubRepository, head: str, found: RepositoryDifference) -> None:
-        """Refuses a branch on which a commit would leave files out, or undo somebody's words."""
+        """Refuses a branch on which a commit would leave files out, or replace what a person wrote."""
         if ".gitignore" in found.others:
             raise UserError(
                 f"--repo_id {self.repo_id}: has a .gitignore, by which the Hub leaves files out; delete it there"
@@ -151,14 +160,14 @@ class Publication:
             )
 
     def _check_tag(self, repository: HubRepository, staged: StagedRun) -> bool:
-        """Tells whether the tag is there already, on these files; before anything is uploaded."""
+        """Tells whether the tag exists already, on these files; asked before anything is uploaded."""
         tagged = repository.find_tag(self.tag) if self.tag else None
         if tagged is not None and not repository.compare(staged, tagged).is_equal:
             raise UserError(f"--tag {self.tag}: {self.repo_id} has it already, on other files; take another name")
         return tagged is not None
 
     def _prove(self, repository: HubRepository, staged: StagedRun, commit: str) -> None:
-        """Compares every file's checksum, and on demand the answers of the model as it is loaded back."""
+        """Compares every file's checksum, and with `--verify` the predictions of the model as it is loaded back."""
         differing = repository.compare(staged, commit).differing
         if differing:
             raise UserError(
@@ -172,15 +181,10 @@ class Publication:
         difference = largest_difference(answers, staged.probabilities)
         if difference > TOLERANCE:
             raise UserError(
-                f"--verify: loaded back from {self.repo_id} at {commit}, the model answers otherwise, by "
-                f"{difference:.2g} in a probability; look at the repository, then run the same command again"
+                f"--verify: the model loaded back from {self.repo_id} at {commit} differs by {difference:.2g} in a "
+                "probability; look at the repository, then run the same command again"
             )
         say(f"Loaded back by pipeline in a fresh cache: largest difference of a probability {difference:.2g}.")
-
-    def _render_end(self, repository: HubRepository, staged: StagedRun) -> str:
-        revision = f', revision="{self.revision}"' if self.revision else ""
-        classes = len(staged.probabilities[0])
-        return f'{repository.address}  pipeline("image-classification", "{self.repo_id}"{revision}, top_k={classes})'
 
 
 def publish_run(
@@ -195,27 +199,20 @@ def publish_run(
     verify: bool = False,
     dry_run: bool = False,
 ) -> str | None:
-    """Publishes a finished run on the Hub, in one commit, and proves that it is what was measured.
+    """Publishes a finished run on the Hub, in one commit, and checks that the Hub holds what was measured.
 
-    Args:
-        run: Its folder.
-        repo_id: `USER/NAME`; see `Publication` for this and the next six.
-        private: Only its owners see it, if it is new.
-        revision: The branch; None for `main`.
-        tag: A name for the commit.
-        license: The Hub's identifier of a licence, or an address; None for that of the data.
-        force: Demo and subsampled runs too, and in place of a card that was edited by hand.
-        verify: Load it back and compare what it answers.
-        dry_run: Show files, checksums, card and target, and send nothing.
+    See `Publication` for the settings. A `dry_run` shows files, checksums, card and target, and sends nothing.
 
     Returns:
-        The commit that holds it; None for a dry run.
+        The commit that holds the run; None for a dry run.
 
     Raises:
         UserError: It must not be published, or could not be; the line says what to run again.
         Interrupted: A signal ended it.
     """
-    publication = Publication(repo_id, private, revision, tag, license, force, verify)
+    publication = Publication(
+        repo_id, revision=revision, tag=tag, license=license, private=private, force=force, verify=verify
+    )
     if not dry_run:
         return publication.publish(run)
     publication.show(run)
@@ -237,28 +234,8 @@ def render_files(staged: StagedRun) -> str:
     )
 
 
-def _say_others(others: list[str]) -> None:
-    if not others:
-        return
-    say(f"Left in the repository as they were: {', '.join(others)}.")
-    if pickles := [path for path in others if is_pickle(path)]:
-        say(f"Warning: {', '.join(pickles)} can run code when loaded, and may hold a token: look at them there.")
-
-
-_FLAGS_OF_TRAINING = {
-    "--repo_id": "--hub_model_id",
-    "--revision": "--hub_revision",
-    "--private": "--hub_private_repo",
-}
-
-
 def plan_publication(data: DataProtocol, *, repo_id: str, **settings: Any) -> Publication:
-    """Plans to publish a run that is yet to be trained, on all its processes.
-
-    Args:
-        data: Which data the run is trained and tested on.
-        repo_id: `USER/NAME`.
-        **settings: The other attributes of `Publication`.
+    """Plans, on all processes, to publish a run that is yet to be trained; `settings` are those of `Publication`.
 
     Raises:
         UserError: What speaks against it: the data, a name, the token, or its right to write.
@@ -292,7 +269,8 @@ def publish_trained(publication: Publication, run: str | Path) -> str:
 
 
 def _render_command(publication: Publication, run: str | Path) -> str:
-    names = ("repo_id", "revision", "tag", "license")
-    words = [w for name in names if (value := getattr(publication, name)) for w in (f"--{name}", value)]
-    words += [f"--{name}" for name in ("private", "force", "verify") if getattr(publication, name)]
-    return shlex.join(["python", "push_to_hub.py", str(run), *words])
+    words = ["python", "push_to_hub.py", str(run)]
+    for name, value in vars(publication).items():
+        if value:
+            words += [f"--{name}"] if value is True else [f"--{name}", value]
+    return shlex.join(words)

@@ -1,4 +1,4 @@
-"""A model repository on the Hugging Face Hub, as a careful publisher uses it: read, one commit, compared, tagged."""
+"""A model repository on the Hugging Face Hub: what it holds, one commit to it, and its branches and tags."""
 
 import tempfile
 from collections.abc import Callable, Sequence
@@ -20,10 +20,9 @@ from rafdb_vit.runtime.errors import UserError
 
 Answer = TypeVar("Answer")
 
-_BAD_REQUEST = 400
 _CACHE_PREFIX = "rafdb_vit-download-"
 _READ_BY_LOADING = (*CHECKPOINT_FILES, "processor_config.json", "adapter_config.json", "adapter_model.safetensors")
-"""Files that loading takes where they are, beside or before those that are published."""
+"""Files that loading would take too, beside those that are published or in place of them."""
 
 
 @dataclass(frozen=True)
@@ -31,7 +30,7 @@ class RepositoryDifference:
     """How a commit differs from what is to be published.
 
     Attributes:
-        differing: Files that it lacks or has otherwise.
+        differing: Files that it lacks or has with other content.
         obsolete: Weights of an earlier publication, which loading could pick up.
         others: Files that are not ours.
     """
@@ -47,11 +46,7 @@ class RepositoryDifference:
 
 
 class HubRepository:
-    """One model repository, on one branch.
-
-    Args:
-        repo_id: `USER/NAME`.
-        revision: The branch; None for `main`.
+    """One model repository, on one branch, `main` unless `revision` names another.
 
     Raises:
         UserError: The Hub may not be asked, or there is no token.
@@ -65,17 +60,19 @@ class HubRepository:
 
     @property
     def address(self) -> str:
-        """Where a person looks at it."""
+        """Its page."""
         page = f"{self._api.endpoint}/{self.repo_id}"
         return page if self.branch == constants.DEFAULT_REVISION else f"{page}/tree/{self.branch}"
 
     def _call(self, call: Callable[[], Answer], **settings: Any) -> Answer:
         return call_hub(f"--repo_id {self.repo_id}", call, token=self._token, **settings)
 
-    def check_rights(self) -> None:
-        """Makes sure that the token may write under the owner's name.
+    def _ask(self, call: Callable[..., Answer], **arguments: Any) -> Answer:
+        """Calls a method of the API that is about this repository."""
+        return self._call(partial(call, self.repo_id, **arguments))
 
-        What only the repository itself tells shows when it is written to.
+    def check_rights(self) -> None:
+        """Makes sure that the token may write under the owner's name; the Hub says the rest when it is written to.
 
         Raises:
             UserError: The token is not valid, or it may not.
@@ -94,17 +91,17 @@ class HubRepository:
         Raises:
             UserError: It does not accept them, such as a licence that it does not know.
         """
-        url = f"{self._api.endpoint}/api/validate-yaml"
 
-        def ask() -> list[dict[str, str]]:
-            """Returns what the Hub says against the card, once."""
+        def find_errors() -> list[dict[str, str]]:
+            """Returns what the Hub says against the card."""
             # `ModelCard.validate` of older releases asks huggingface.co whatever HF_ENDPOINT says.
+            url = f"{self._api.endpoint}/api/validate-yaml"
             response = get_session().post(url, json={"repoType": "model", "content": card})
-            if response.status_code != _BAD_REQUEST:
+            if response.status_code != 400:  # 400 comes with the errors
                 hf_raise_for_status(response)
             return response.json().get("errors") or []
 
-        if errors := self._call(ask):
+        if errors := self._call(find_errors):
             faults = "; ".join(" ".join(str(error.get("message")).split()) for error in errors)
             raise UserError(f"--license: the Hub refuses the card's metadata: {faults}")
 
@@ -127,11 +124,11 @@ class HubRepository:
             Whether it is private.
         """
         visibility = True if private else None
-        self._call(partial(self._api.create_repo, self.repo_id, private=visibility, exist_ok=True))
-        return bool(self._call(partial(self._api.model_info, self.repo_id)).private)
+        self._ask(self._api.create_repo, private=visibility, exist_ok=True)
+        return bool(self._ask(self._api.model_info).private)
 
     def find_tag(self, name: str) -> str | None:
-        """Returns the commit of a tag; None if there is no such.
+        """Returns the commit of a tag; None if there is no such tag.
 
         Raises:
             UserError: It is the name of a branch.
@@ -143,7 +140,7 @@ class HubRepository:
 
     def _list_names(self) -> tuple[dict[str, str], dict[str, str]]:
         """Returns the commits of the branches and of the tags."""
-        refs = self._call(partial(self._api.list_repo_refs, self.repo_id))
+        refs = self._ask(self._api.list_repo_refs)
         branches, tags = ({ref.name: ref.target_commit for ref in kind} for kind in (refs.branches, refs.tags))
         return branches, tags
 
@@ -159,20 +156,18 @@ class HubRepository:
         return self._head() if self.branch in branches else None
 
     def open_branch(self) -> str:
-        """Returns the commit at the head of the branch, which is made from `main` if it is not there."""
+        """Returns the commit at the head of the branch, which is made from `main` if it is missing."""
         head = self.find_head()
         if head is None:
-            self._call(partial(self._api.create_branch, self.repo_id, branch=self.branch, exist_ok=True))
+            self._ask(self._api.create_branch, branch=self.branch, exist_ok=True)
         return head or self._head()
 
     def _head(self) -> str:
-        return str(self._call(partial(self._api.model_info, self.repo_id, revision=self.branch)).sha)
+        return str(self._ask(self._api.model_info, revision=self.branch).sha)
 
     def compare(self, staged: StagedRun, revision: str) -> RepositoryDifference:
         """Compares a commit with what is to be published, by the checksums that the Hub has."""
-        found = self._call(
-            partial(self._api.verify_repo_checksums, self.repo_id, revision=revision, local_dir=staged.folder)
-        )
+        found = self._ask(self._api.verify_repo_checksums, revision=revision, local_dir=staged.folder)
         obsolete = [path for path in found.missing_paths if any(fnmatch(path, name) for name in _READ_BY_LOADING)]
         return RepositoryDifference(
             differing=[*(mismatch["path"] for mismatch in found.mismatches), *found.extra_paths],
@@ -195,19 +190,10 @@ class HubRepository:
             return ""
 
     def commit(self, staged: StagedRun, *, onto: str, obsolete: Sequence[str], message: str) -> str:
-        """Publishes the staged files in one commit.
+        """Publishes the staged files, and deletes the obsolete ones, in one commit, which is returned.
 
-        Whatever the client says, the branch is compared with the staged files before a commit counts as failed: its
-        answer may have been lost.
-
-        Args:
-            staged: What to publish.
-            onto: The head of the branch as it was read.
-            obsolete: Files to delete in the same commit.
-            message: Of the commit.
-
-        Returns:
-            The commit.
+        `onto` is the head of the branch as it was read. If the commit seems to fail, the branch is compared with the
+        staged files first: the commit may have succeeded and only its answer been lost.
 
         Raises:
             UserError: It was refused, or the Hub could not be reached; the branch is then as it was, unless the Hub
@@ -233,17 +219,17 @@ class HubRepository:
         return self._call(attempt, timeout=COMMIT_TIMEOUT)
 
     def probe(self, commit: str, *, classes: int) -> list[list[float]]:
-        """Downloads the model at a commit, into a fresh cache, and returns its answers; see `rafdb_vit.hub.probe`."""
+        """Downloads the model at a commit, into a fresh cache, and probes it; see `rafdb_vit.hub.probe`."""
         with tempfile.TemporaryDirectory(prefix=_CACHE_PREFIX) as cache:
-            download = partial(self._api.snapshot_download, self.repo_id, revision=commit, cache_dir=cache)
-            return probe_model(self._call(download), classes=classes)
+            folder = self._ask(self._api.snapshot_download, revision=commit, cache_dir=cache)
+            return probe_model(folder, classes=classes)
 
     def tag(self, name: str, commit: str) -> None:
-        """Gives a commit a name that stays.
+        """Sets a tag on a commit.
 
         Raises:
-            UserError: Someone else gave it to another commit meanwhile.
+            UserError: Someone else set it on another commit meanwhile.
         """
-        self._call(partial(self._api.create_tag, self.repo_id, tag=name, revision=commit, exist_ok=True))
+        self._ask(self._api.create_tag, tag=name, revision=commit, exist_ok=True)
         if self.find_tag(name) != commit:
             raise UserError(f"--tag {name}: was not set, it stands on another commit now; take another name")

@@ -1,9 +1,10 @@
 """A run as it will be published: the files on an allow-list, copied to a clean folder and checked there.
 
-Nothing leaves the machine with a file that should not: tokens, keys, and paths that tell whose machine it is.
+A file that holds a token, a key, or a path that tells whose machine it is does not leave the machine.
 """
 
 import json
+import os
 import re
 import shutil
 import tempfile
@@ -26,6 +27,11 @@ from rafdb_vit.report.plots import CONFUSION_FILE, CURVES_FILE, PLOTS_FOLDER, pl
 from rafdb_vit.runtime.disk import naming_disk_errors
 from rafdb_vit.runtime.errors import UserError
 
+CARD_FILE = "README.md"
+_STAGING_ADVICE = (
+    "nothing was published; make it readable, make room, or set TMPDIR to a folder on a disk with more room"
+)
+_NEEDED_METADATA = ("pipeline_tag", "library_name", "license", "tags", "model-index")
 _TOKENS = re.compile(
     r"(?<![\w-])(?:hf_(?:[a-z]+_)?[A-Za-z0-9]{16,}|api_org_[A-Za-z0-9]{20,}|gh[pousr]_[A-Za-z0-9]{30,}|github_pat_\w{30,}"
     r"|AKIA[0-9A-Z]{16}|sk-[A-Za-z0-9_-]{30,})|-----BEGIN [A-Z ]*PRIVATE KEY-----"
@@ -36,17 +42,12 @@ _PATHS = re.compile(
 
 
 def find_leak(path: Path, *, token: str | None = None) -> str | None:
-    """Returns what a file holds that should not leave the machine; None if nothing was found.
+    """Returns what a JSON, Markdown, safetensors or PNG file holds that should not leave the machine; None if nothing.
 
-    Args:
-        path: A JSON, Markdown, safetensors or PNG file. Of weights, the metadata are searched, not the numbers.
-        token: The token in use, searched for as it stands.
+    Of weights, the metadata are searched, not the numbers. `token` is the token in use, in whatever form.
 
     Raises:
-        OSError: It is not what its name says; so do the next.
-        ValueError: The same.
-        SyntaxError: The same.
-        SafetensorError: The same.
+        OSError, ValueError, SyntaxError, SafetensorError: The file is not what its name says.
     """
     for text in _read_texts(path):
         if _TOKENS.search(text) or (token and token in text):
@@ -68,14 +69,6 @@ def _read_texts(path: Path) -> list[str]:
     with Image.open(path, formats=["PNG"]) as picture:
         picture.load()
         return [str(picture.info)]
-
-
-CARD_FILE = "README.md"
-_PREFIX = "rafdb_vit-publication-"
-_STAGING_ADVICE = (
-    "nothing was published; make it readable, make room, or set TMPDIR to a folder on a disk with more room"
-)
-_NEEDED_METADATA = ("pipeline_tag", "library_name", "license", "tags", "model-index")
 
 
 @dataclass(frozen=True)
@@ -101,7 +94,7 @@ class StagedRun:
         folder: Holds exactly the files to publish.
         files: Those files, by path.
         card: The text of its README.md.
-        probabilities: [N][C] what the staged model answers to the pictures of `rafdb_vit.hub.probe`.
+        probabilities: [N][C] predictions of the staged model for the pictures of `rafdb_vit.hub.probe`.
     """
 
     folder: Path
@@ -111,15 +104,10 @@ class StagedRun:
 
 
 def check_publishable(data: DataProtocol, *, license: str | None, force: bool) -> None:
-    """Refuses what must not be published, by what is known of a run; before training already.
-
-    Args:
-        data: Which data the run is trained and tested on.
-        license: The value of `--license`.
-        force: `--force`: demo and subsampled runs too.
+    """Refuses what must not be published, by what is known of a run before it is trained.
 
     Raises:
-        UserError: It is a demo or a subsampled run, or a licence has to be given.
+        UserError: It is a demo or a subsampled run and not forced, or a licence has to be given.
     """
     objection = find_objection(data)
     if objection and not force:
@@ -133,71 +121,58 @@ def stage_run(
 ) -> Iterator[StagedRun]:
     """Copies what is published of a run to a temporary folder, and checks it there, without network.
 
-    Args:
-        run: The folder of a finished run.
-        repo_id: `USER/NAME`, for the card.
-        license: The licence; None for that of the data.
-        force: Demo and subsampled runs too.
-        revision: The branch, for the card.
-
-    Yields:
-        The staged run; its folder is deleted at the end.
+    The arguments are those of `rafdb_vit.hub.publication.Publication`; the folder is deleted at the end.
 
     Raises:
         UserError: Something is missing, is not what was measured, or must not leave this machine.
     """
     run = _find_run(run)
     validation, test, protocol = read_results(run)
-    check_publishable(protocol.data, license=license, force=force)
-    card = render_card(
-        validation=validation,
-        test=test,
-        protocol=protocol,
-        repo_id=repo_id,
-        license=choose_license(protocol.data.name, license),
-        revision=revision,
-        has_curves=(run / PLOTS_FOLDER / CURVES_FILE).is_file(),
+    data = protocol.data
+    check_publishable(data, license=license, force=force)
+    results = {"validation": validation, "test": test}
+    card = str(
+        render_card(
+            **results,
+            protocol=protocol,
+            repo_id=repo_id,
+            license=choose_license(data.name, license),
+            revision=revision,
+            has_curves=(run / PLOTS_FOLDER / CURVES_FILE).is_file(),
+        )
     )
-    with tempfile.TemporaryDirectory(prefix=_PREFIX) as temporary:
+    with tempfile.TemporaryDirectory(prefix="rafdb_vit-publication-") as temporary:
         folder = Path(temporary)
-        _fill(run, folder, card=str(card), validation=validation, test=test, protocol=protocol)
+        with naming_disk_errors(folder, act="staged", advice=_STAGING_ADVICE):
+            _copy(run, folder)
+            (folder / CARD_FILE).write_text(card, encoding="utf-8")
+            # Written anew from what the card was rendered from: nothing else in the run's file goes along.
+            write_results(folder, **results, protocol=protocol)
+        _check_measured(run, folder, protocol)
+        _check_contents(run, folder)
+        _check_labels(run, folder, test)
+        _check_card(card)
+        with naming_disk_errors(folder, act="staged", advice=_STAGING_ADVICE):
+            plot_confusion_matrix(test, folder / PLOTS_FOLDER / CONFUSION_FILE, title=f"Test faces, {data.name}")
         probabilities = probe_model(folder, classes=len(test.per_class))
-        paths = sorted(path for path in folder.rglob("*") if path.is_file())
-        files = tuple(StagedFile(str(p.relative_to(folder)), p.stat().st_size, hash_file(p)) for p in paths)
-        yield StagedRun(folder, files, str(card), probabilities)
+        files = tuple(
+            StagedFile(str(p.relative_to(folder)), p.stat().st_size, hash_file(p)) for p in _list_files(folder)
+        )
+        yield StagedRun(folder, files, card, probabilities)
 
 
 def _find_run(run: str | Path) -> Path:
     try:
         folder = Path(run).expanduser()
-        if not folder.is_dir():
-            raise FileNotFoundError
-        return folder
-    except (OSError, RuntimeError) as error:  # too long a name; ~USER of nobody
-        raise UserError(f"{run}: no such folder; expected that of a finished training run") from error
+    except RuntimeError:  # ~USER of nobody
+        folder = Path(run)
+    if not os.path.isdir(folder):
+        raise UserError(f"{run}: no such folder; expected that of a finished training run")
+    return folder
 
 
-def _fill(
-    run: Path,
-    folder: Path,
-    *,
-    card: str,
-    validation: EvaluationResult,
-    test: EvaluationResult,
-    protocol: Protocol,
-) -> None:
-    with naming_disk_errors(folder, act="staged", advice=_STAGING_ADVICE):
-        _copy(run, folder)
-        (folder / CARD_FILE).write_text(card, encoding="utf-8")
-        # Made anew from what the card was rendered from: nothing else in the file goes along.
-        write_results(folder, validation=validation, test=test, protocol=protocol)
-    _check_measured(run, folder, protocol)
-    _check_contents(run, folder)
-    _check_labels(run, folder, test)
-    _check_card(folder)
-    with naming_disk_errors(folder, act="staged", advice=_STAGING_ADVICE):
-        title = f"Test faces, {protocol.data.name}"
-        plot_confusion_matrix(test, folder / PLOTS_FOLDER / CONFUSION_FILE, title=title)
+def _list_files(folder: Path) -> list[Path]:
+    return sorted(path for path in folder.rglob("*") if path.is_file())
 
 
 def _copy(run: Path, folder: Path) -> None:
@@ -210,18 +185,19 @@ def _copy(run: Path, folder: Path) -> None:
 
 
 def _check_measured(run: Path, folder: Path, protocol: Protocol) -> None:
-    """Refuses a model other than the one whose figures are in `results.json`."""
-    curves = folder / PLOTS_FOLDER / CURVES_FILE
-    staged = hash_model(folder) | ({f"{PLOTS_FOLDER}/{CURVES_FILE}": hash_file(curves)} if curves.is_file() else {})
-    measured = protocol.files_sha256
+    """Refuses a model other than the one whose metrics are in `results.json`."""
+    measured, staged = protocol.files_sha256, hash_model(folder)
+    curves = f"{PLOTS_FOLDER}/{CURVES_FILE}"
+    if (folder / curves).is_file():
+        staged[curves] = hash_file(folder / curves)
     if not measured:
         raise UserError(f"{run / RESULTS_FILE}: does not say which files were measured; train again to write it")
     for name in sorted({*measured, *staged}):
         if name not in staged:
-            raise UserError(f"{run / name}: no such file; the figures in {RESULTS_FILE} were measured with it")
+            raise UserError(f"{run / name}: no such file; the metrics in {RESULTS_FILE} were measured with it")
         if measured.get(name) != staged[name]:
             raise UserError(
-                f"{run / name}: is not the file that the figures in {RESULTS_FILE} were measured with; restore it, or "
+                f"{run / name}: is not the file that the metrics in {RESULTS_FILE} were measured with; restore it, or "
                 "train again"
             )
 
@@ -229,9 +205,8 @@ def _check_measured(run: Path, folder: Path, protocol: Protocol) -> None:
 def _check_contents(run: Path, folder: Path) -> None:
     """Refuses files that are not what their names say, or hold a path of this machine or what looks like a token."""
     token = get_token()
-    # The card last: what stands in it comes from the others, where it can be mended.
-    paths = sorted((path for path in folder.rglob("*") if path.is_file()), key=lambda path: path.name == CARD_FILE)
-    for path in paths:
+    # The card last: what stands in it comes from the other files, where it can be mended.
+    for path in sorted(_list_files(folder), key=lambda path: path.name == CARD_FILE):
         name = run / path.relative_to(folder)
         try:
             leak = find_leak(path, token=token)
@@ -252,9 +227,9 @@ def _check_labels(run: Path, folder: Path, test: EvaluationResult) -> None:
         )
 
 
-def _check_card(folder: Path) -> None:
-    """Checks that the card's metadata are read back as they were meant; a fault here is one of ours."""
-    data = ModelCard((folder / CARD_FILE).read_text(encoding="utf-8")).data.to_dict()
+def _check_card(card: str) -> None:
+    """Checks that the card's metadata are read back as they were meant; if not, that is a bug of this program."""
+    data = ModelCard(card).data.to_dict()
     missing = [name for name in _NEEDED_METADATA if not data.get(name)]
     if missing:
         raise ValueError(f"the rendered card lacks {', '.join(missing)}")

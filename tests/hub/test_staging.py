@@ -148,7 +148,7 @@ def test_a_run_without_results(run):
 def test_only_what_was_measured_is_published(run, name):
     with (run / name).open("ab") as file:
         file.write(b" ")
-    assert f"{name}: is not the file that the figures in results.json were measured with" in refused(run)
+    assert f"{name}: is not the file that the metrics in results.json were measured with" in refused(run)
     (run / name).unlink()
     assert f"{name}: no such file" in refused(run)
 

@@ -1,0 +1,139 @@
+"""Scoring of a finished model on labelled faces: its metrics, its predictions and the page."""
+
+from collections.abc import Sequence
+from dataclasses import asdict, replace
+from pathlib import Path
+
+import torch
+from accelerate import PartialState
+from datasets import Dataset
+
+from rafdb_vit.data.found import FoundData
+from rafdb_vit.evaluation.inference import predict_split
+from rafdb_vit.evaluation.predictions import Predictions
+from rafdb_vit.evaluation.protocol import describe_data, describe_evaluated_model, describe_evaluation
+from rafdb_vit.evaluation.results import RESULTS_FILE
+from rafdb_vit.model.download import hash_model
+from rafdb_vit.model.load import Classifier, load_classifier, match_outputs
+from rafdb_vit.report.evaluation import EVALUATIONS, Evaluation
+from rafdb_vit.report.page import write_evaluation
+from rafdb_vit.report.wording import describe_absent
+from rafdb_vit.runtime.console import DEMO_BANNER, quiet_libraries, say
+from rafdb_vit.runtime.disk import check_writable
+from rafdb_vit.runtime.errors import UserError
+from rafdb_vit.runtime.hardware import default_workers, describe_device, set_threads
+from rafdb_vit.runtime.processes import broadcast_from_main, main_process_first, raise_on_all, raise_on_one
+from rafdb_vit.training.flags import FormArguments
+from rafdb_vit.training.past_run import PastRun
+from rafdb_vit.training.run_folder import CONFIG_FILE
+
+
+def score_model(
+    data: FormArguments,
+    run: PastRun | None,
+    *,
+    model: str,
+    split: str,
+    output_dir: str | None,
+    model_revision: str | None,
+    per_device_eval_batch_size: int,
+    dataloader_num_workers: int | None,
+    use_cpu: bool,
+) -> Path:
+    """Scores a model on a split, and returns the folder that was written.
+
+    `run` is the training run that the model comes from, if that is known; the rest are the flags of `evaluate`.
+
+    Raises:
+        UserError: The model or the data cannot be read, or do not go together; nothing was written.
+        Interrupted: A signal ended it.
+    """
+    quiet_libraries()
+    set_threads()
+    state = PartialState(cpu=use_cpu)
+    folder = Path(output_dir).expanduser() if output_dir else _choose_folder(model, split, data, run)
+    broadcast_from_main(lambda: _check_folder(folder))
+    with main_process_first():
+        classifier = load_classifier(model, revision=model_revision)
+    found = _load_data(data, run, split)
+    order = match_outputs(classifier.names, found.class_names, where=f"MODEL {model}")
+    left_out = [name for i, name in enumerate(classifier.names) if i not in order]
+    device, processes, threads = state.device.type, state.num_processes, torch.get_num_threads()
+    say(f"Device      {describe_device(device)}, {processes} process(es) of {threads} thread(s), fp32")
+    if left_out:
+        say(f"Left out    {', '.join(left_out)}: classes of the model that the data does not have")
+    workers = default_workers(device) if dataloader_num_workers is None else dataloader_num_workers
+    settings = {"batch_size": per_device_eval_batch_size, "workers": workers}
+    with raise_on_one(advice="put that right and run the same command again"):
+        predictions = predict_split(classifier.model, classifier.processor, found.splits[split], **settings)
+    predictions = replace(predictions, logits=predictions.logits[:, order])
+    broadcast_from_main(lambda: _write(folder, predictions, classifier, left_out, found, model, split, run))
+    return folder
+
+
+def _choose_folder(model: str, split: str, data: FormArguments, run: PastRun | None) -> Path:
+    """Returns where to write; an earlier evaluation in that place is replaced."""
+    name = f"{Path(str(data.source)).resolve().name.removesuffix('.csv')}-{split}"
+    if sample := data.max_samples.get(split):
+        name = f"{name}-{sample}"
+    folder = Path(model).expanduser()
+    if run is not None and not run.is_top:
+        return run.folder / EVALUATIONS / f"{folder.resolve().name}-{name}"
+    return folder / EVALUATIONS / name if folder.is_dir() else Path(EVALUATIONS) / f"{folder.name}-{name}"
+
+
+def _check_folder(folder: Path) -> None:
+    """Refuses a folder that cannot be written to, or holds a run, before anything is computed."""
+    check_writable(folder)
+    held = next((name for name in (RESULTS_FILE, CONFIG_FILE) if (folder / name).exists()), None)
+    if held is not None:
+        raise UserError(f"--output_dir {folder}: holds a training run ({held}); take another folder")
+
+
+def _load_data(data: FormArguments, run: PastRun | None, split: str) -> FoundData[Dataset]:
+    drawn = run is not None and run.drew(data.data_dir)
+    if drawn:
+        say(DEMO_BANNER)
+    with main_process_first() if data.dataset_name else raise_on_all():
+        found = data.load(needed=("test",) if split == "test" else ("train", "test"), scored=split, drawn=drawn)
+    say(f"Data        {found.describe()}, split {split}: {len(found.splits[split]):,} faces")
+    if found.without_groups:
+        say(f"No figures by gender, race and age: {found.without_groups}")
+    return found
+
+
+def _write(
+    folder: Path,
+    predictions: Predictions,
+    classifier: Classifier,
+    left_out: Sequence[str],
+    found: FoundData[Dataset],
+    model: str,
+    split: str,
+    run: PastRun | None,
+) -> None:
+    """Writes the evaluation and says what came out."""
+    result, files = predictions.score(), hash_model(classifier.folder)
+    described = describe_evaluated_model(classifier.model, source=model, left_out=left_out, files=files)
+    device, trained = PartialState().device.type, run.protocol if run else None
+    protocol = describe_evaluation(describe_data(found), split=split, model=described, device=device)
+    evaluation = Evaluation.of_model(
+        _name_model(model), found, predictions, result, split=split, protocol=protocol, trained=trained
+    )
+    write_evaluation(folder, evaluation, content={"split": split, "figures": result.describe(), **asdict(protocol)})
+    say(f"\n{split.capitalize()} ({result.n:,} faces)\n\n{result.render_report()}\n")
+    if absent := describe_absent(result):
+        say(f"{absent}\n")
+    if run is not None and (words := run.compare(result, split=split, files=files)):
+        say(words)
+    say(f"The page     {folder}/report.html\nPredictions  {folder}/predictions.csv")
+    say(f"All figures  {folder}/evaluation.json")
+
+
+def _name_model(model: str) -> str:
+    """Returns what the model is called on the page: its name on the Hub, or that of its folder."""
+    folder = Path(model).expanduser()
+    if not folder.is_dir():
+        return model
+    parts = folder.resolve().parts
+    return "/".join(parts[-2:] if parts[-1].startswith("checkpoint-") else parts[-1:])
