@@ -9,6 +9,7 @@ from rafdb_vit.commands.parser import command, switch
 from rafdb_vit.data.labels import LABEL_SETS
 from rafdb_vit.runtime.console import say
 from rafdb_vit.runtime.errors import UserError
+from rafdb_vit.training.flags import flag
 
 FOUND = 1
 """Exit status where something was found."""
@@ -21,19 +22,12 @@ class CheckArguments:
     data_dir: str = field(
         metadata={"help": "RAF-DB's folder, a folder of class folders, or a CSV file of labels.", "positional": True}
     )
-    subset: str = field(
-        default="basic",
-        metadata={"help": "RAF-DB's basic set (7 classes) or compound set (11).", "choices": list(LABEL_SETS)},
-    )
-    aligned: bool = field(default=True, metadata={"help": "Check the aligned images; false: the original photographs."})
-    image_column_name: str | None = field(
-        default=None, metadata={"help": "A CSV file's column of image paths. Default: found by its name."}
-    )
-    label_column_name: str | None = field(default=None, metadata={"help": "Likewise of labels."})
+    subset: str = flag("basic", "RAF-DB's basic set (7 classes) or compound set (11).", choices=list(LABEL_SETS))
+    aligned: bool = flag(True, "Check the aligned images; false: the original photographs.")
+    image_column_name: str | None = flag(None, "A CSV file's column of image paths. Default: found by its name.")
+    label_column_name: str | None = flag(None, "Likewise of labels.")
     json: bool = switch("Print every finding as JSON, for programs.")
-    figures: str | None = field(
-        default=None, metadata={"help": "Folder for pictures of class counts and of the images found at fault."}
-    )
+    figures: str | None = flag(None, "Folder for pictures of class counts and of the images found at fault.")
 
 
 @command(

@@ -9,7 +9,7 @@ from pathlib import Path
 from rafdb_vit.commands.parser import parse_arguments
 from rafdb_vit.runtime.errors import UserError
 from rafdb_vit.runtime.hardware import EVAL_BATCH_SIZE
-from rafdb_vit.training.flags import FormArguments
+from rafdb_vit.training.flags import FormArguments, flag
 
 _SPLITS_OF_FLAGS = {
     "max_test_samples": ["test"],
@@ -26,22 +26,14 @@ class EvaluateArguments:
     model: str = field(
         metadata={"help": "A run folder, a checkpoint, or a model of the Hub (USER/NAME).", "positional": True}
     )
-    split: str = field(
-        default="test",
-        metadata={"help": "The split to score.", "choices": ["train", "validation", "test"]},
+    split: str = flag("test", "The split to score.", choices=["train", "validation", "test"])
+    output_dir: str | None = flag(
+        None, "Folder for what is written. Default: evaluations/DATA-SPLIT in the model's folder."
     )
-    output_dir: str | None = field(
-        default=None,
-        metadata={"help": "Folder for what is written. Default: evaluations/DATA-SPLIT in the model's folder."},
-    )
-    model_revision: str | None = field(default=None, metadata={"help": "Branch, tag or commit on the Hub."})
-    per_device_eval_batch_size: int = field(
-        default=EVAL_BATCH_SIZE, metadata={"help": "Faces at once on each process."}
-    )
-    dataloader_num_workers: int | None = field(
-        default=None, metadata={"help": "Data workers of each process. Default: by the device."}
-    )
-    use_cpu: bool = field(default=False, metadata={"help": "Leave GPUs alone."})
+    model_revision: str | None = flag(None, "Branch, tag or commit on the Hub.")
+    per_device_eval_batch_size: int = flag(EVAL_BATCH_SIZE, "Faces at once on each process.")
+    dataloader_num_workers: int | None = flag(None, "Data workers of each process. Default: by the device.")
+    use_cpu: bool = flag(False, "Leave GPUs alone.")
 
     def __post_init__(self) -> None:
         for name, least in (("per_device_eval_batch_size", 1), ("dataloader_num_workers", 0)):

@@ -8,6 +8,7 @@ from rafdb_vit.commands.parser import command, switch
 from rafdb_vit.runtime.console import quiet_libraries, say
 from rafdb_vit.runtime.errors import Interrupted, UserError
 from rafdb_vit.runtime.hardware import pick_device, set_threads
+from rafdb_vit.training.flags import flag
 
 NOT_READ = 1
 """Exit status where a picture could not be read."""
@@ -21,10 +22,10 @@ class PredictArguments:
         metadata={"help": "Pictures of one cropped face each, or folders of such.", "positional": True, "nargs": "+"}
     )
     model: str = field(metadata={"help": "A run folder, a checkpoint, or a model of the Hub (USER/NAME)."})
-    model_revision: str | None = field(default=None, metadata={"help": "Branch, tag or commit on the Hub."})
+    model_revision: str | None = flag(None, "Branch, tag or commit on the Hub.")
     json: bool = switch("Print a JSON list, for programs.")
-    batch_size: int = field(default=32, metadata={"help": "Pictures at once."})
-    use_cpu: bool = field(default=False, metadata={"help": "Leave GPUs alone."})
+    batch_size: int = flag(32, "Pictures at once.")
+    use_cpu: bool = flag(False, "Leave GPUs alone.")
 
     def __post_init__(self) -> None:
         if self.batch_size < 1:

@@ -4,6 +4,7 @@ from dataclasses import dataclass, field
 
 from rafdb_vit.commands.parser import command, switch
 from rafdb_vit.runtime.console import quiet_libraries
+from rafdb_vit.training.flags import flag
 
 _TOKEN = "a token on the command line ends up in logs and histories; use `hf auth login` or HF_TOKEN"
 
@@ -15,11 +16,10 @@ class PushArguments:
     run: str = field(metadata={"help": "Folder of a finished training run.", "positional": True})
     repo_id: str = field(metadata={"help": "USER/NAME or ORGANISATION/NAME; made if it is not there."})
     private: bool = switch("Make it private, if it is new.")
-    revision: str | None = field(default=None, metadata={"help": "Branch to publish on; made if it is not there."})
-    tag: str | None = field(default=None, metadata={"help": "Name for the commit, set after everything was proved."})
-    license: str | None = field(
-        default=None,
-        metadata={"help": "Licence: the Hub's identifier, or an address. Default: RAF-DB's terms, for RAF-DB."},
+    revision: str | None = flag(None, "Branch to publish on; made if it is not there.")
+    tag: str | None = flag(None, "Name for the commit, set after everything was proved.")
+    license: str | None = flag(
+        None, "Licence: the Hub's identifier, or an address. Default: RAF-DB's terms, for RAF-DB."
     )
     dry_run: bool = switch("Show files, checksums, card and target, and send nothing.")
     verify: bool = switch("Load the model back from the Hub and compare what it answers.")
