@@ -118,17 +118,10 @@ def find_kinds(release: Path | None) -> list[Kind]:
 def read_annotations(
     root: Path, release: Path | None, kind: Kind, files: Sequence[str], report: Reporter
 ) -> dict[str, list[Any]]:
-    """Reads one kind of annotation of every face.
+    """Reads one kind of annotation of every face; returns its columns, in the order of `files`.
 
-    Args:
-        root: Nothing outside it is read.
-        release: The folder that holds `Annotation`.
-        kind: One of `KINDS`.
-        files: Names of the faces, such as `train_00001`.
-        report: Is told of every file that is missing or malformed; its values are then None.
-
-    Returns:
-        The columns, in the order of `files`.
+    These are the names of the faces, such as `train_00001`. Files that are missing or malformed are reported, and their
+    values are None. Nothing outside `root` is read.
     """
     folder = Path(release or "") / "Annotation" / kind.folder
     listed = Reporter(report.add)

@@ -18,7 +18,7 @@ from rafdb_vit.data.formats.hub_dataset import find_named_splits
 from rafdb_vit.data.found import ORDER, Faces, FoundData, count_labels
 from rafdb_vit.data.images import open_row, select_undecoded, square_box
 from rafdb_vit.data.names import DRAWN, name_data
-from rafdb_vit.data.splits import DEFAULT_FRACTION, draw_samples, split_off_validation, validation_as_test
+from rafdb_vit.data.splits import DEFAULT_FRACTION, draw_samples, split_off_validation
 from rafdb_vit.runtime.errors import UserError
 
 _ALL: Mapping[str, int | None] = MappingProxyType({})
@@ -143,13 +143,8 @@ def find_splits(
     photograph; of a CSV file, its columns gender, race and age. With `aligned=False`, `crop` (left, top, side): what
     transforms cut out of `image`.
 
-    Args:
-        root: The folder, or one above it; or a CSV file of image paths and labels.
-        form: What is asked of the data.
-        annotations: Read the release's annotations, where they are there.
-
     Raises:
-        UserError: The folder is in no known form, or a file or row in it is not as it should be.
+        UserError: See `load_rafdb`, as for `root` and `annotations`.
     """
     root = Path(os.path.abspath(root))
     found = _find_faces(root, form)
@@ -172,11 +167,10 @@ def _find_faces(root: Path, form: DataForm) -> FoundData[Faces]:
     """Returns the faces of a folder by split, in the order of the splits, checked as a whole."""
     report = Reporter()
     found = find_faces(root, form, report)
-    splits = validation_as_test(found.splits)
-    ordered = {split: splits[split] for split in ORDER if split in splits}
+    ordered = {split: found.splits[split] for split in ORDER if split in found.splits}
     check_splits(root, ordered, report, needed=form.needed)
     check_names(ordered, report)
-    return replace(found, splits=ordered, sources=validation_as_test(found.sources))
+    return replace(found, splits=ordered)
 
 
 def _build_splits(root: Path, found: FoundData[Faces], kinds: list[Kind], form: DataForm) -> dict[str, Dataset]:

@@ -55,13 +55,9 @@ def list_folders(folder: Path) -> list[Path]:
 
 
 def list_files(root: Path, folder: Path, suffixes: tuple[str, ...], report: Reporter) -> dict[str, str]:
-    """Returns the path, by name, of every file directly in `folder` that has one of `suffixes`.
+    """Returns the path, by name, of every file directly in `folder` whose lower-case name ends in one of `suffixes`.
 
-    Args:
-        root: Links may not lead out of this folder.
-        folder: Where to look.
-        suffixes: Lower-case ends of names.
-        report: Is told of files that cannot be taken: links that lead out or nowhere, names that cannot be written.
+    Files that cannot be taken are reported: links that lead out of `root` or nowhere, names that cannot be printed.
 
     Raises:
         UserError: The folder cannot be read, or leads out of `root`.

@@ -128,7 +128,7 @@ def resolve_classes(written: Collection[str], labels: LabelSet, *, where: str) -
     Args:
         written: The names of the classes as folders or label columns have them, those of all splits.
         labels: RAF-DB's label set to look for first.
-        where: What errors name as the place of these names.
+        where: Where these names stand, for errors.
 
     Raises:
         UserError: They are numbers whose order is not known, or not the classes of the subset that was asked for.
@@ -180,12 +180,7 @@ def _check_own_names(names: Sequence[str], *, where: str) -> None:
 
 
 def match_classes(written: Collection[str], labels: LabelSet, *, where: str) -> dict[str, int]:
-    """Returns the label id of each class that one split has, by its name as folders or label columns have it.
-
-    Args:
-        written: These names.
-        labels: From `resolve_classes`.
-        where: What errors name as the place of these names.
+    """Returns the label id, by name, of each class as the folders or label column of one split have it.
 
     Raises:
         UserError: Two names mean the same class, or one means none.

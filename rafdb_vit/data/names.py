@@ -15,11 +15,9 @@ _OF_LAYOUT = {
 
 
 def name_data(found: FoundData[Any], dataset_name: str | None = None) -> str:
-    """Names a data set by what it holds: only the published counts make it RAF-DB.
+    """Names a data set by what it holds: only the published `counts` make it RAF-DB.
 
-    Args:
-        found: The data, with its `counts`.
-        dataset_name: Its name on the Hub, or its folder.
+    `dataset_name` is its name on the Hub, or its folder.
     """
     if has_published_counts(found.labels, found.counts):
         return f"RAF-DB {found.labels.subset}"

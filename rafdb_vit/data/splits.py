@@ -62,19 +62,10 @@ DEFAULT_FRACTION = 0.1
 
 
 def choose_validation(labels: Sequence[int], files: Sequence[str], *, fraction: float, seed: int) -> list[int]:
-    """Chooses which training faces are set aside for validation.
+    """Returns the sorted positions of the training faces that are set aside for validation.
 
-    Of each class the same fraction is taken, at least one face where the class has two or more. The choice depends on
-    the seed, the labels and the file names, not on the order in which they come.
-
-    Args:
-        labels: Label id of each face.
-        files: Name of each face, unique.
-        fraction: Share of every class to set aside, in (0, 1).
-        seed: Seed of the draw.
-
-    Returns:
-        Sorted positions of the chosen faces.
+    Of each class the same fraction, in (0, 1), is taken, at least one face where the class has two or more. The choice
+    depends on the seed, the labels and the names of the files, which are unique; not on the order in which they come.
 
     Raises:
         UserError: `fraction` is not between 0 and 1, or no class has two faces.
@@ -123,14 +114,10 @@ def _share_out(counts: np.ndarray, total: int) -> np.ndarray:
 def draw_samples(dataset: Dataset, count: int | None, *, seed: int, flag: str) -> Dataset:
     """Draws a stratified sample of a split, each class in proportion and none lost while `count` allows.
 
-    Args:
-        dataset: A split with the columns `label` and `file`.
-        count: How many faces to keep; None, or more than there are, keeps all.
-        seed: Seed of the draw.
-        flag: The flag that asked for it, for the error.
+    A `count` of None, or of more faces than there are, keeps all.
 
     Raises:
-        UserError: `count` is less than 1.
+        UserError: `count` is less than 1; the message names the flag that asked for it.
     """
     if count is None or count >= len(dataset):
         return dataset

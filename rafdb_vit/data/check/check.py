@@ -19,7 +19,7 @@ from rafdb_vit.data.form import DataForm
 from rafdb_vit.data.formats.detect import find_faces
 from rafdb_vit.data.found import SPLITS, Faces, FoundData, Layout, count_labels, name_face
 from rafdb_vit.data.labels import LABEL_SETS
-from rafdb_vit.data.splits import split_of_file, validation_as_test
+from rafdb_vit.data.splits import split_of_file
 from rafdb_vit.runtime.hardware import count_cpus
 
 _USUAL_SHARE = 0.5
@@ -49,8 +49,7 @@ def check_data(
     report = Reporter(findings.append)
     form = DataForm(subset, aligned, image_column=image_column, label_column=label_column)
     found = find_faces(path, form, report)
-    splits = {**{split: Faces() for split in SPLITS}, **validation_as_test(found.splits)}
-    found = replace(found, splits=splits, sources=validation_as_test(found.sources))
+    found = replace(found, splits={**{split: Faces() for split in SPLITS}, **found.splits})
     root = Path(found.folder or path) if found.layout is Layout.TABLE else path
     _check_completeness(root, found, report)
     boxes = _check_annotations(root, found, form, report)

@@ -54,12 +54,8 @@ def read_kaggle_copy(
 ) -> FoundData[Faces]:
     """Reads the Kaggle layout: folders by code, and a CSV file of labels for each split; both have to agree.
 
-    Args:
-        root: What was asked for; nothing outside it is read, except the label files beside it.
-        folder: The folder that holds the splits.
-        splits: From `find_split_folders`.
-        form: What is asked of the data.
-        report: Is told of every fault.
+    `folder` holds the `splits` that `find_split_folders` found. Nothing outside `root` is read, except the label files
+    beside it.
 
     Raises:
         UserError: A label file is missing; or what `report` raises.
@@ -131,12 +127,7 @@ def read_class_folders(
 ) -> FoundData[Faces]:
     """Reads folders of class names or codes in folders of splits.
 
-    Args:
-        root: What was asked for; nothing outside it is read.
-        folder: The folder that holds the splits.
-        splits: From `find_split_folders`.
-        form: What is asked of the data.
-        report: Is told of every fault.
+    `folder` holds the `splits` that `find_split_folders` found. Nothing outside `root` is read.
 
     Raises:
         UserError: The classes cannot be told; or what `report` raises.

@@ -61,13 +61,9 @@ def find_tables(folder: Path) -> dict[str | None, Path]:
 
 
 def read_tables(root: Path, tables: dict[str | None, Path], form: DataForm, report: Reporter) -> FoundData[Faces]:
-    """Reads tables of image paths, relative to the table, and labels: names, or RAF-DB's codes.
+    """Reads the tables that `find_tables` found: paths of images, relative to the table, and names or codes of classes.
 
-    Args:
-        root: The folder that no path may lead out of.
-        tables: From `find_tables`.
-        form: What is asked of the data. Where that is not train, rows that name no split are held out.
-        report: Is told of every fault.
+    No path may lead out of `root`. Where train is not needed, rows that name no split are held out.
 
     Raises:
         UserError: A table has no such columns, or its classes or splits cannot be told; or what `report` raises.

@@ -29,17 +29,14 @@ from rafdb_vit.data.formats.csv_table import find_tables, read_tables
 from rafdb_vit.data.formats.release import LIST_FILES, is_release, read_release
 from rafdb_vit.data.found import Faces, FoundData, Layout
 from rafdb_vit.data.labels import LABEL_SETS
-from rafdb_vit.data.splits import find_split
+from rafdb_vit.data.splits import find_split, validation_as_test
 from rafdb_vit.runtime.errors import UserError
 
 
 def find_faces(root: Path, form: DataForm, report: Reporter) -> FoundData[Faces]:
     """Finds labelled faces below `root` and reads which is which, without opening an image.
 
-    Args:
-        root: The data folder itself (`basic`, or what holds `DATASET`), one above it, or a CSV file.
-        form: What is asked of the data.
-        report: Is told of every fault.
+    `root` is the data folder itself (`basic`, or what holds `DATASET`), one above it, or a CSV file.
 
     Raises:
         UserError: Nothing like it is found; or what `report` raises.
@@ -60,7 +57,7 @@ def find_faces(root: Path, form: DataForm, report: Reporter) -> FoundData[Faces]
         raise UserError(f"{flag}: {printable(folder)} is no CSV file; only one has columns: leave the flag out")
     if not form.aligned and not found.release:
         raise UserError(f"--aligned False: {printable(folder)} is not the official release; only it has boxes")
-    return found
+    return replace(found, splits=validation_as_test(found.splits), sources=validation_as_test(found.sources))
 
 
 def _check_encoding(root: Path) -> None:

@@ -25,9 +25,8 @@ def find_named_splits(name: str, form: DataForm = DEFAULT_FORM) -> FoundData[Dat
 
     A data set of a single split is divided as RAF-DB's file names say (`train_00001.jpg`, `test_0001.jpg`).
 
-    Args:
-        name: `USER/NAME` on the Hub, a folder that `save_to_disk` wrote, or one that `load_dataset` reads.
-        form: What is asked of the data. Without train, a single split is what is held out.
+    The name is `USER/NAME` on the Hub, a folder that `save_to_disk` wrote, or one that `load_dataset` reads. Where the
+    form does not need train, a single split is what is held out.
 
     Raises:
         UserError: It cannot be loaded, or columns, classes or splits cannot be told.

@@ -79,12 +79,7 @@ def _check_rows(
 
 
 def read_list_file(path: Path, labels: LabelSet, report: Reporter) -> list[Row]:
-    """Reads a label file of the official release: rows like `train_00001.jpg 5`.
-
-    Args:
-        path: The file.
-        labels: The classes whose codes it uses.
-        report: Is told of each bad row, which is then left out.
+    """Reads a label file of the official release: rows like `train_00001.jpg 5`; bad ones are reported and left out.
 
     Raises:
         UserError: The file is not text; or what `report` raises.
@@ -116,11 +111,7 @@ def read_csv_file(path: Path, labels: LabelSet, report: Reporter) -> list[Row]:
     """Reads a label file of the Kaggle layout: a header row, then image name and code, by position.
 
     Copies differ in what their header says, and some have none: a first row whose second column is a number is data.
-
-    Args:
-        path: The file.
-        labels: The classes whose codes it uses.
-        report: Is told of each bad row, which is then left out.
+    Bad rows are reported and left out.
 
     Raises:
         UserError: The file is not text, or no CSV file; or what `report` raises.

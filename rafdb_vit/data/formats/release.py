@@ -38,13 +38,7 @@ def find_label_file(root: Path, folders: list[Path], names: tuple[str, ...]) -> 
 
 
 def read_release(root: Path, folder: Path, form: DataForm, report: Reporter) -> FoundData[Faces]:
-    """Reads one subset of the release.
-
-    Args:
-        root: What was asked for; nothing outside it is read.
-        folder: The folder that holds `EmoLabel` and `Image`.
-        form: What is asked of the data.
-        report: Is told of every fault.
+    """Reads one subset of the release, `folder` with `EmoLabel` and `Image` in it; nothing outside `root` is read.
 
     Raises:
         UserError: Label file or images are not there; or what `report` raises.
