@@ -154,7 +154,7 @@ def _read(path: str, kind: Kind, report: Reporter) -> dict[str, Any]:
 
 
 MOST_GROUPS = 20
-"""A column of more values does not group people: ages in years, say."""
+"""A column of more values does not group people, such as ages in years."""
 _LONGEST = 60
 """Letters of a group's name."""
 

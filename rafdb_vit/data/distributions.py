@@ -17,7 +17,7 @@ from rafdb_vit.runtime.errors import UserError
 TOLERANCE = 5e-3
 """How far a vector's sum may be from 1: seven numbers rounded to three digits may be off by 0.0035."""
 MOST_DISAGREEING = 0.1
-"""Share of faces whose largest entry may be another class than the label, before the order is held to be wrong."""
+"""Share of faces whose largest entry may be another class than the label; with more, the order must be wrong."""
 _WHAT = "rows like 'train_00001.jpg p1 ... p7'"
 
 

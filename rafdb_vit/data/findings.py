@@ -69,7 +69,7 @@ class Reporter:
 
 
 def printable(path: object) -> str:
-    """Returns a path or name as it can stand in a line."""
+    """Returns a path or name as text that fits in one line."""
     return escape(str(path))
 
 

@@ -12,12 +12,12 @@ from typing import Generic, TypeVar
 from rafdb_vit.data.labels import LabelSet
 
 SPLITS = ("train", "test")
-"""Those that training needs."""
+"""The splits that training needs."""
 ORDER = ("train", "validation", "test")
 ATTRIBUTES = ("gender", "race", "age")
 """Of the release's annotations; columns of that name, in any case, of a CSV file or a data set."""
 NOT_GIVEN = "not given"
-"""What the group of faces is called whose group the data does not give."""
+"""The group of faces for which the data gives none."""
 _NONE: Mapping[str, str] = MappingProxyType({})
 Split = TypeVar("Split")
 

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from datasets import Dataset
 
 FORMATS = ("JPEG", "PNG", "BMP", "WEBP", "GIF", "TIFF", "PPM")
-"""Those that are decoded within this process: EPS, say, would start an interpreter of its own."""
+"""Formats that are decoded within this process; EPS, for example, would start another program."""
 MOST_PIXELS = 90_000_000
 """More would take gigabytes of memory: a photograph has fewer, a decompression bomb has more."""
 PICTURE_ERRORS = (
@@ -148,7 +148,7 @@ def square_box(box: Sequence[float], *, margin: float) -> list[int]:
 def select_undecoded(faces: "Dataset", columns: Sequence[str] = ("image", "file", "crop")) -> "Dataset":
     """Returns those of `columns` that a split has, by default what `open_row` needs; images stay undecoded files.
 
-    `datasets` would decode them itself, and not say which file it was that it could not read.
+    `datasets` would decode them itself, without telling which file it could not read.
     """
     from datasets import Image as ImageFeature
 

@@ -120,7 +120,7 @@ LABEL_SETS: Mapping[str, LabelSet] = {labels.subset: labels for labels in (BASIC
 
 
 def resolve_classes(written: Collection[str], labels: LabelSet, *, where: str) -> LabelSet:
-    """Finds out whose classes these are.
+    """Finds out to which label set these classes belong.
 
     Classes that are those of `labels`, by name, synonym or code, are RAF-DB's. Any others are a label set of their own
     (FER+, AffectNet, six of the seven), and keep their names, in alphabetical order.

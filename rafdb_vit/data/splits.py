@@ -58,7 +58,7 @@ def validation_as_test(parts: Mapping[str, T]) -> dict[str, T]:
 
 
 DEFAULT_FRACTION = 0.1
-"""Share of each class of train that becomes validation, where nothing else is said."""
+"""Share of each class of train that becomes validation by default."""
 
 
 def choose_validation(labels: Sequence[int], files: Sequence[str], *, fraction: float, seed: int) -> list[int]:

@@ -121,14 +121,14 @@ def _read_table(root: Path, path: Path, split: str | None, form: DataForm, repor
                 words = f"expected {len(header)} columns, image and label filled in, found {found:.90}"
                 raise _BadRow("bad row", words)
             image, written = fields[image_at], None if split_at is None else fields[split_at]
-            own = _choose_split(root, image, split, written, form)
-            place = _find_image(root, path.parent, own, image)
+            row_split = _choose_split(root, image, split, written, form)
+            place = _find_image(root, path.parent, row_split, image)
         except _BadRow as bad:
             kind, words, *files = bad.args
             report(kind, f"{where}: {words}", *files)
         else:
             attributes = {name: fields[at] for name, at in attributes_at.items()}
-            yield Entry(where, image, place, fields[label_at], own, attributes)
+            yield Entry(where, image, place, fields[label_at], row_split, attributes)
 
 
 def _find_columns(path: Path, header: list[str], form: DataForm) -> tuple[tuple[int, int, int | None], bool]:
