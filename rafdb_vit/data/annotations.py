@@ -1,4 +1,4 @@
-"""Reads the release's annotations: gender, race, age, landmarks and the face's box, a file a face and kind.
+"""Reads the release's annotations: gender, race, age, landmarks and the face's box; a file for each face and kind.
 
 Formats and codes are those of the release's readme. Coordinates are in pixels of the original photograph.
 
@@ -7,29 +7,28 @@ Other data can name the groups of people too, by columns of a CSV file or a data
 
 import os
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from datasets import ClassLabel, Dataset, Features, List, Value
 
 from rafdb_vit.data.files import list_files
-from rafdb_vit.data.findings import Finding, Notes, OnFinding, printable
+from rafdb_vit.data.findings import Finding, Reporter
 from rafdb_vit.data.formats.label_file import read_text
-from rafdb_vit.data.found import ATTRIBUTES, NOT_GIVEN
+from rafdb_vit.data.found import ATTRIBUTES, NOT_GIVEN, FoundData
 from rafdb_vit.runtime.errors import UserError
 
-GENDERS = ("male", "female", "unsure")
-RACES = ("Caucasian", "African-American", "Asian")
-AGES = ("0-3", "4-19", "20-39", "40-69", "70+")
+_CODES = {
+    "gender": ("male", "female", "unsure"),
+    "race": ("Caucasian", "African-American", "Asian"),
+    "age": ("0-3", "4-19", "20-39", "40-69", "70+"),
+}
+"""What each code from 0 means."""
 AUTOMATIC_LANDMARKS = 37
 _LARGEST = 1e6
 """Pixels; no photograph is larger, and NaN compares false."""
 _POINTS = List(List(Value("float32"), length=2))
-
-
-class _Malformed(ValueError):
-    """What is wrong with an annotation file's content."""
 
 
 def _parse_numbers(line: str, count: int, where: str) -> list[float]:
@@ -38,21 +37,18 @@ def _parse_numbers(line: str, count: int, where: str) -> list[float]:
     except ValueError:
         numbers = []
     if len(numbers) != count or not all(abs(number) <= _LARGEST for number in numbers):
-        raise _Malformed(f"expected {count} numbers in {where}, found {line[:60]!r}")
+        raise ValueError(f"expected {count} numbers in {where}, found {line[:60]!r}")
     return numbers
 
 
-def _parse_code(line: str, names: Sequence[str], where: str) -> int:
-    word = line.strip()
-    if word not in map(str, range(len(names))):
-        raise _Malformed(f"expected a code from 0 to {len(names) - 1} in {where}, found {word[:60]!r}")
-    return int(word)
+def _parse_points(lines: Sequence[str]) -> list[list[float]]:
+    return [_parse_numbers(line, 2, f"line {i}") for i, line in enumerate(lines, start=1)]
 
 
 def _split_lines(text: str, count: int) -> list[str]:
     lines = [line for line in text.split("\n") if line.strip()]
     if len(lines) != count:
-        raise _Malformed(f"expected {count} lines, found {len(lines)}")
+        raise ValueError(f"expected {count} lines, found {len(lines)}")
     return lines
 
 
@@ -63,12 +59,14 @@ def parse_manual(text: str) -> dict[str, Any]:
         ValueError: It has another form; the message says where.
     """
     lines = _split_lines(text, 8)
-    return {
-        "landmarks": [_parse_numbers(line, 2, f"line {i}") for i, line in enumerate(lines[:5], start=1)],
-        "gender": _parse_code(lines[5], GENDERS, "line 6 (gender)"),
-        "race": _parse_code(lines[6], RACES, "line 7 (race)"),
-        "age": _parse_code(lines[7], AGES, "line 8 (age)"),
-    }
+    values: dict[str, Any] = {"landmarks": _parse_points(lines[:5])}
+    for i, (name, meanings) in enumerate(_CODES.items(), start=6):
+        word = lines[i - 1].strip()
+        if word not in map(str, range(len(meanings))):
+            expected = f"expected a code from 0 to {len(meanings) - 1} in line {i} ({name})"
+            raise ValueError(f"{expected}, found {word[:60]!r}")
+        values[name] = int(word)
+    return values
 
 
 def parse_automatic(text: str) -> dict[str, Any]:
@@ -77,9 +75,7 @@ def parse_automatic(text: str) -> dict[str, Any]:
     Raises:
         ValueError: It has another form; the message says where.
     """
-    lines = _split_lines(text, AUTOMATIC_LANDMARKS)
-    points = [_parse_numbers(line, 2, f"line {i}") for i, line in enumerate(lines, start=1)]
-    return {"automatic_landmarks": points}
+    return {"automatic_landmarks": _parse_points(_split_lines(text, AUTOMATIC_LANDMARKS))}
 
 
 def parse_box(text: str) -> dict[str, Any]:
@@ -91,7 +87,7 @@ def parse_box(text: str) -> dict[str, Any]:
     (line,) = _split_lines(text, 1)
     box = _parse_numbers(line, 4, "line 1")
     if not (box[0] < box[2] and box[1] < box[3]):
-        raise _Malformed(f"expected xmin < xmax and ymin < ymax, found {line.strip()[:60]!r}")
+        raise ValueError(f"expected xmin < xmax and ymin < ymax, found {line.strip()[:60]!r}")
     return {"box": box}
 
 
@@ -105,18 +101,9 @@ class Kind:
     columns: Features
 
 
+_PEOPLE = {name: ClassLabel(names=list(meanings)) for name, meanings in _CODES.items()}
 KINDS = (
-    Kind(
-        "manual",
-        "_manu_attri.txt",
-        parse_manual,
-        Features(
-            gender=ClassLabel(names=list(GENDERS)),
-            race=ClassLabel(names=list(RACES)),
-            age=ClassLabel(names=list(AGES)),
-            landmarks=_POINTS,
-        ),
-    ),
+    Kind("manual", "_manu_attri.txt", parse_manual, Features(**_PEOPLE, landmarks=_POINTS)),
     Kind("auto", "_auto_attri.txt", parse_automatic, Features(automatic_landmarks=_POINTS)),
     Kind("boundingbox", "_boundingbox.txt", parse_box, Features(box=List(Value("float32"), length=4))),
 )
@@ -129,82 +116,72 @@ def find_kinds(release: Path | None) -> list[Kind]:
 
 
 def read_annotations(
-    root: Path, release: Path | None, kind: Kind, files: Sequence[str], on_finding: OnFinding
+    root: Path, release: Path | None, kind: Kind, files: Sequence[str], report: Reporter
 ) -> dict[str, list[Any]]:
-    """Reads one kind of annotation of every face.
+    """Reads one kind of annotation of every face; returns its columns, in the order of `files`.
 
-    Args:
-        root: Nothing outside it is read.
-        release: The folder that holds `Annotation`.
-        kind: One of `KINDS`.
-        files: Names of the faces, such as `train_00001`.
-        on_finding: Is told of every file that is missing or malformed; its values are then None.
-
-    Returns:
-        The columns, in the order of `files`.
+    These are the names of the faces, such as `train_00001`. Files that are missing or malformed are reported, and their
+    values are None. Nothing outside `root` is read.
     """
     folder = Path(release or "") / "Annotation" / kind.folder
-    notes = Notes(on_finding)
-    found = list_files(root, folder, (kind.suffix,), notes)
+    listed = Reporter(report.add)
+    found = list_files(root, folder, (kind.suffix,), listed)
     columns: dict[str, list[Any]] = {name: [] for name in kind.columns}
     for file in files:
         name = file + kind.suffix
         values: dict[str, Any] = {}
         path = os.path.join(folder, name)  # noqa: PTH118 (Path is slow for 46,000 files)
-        if name not in found and path not in notes.files:
-            words = f"{printable(path)}: no such file; expected one for every face"
-            on_finding(Finding("annotation missing", words, (path,)))
-        elif name in found:
-            values = _read(found[name], kind, on_finding)
+        if name in found:
+            values = _read(found[name], kind, report)
+        elif path not in listed.files:
+            report("annotation missing", f"{path}: no such file; expected one for every face", path)
         for column, items in columns.items():
             items.append(values.get(column))
     return columns
 
 
-def _read(path: str, kind: Kind, on_finding: OnFinding) -> dict[str, Any]:
+def _read(path: str, kind: Kind, report: Reporter) -> dict[str, Any]:
     try:
-        return kind.parse(read_text(Path(path), what="an annotation of RAF-DB"))
+        text = read_text(Path(path), what="an annotation of RAF-DB")
     except UserError as error:
-        on_finding(Finding("annotation malformed", str(error), (path,)))
-    except _Malformed as error:
-        on_finding(
-            Finding("annotation malformed", f"{printable(path)}: {error}; put the release's file in its place", (path,))
-        )
-    return {}
+        report("annotation malformed", str(error), path)
+        return {}
+    try:
+        return kind.parse(text)
+    except ValueError as error:
+        report("annotation malformed", f"{path}: {error}; put the release's file in its place", path)
+        return {}
 
 
 MOST_GROUPS = 20
-"""A column of more is no grouping: ages in years, say."""
+"""A column of more values does not group people, such as ages in years."""
 _LONGEST = 60
 """Letters of a group's name."""
 
 
 def is_attribute(name: str, feature: object) -> bool:
-    """Tells whether a data set's column names people's groups: by its name, and its text or classes."""
+    """Tells whether a data set's column holds groups of people: by its name, and by whether it is text or classes."""
     is_text = isinstance(feature, Value) and feature.dtype in ("string", "large_string")
     return name.strip().lower() in ATTRIBUTES and (is_text or isinstance(feature, ClassLabel))
 
 
-def add_attributes(faces: Dataset, release: Path | None) -> tuple[Dataset, str | None]:
+def add_attributes(found: FoundData[Dataset], split: str) -> FoundData[Dataset]:
     """Adds gender, race and age to a split, from the release's annotations of its faces.
 
-    Args:
-        faces: A split with the column `file`.
-        release: The folder that holds `Annotation`; None for other data, which stays as it is.
-
-    Returns:
-        The split, and what is wrong with the annotations, of which then none is added.
+    Data without such annotations stays as it is. Where an annotation is missing or malformed, none is added, and
+    `without_groups` says why.
     """
-    if MANUAL not in find_kinds(release):
-        return faces, None
+    faces, folder = found.splits[split], Path(found.folder or "")
+    if MANUAL not in find_kinds(found.release):
+        return found
     findings: list[Finding] = []
-    columns = read_annotations(Path(release or ""), release, MANUAL, faces["file"], findings.append)
+    columns = read_annotations(folder, folder, MANUAL, faces["file"], Reporter(findings.append))
     if findings:
-        return faces, findings[0].message
+        return replace(found, without_groups=findings[0].message)
     faces = flatten_rows(faces)
     for name in ATTRIBUTES:
         faces = faces.add_column(name, columns[name], feature=MANUAL.columns[name])
-    return faces, None
+    return replace(found, splits={**found.splits, split: faces})
 
 
 def flatten_rows(faces: Dataset) -> Dataset:

@@ -11,14 +11,14 @@ from datasets import ClassLabel, Dataset, DatasetDict, Features, Image, List, Va
 
 from rafdb_vit.data.annotations import BOX, Kind, add_attributes, find_kinds, flatten_rows, read_annotations
 from rafdb_vit.data.distributions import match_distributions, read_distributions
-from rafdb_vit.data.findings import check_classes, check_names, check_splits, printable, refuse
+from rafdb_vit.data.findings import Reporter, check_classes, check_names, check_splits, printable
 from rafdb_vit.data.form import DEFAULT_FORM, DataForm
 from rafdb_vit.data.formats.detect import find_faces
 from rafdb_vit.data.formats.hub_dataset import find_named_splits
 from rafdb_vit.data.found import ORDER, Faces, FoundData, count_labels
 from rafdb_vit.data.images import open_row, select_undecoded, square_box
 from rafdb_vit.data.names import DRAWN, name_data
-from rafdb_vit.data.splits import DEFAULT_FRACTION, draw_samples, split_off_validation, validation_as_test
+from rafdb_vit.data.splits import DEFAULT_FRACTION, draw_samples, split_off_validation
 from rafdb_vit.runtime.errors import UserError
 
 _ALL: Mapping[str, int | None] = MappingProxyType({})
@@ -63,8 +63,10 @@ def load_rafdb(
         UserError: The folder is in no known form, or a file or row in it is not as it should be.
     """
     form = DataForm(subset, aligned, box_margin, image_column, label_column, distribution_file)
-    settings: dict[str, Any] = {"validation_fraction": validation_fraction, "split_seed": split_seed}
-    return DatasetDict(load_data(root, form, annotations=annotations, scored=None, **settings).splits)
+    found = load_data(
+        root, form, annotations=annotations, validation_fraction=validation_fraction, split_seed=split_seed, scored=None
+    )
+    return DatasetDict(found.splits)
 
 
 def load_data(
@@ -83,7 +85,7 @@ def load_data(
 
     Args:
         root: See `load_rafdb`, as for those named alike; None with `dataset_name`.
-        form: What is asked of the data.
+        form: In which form the data is wanted.
         dataset_name: A data set on the Hub or on disk, in place of `root`.
         annotations: Read all of the release's annotations, for every split.
         validation_fraction: Share of each class of train for validation.
@@ -95,27 +97,23 @@ def load_data(
     Raises:
         UserError: See `load_rafdb`; or a sample of less than one face was asked for.
     """
-    named = None if dataset_name is None else find_named_splits(dataset_name, form)
-    found = named or find_splits(root or "", form, annotations=annotations)
+    if dataset_name is not None:
+        found = find_named_splits(dataset_name, form)
+    else:
+        found = find_splits(root or "", form, annotations=annotations)
     if "train" in found.splits:
-        check_classes(dataset_name or os.fspath(root or ""), found.labels, found.splits["train"]["label"], refuse)
+        check_classes(dataset_name or root, found.labels, found.splits["train"]["label"], Reporter())
     if form.distribution_file is not None:
         found = add_distributions(found, Path(form.distribution_file))
-    found = _split_off(_name(found, dataset_name, drawn=drawn), validation_fraction, split_seed)
+    found = replace(found, counts={split: count_classes(faces) for split, faces in found.splits.items()})
+    found = replace(found, name=DRAWN if drawn else name_data(found, dataset_name))
+    found = _split_off(found, validation_fraction, split_seed)
     splits = {
         split: draw_samples(faces, max_samples.get(split), seed=split_seed, flag=f"--max_{split}_samples")
         for split, faces in found.splits.items()
     }
-    if scored is None:
-        return replace(found, splits=splits)
-    splits[scored], fault = add_attributes(splits[scored], found.release)
-    return replace(found, splits=splits, without_groups=fault)
-
-
-def _name(found: FoundData[Dataset], dataset_name: str | None, *, drawn: bool) -> FoundData[Dataset]:
-    counts = {split: count_classes(faces) for split, faces in found.splits.items()}
-    name = DRAWN if drawn else name_data(found.layout, found.labels, counts, dataset_name)
-    return replace(found, name=name, counts=counts)
+    found = replace(found, splits=splits)
+    return found if scored is None else add_attributes(found, scored)
 
 
 def _split_off(found: FoundData[Dataset], fraction: float | None, seed: int) -> FoundData[Dataset]:
@@ -145,89 +143,74 @@ def find_splits(
     photograph; of a CSV file, its columns gender, race and age. With `aligned=False`, `crop` (left, top, side): what
     transforms cut out of `image`.
 
-    Args:
-        root: The folder, or one above it; or a CSV file of image paths and labels.
-        form: What is asked of the data.
-        annotations: Read the release's annotations, where they are there.
-
     Raises:
-        UserError: The folder is in no known form, or a file or row in it is not as it should be.
+        UserError: See `load_rafdb`, as for `root` and `annotations`.
     """
     root = Path(os.path.abspath(root))
     found = _find_faces(root, form)
-    kinds = _choose_kinds(found, annotations=annotations, boxes=not form.aligned)
-    splits = _build_splits(root, found, kinds, margin=None if form.aligned else form.box_margin)
-    images = "aligned" if found.release else "as found"
-    if not form.aligned:
-        images = f"original, cut to a square around the face's box with margin {form.box_margin:g}"
-    return FoundData(found.layout, found.folder, found.labels, splits, found.sources, images)
-
-
-def _find_faces(root: Path, form: DataForm) -> FoundData[Faces]:
-    """Returns the faces of a folder by split, in the order of the splits, checked as a whole."""
-    found = find_faces(root, form)
-    splits = validation_as_test(found.splits)
-    ordered = {split: splits[split] for split in ORDER if split in splits}
-    check_splits(printable(root), ordered, refuse, needed=form.needed)
-    check_names(ordered, refuse)
-    return replace(found, splits=ordered, sources=validation_as_test(found.sources))
-
-
-def _choose_kinds(found: FoundData[Faces], *, annotations: bool, boxes: bool) -> list[Kind]:
-    """Returns the kinds of annotation to read: those that are there, or boxes alone."""
-    there = find_kinds(found.release)
-    if boxes and BOX not in there:
+    kinds = find_kinds(found.release)
+    if not form.aligned and BOX not in kinds:
         folder = printable(Path(found.folder or "") / "Annotation" / BOX.folder)
         raise UserError(
             f"{folder}: no such folder; --aligned False needs the boxes that RAF-DB has since its version 1.1"
         )
-    return [kind for kind in there if annotations or (boxes and kind is BOX)]
+    kinds = [kind for kind in kinds if annotations or (not form.aligned and kind is BOX)]
+    images = "aligned" if found.release else "as found"
+    if not form.aligned:
+        images = f"original, cut to a square around the face's box with margin {form.box_margin:g}"
+    return FoundData(
+        found.layout, found.folder, found.labels, _build_splits(root, found, kinds, form), found.sources, images
+    )
 
 
-def _build_splits(
-    root: Path, found: FoundData[Faces], kinds: list[Kind], *, margin: float | None
-) -> dict[str, Dataset]:
-    """Returns the datasets, with the columns of `kinds`, and `crop` where there is a margin."""
+def _find_faces(root: Path, form: DataForm) -> FoundData[Faces]:
+    """Returns the faces of a folder by split, in the order of the splits, checked as a whole."""
+    report = Reporter()
+    found = find_faces(root, form, report)
+    ordered = {split: found.splits[split] for split in ORDER if split in found.splits}
+    check_splits(root, ordered, report, needed=form.needed)
+    check_names(ordered, report)
+    return replace(found, splits=ordered)
+
+
+def _build_splits(root: Path, found: FoundData[Faces], kinds: list[Kind], form: DataForm) -> dict[str, Dataset]:
+    """Returns the datasets, with the columns of `kinds`, and `crop` where faces are cut out of photographs."""
     columns: dict[str, list[Any]] = {}
     features = {"image": Value("string"), "label": ClassLabel(names=found.class_names), "file": Value("string")}
     files = [file for faces in found.splits.values() for file in faces.files]
     for kind in kinds:
-        columns |= read_annotations(root, found.release, kind, files, refuse)
+        columns |= read_annotations(root, found.release, kind, files, Reporter())
         features |= dict(kind.columns)
-    if margin is not None:
-        columns["crop"] = [square_box(box, margin=margin) for box in columns["box"]]
+    if not form.aligned:
+        columns["crop"] = [square_box(box, margin=form.box_margin) for box in columns["box"]]
         features["crop"] = List(Value("int32"), length=3)
     splits, start = {}, 0
     for split, faces in found.splits.items():
-        own = {"image": faces.images, "label": faces.labels, "file": faces.files, **faces.attributes}
-        own |= {name: values[start : start + len(faces.files)] for name, values in columns.items()}
+        rows = slice(start, start + len(faces.files))
+        of_split = {"image": faces.images, "label": faces.labels, "file": faces.files, **faces.attributes}
+        of_split |= {name: values[rows] for name, values in columns.items()}
         texts = {name: Value("string") for name in faces.attributes}
-        dataset = Dataset.from_dict(own, features=Features({**features, **texts}))
+        dataset = Dataset.from_dict(of_split, features=Features({**features, **texts}))
         splits[split] = dataset.cast_column("image", Image(mode="RGB"))
-        start += len(faces.files)
+        start = rows.stop
     return splits
 
 
 def add_distributions(found: FoundData[Dataset], path: Path) -> FoundData[Dataset]:
-    """Adds the column `distribution`, the vector of each face, to every split.
-
-    Args:
-        found: The data.
-        path: The file of distribution vectors.
+    """Adds the column `distribution`, the vector of each face from the file `path`, to every split.
 
     Raises:
         UserError: The file does not fit the data; see `rafdb_vit.data.distributions`.
     """
-    splits = {}
     vectors = read_distributions(path, found.labels)
     files = [file for dataset in found.splits.values() for file in dataset["file"]]
     ids = [label for dataset in found.splits.values() for label in dataset["label"]]
-    matched = match_distributions(path, vectors, files, ids, found.labels)
-    feature, start = List(Value("float32"), length=len(found.labels.names)), 0
+    of_file = dict(zip(files, match_distributions(path, vectors, files, ids, found.labels), strict=True))
+    feature = List(Value("float32"), length=len(found.labels.names))
+    splits = {}
     for split, dataset in found.splits.items():
-        own = matched[start : start + len(dataset)]
-        splits[split] = flatten_rows(dataset).add_column("distribution", own, feature=feature)
-        start += len(dataset)
+        matched = [of_file[file] for file in dataset["file"]]
+        splits[split] = flatten_rows(dataset).add_column("distribution", matched, feature=feature)
     return replace(found, splits=splits, targets="distribution vectors; scored on single labels")
 
 

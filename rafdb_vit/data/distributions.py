@@ -17,7 +17,7 @@ from rafdb_vit.runtime.errors import UserError
 TOLERANCE = 5e-3
 """How far a vector's sum may be from 1: seven numbers rounded to three digits may be off by 0.0035."""
 MOST_DISAGREEING = 0.1
-"""Share of faces whose largest entry may be another class than the label, before the order is held to be wrong."""
+"""Share of faces whose largest entry may be another class than the label; with more, the order must be wrong."""
 _WHAT = "rows like 'train_00001.jpg p1 ... p7'"
 
 
@@ -39,10 +39,8 @@ def _parse_row(where: str, line: str, classes: int) -> tuple[str, list[float]]:
 def read_distributions(path: Path, labels: LabelSet) -> dict[str, list[float]]:
     """Reads a file of distribution vectors.
 
-    Args:
-        path: Rows of a file name and a probability for each class, in the order of RAF-DB's codes, separated by spaces
-            (the release's form) or commas.
-        labels: The classes.
+    Its rows are a file name and a probability for each class, in the order of RAF-DB's codes, separated by spaces (the
+    release's form) or commas.
 
     Returns:
         Vector by face name, each scaled to sum to exactly 1.
@@ -68,14 +66,9 @@ def read_distributions(path: Path, labels: LabelSet) -> dict[str, list[float]]:
 def match_distributions(
     path: Path, vectors: dict[str, list[float]], files: Sequence[str], ids: Sequence[int], labels: LabelSet
 ) -> list[list[float]]:
-    """Returns the vector of each face, after checking them against the labels.
+    """Returns the vector of each face, after checking them against the label ids of all faces, [N].
 
-    Args:
-        path: The file, for errors.
-        vectors: From `read_distributions`.
-        files: Names of all faces.
-        ids: [N] label ids of all faces.
-        labels: The classes.
+    `vectors` are those that `read_distributions` read from `path`, `files` the names of the faces.
 
     Raises:
         UserError: A face has no vector; or too many vectors have their largest entry at another class than the label.

@@ -5,7 +5,7 @@ Each expression is a set of facial action units (AUs), the muscle movements of t
 intensity between 0.3 and 1 scales them, so that a weak expression is hard to tell from Neutral, as on real faces.
 Everything else that varies (roll, place, size, light, blur, skin, hair, glasses, JPEG quality) is drawn without
 regard to the expression, so that a model must look at brows, eyes, nose and mouth. No face has a gender, a race or an
-age, and no figure reached on these drawings says anything about real faces.
+age, and no metric reached on these drawings says anything about real faces.
 """
 
 import math
@@ -181,15 +181,10 @@ def _light_and_lens(image: Image.Image, rng: np.random.Generator) -> Image.Image
 
 
 def draw_face(expression: str, intensity: float, rng: np.random.Generator) -> Image.Image:
-    """Draws one face.
+    """Draws one face, an RGB picture of 100 x 100 pixels, with an expression of `ACTION_UNITS`.
 
-    Args:
-        expression: A key of `ACTION_UNITS`.
-        intensity: How strongly it is shown, in [0, 1]; 0 is a neutral face.
-        rng: Where the look of the face, the light and the lens come from.
-
-    Returns:
-        An RGB picture of 100 x 100 pixels.
+    `intensity` is how strongly the expression is shown, in [0, 1]; 0 is a neutral face. The look of the face, the light
+    and the lens come from `rng`.
     """
     strengths = ACTION_UNITS[expression]
     # As many draws for every expression: from one seed comes one look, whatever it expresses.
@@ -218,18 +213,10 @@ def draw_face(expression: str, intensity: float, rng: np.random.Generator) -> Im
 
 
 def write_drawn_faces(root: str | Path, *, train_faces: int = 800, test_faces: int = 700, seed: int = 0) -> Path:
-    """Writes drawn faces as a tree in RAF-DB's official basic layout, which `load_rafdb(root)` reads.
+    """Writes drawn faces in RAF-DB's official basic layout, for `load_rafdb(root)`; returns the `basic` folder.
 
-    The same arguments give the same files, byte for byte, on one installation of Pillow and NumPy.
-
-    Args:
-        root: Folder to write into; made if missing.
-        train_faces: About how many training faces, shared out by `RELATIVE_COUNTS`.
-        test_faces: About how many test faces.
-        seed: What the drawing depends on, with a face's split and number.
-
-    Returns:
-        The `basic` folder that was written.
+    `root` is made if missing. The faces are about as many as asked for, shared out by `RELATIVE_COUNTS`. The same
+    arguments give the same files, byte for byte, on one installation of Pillow and NumPy.
     """
     basic = Path(root) / BASIC.subset
     images, label_folder = basic / "Image" / "aligned", basic / "EmoLabel"

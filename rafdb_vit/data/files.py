@@ -4,7 +4,7 @@ import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from rafdb_vit.data.findings import Finding, OnFinding, printable
+from rafdb_vit.data.findings import Reporter, printable
 from rafdb_vit.runtime.errors import UserError
 
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".jfif", ".png", ".bmp", ".webp", ".gif", ".tif", ".tiff", ".ppm", ".pgm")
@@ -26,10 +26,12 @@ def check_inside(root: Path, path: Path) -> None:
         UserError: It does.
     """
     if not is_inside(root, path):
-        raise UserError(
-            f"{printable(path)}: leads out of {printable(root)} to {printable(os.path.realpath(path))}; copy what it "
-            "points to into the folder"
-        )
+        raise UserError(_describe_link_out(root, path))
+
+
+def _describe_link_out(root: Path, path: str | Path) -> str:
+    there = printable(os.path.realpath(path))
+    return f"{printable(path)}: leads out of {printable(root)} to {there}; copy what it points to into the folder"
 
 
 def scan(folder: Path) -> list[os.DirEntry[str]]:
@@ -52,56 +54,39 @@ def list_folders(folder: Path) -> list[Path]:
     return [Path(entry.path) for entry in scan(folder) if os.path.isdir(entry.path)]
 
 
-def list_files(root: Path, folder: Path, suffixes: tuple[str, ...], on_finding: OnFinding) -> dict[str, str]:
-    """Returns the path, by name, of every file directly in `folder` that has one of `suffixes`.
+def list_files(root: Path, folder: Path, suffixes: tuple[str, ...], report: Reporter) -> dict[str, str]:
+    """Returns the path, by name, of every file directly in `folder` whose lower-case name ends in one of `suffixes`.
 
-    Args:
-        root: Links may not lead out of it.
-        folder: The folder.
-        suffixes: Lower-case ends of names.
-        on_finding: Is told of files that cannot be taken: links that lead out or nowhere, names that cannot be written.
+    Files that cannot be taken are reported: links that lead out of `root` or nowhere, names that cannot be printed.
 
     Raises:
         UserError: The folder cannot be read, or leads out of `root`.
     """
     check_inside(root, folder)
-    entries = [entry for entry in scan(folder) if entry.name.lower().endswith(suffixes)]
-    return {entry.name: entry.path for entry in entries if _is_sound(root, entry, on_finding)}
-
-
-def _is_sound(root: Path, entry: os.DirEntry[str], on_finding: OnFinding) -> bool:
-    if fault := _find_fault(root, entry):
-        kind, words = fault
-        on_finding(Finding(kind, f"{printable(entry.path)}: {words}", (entry.path,)))
-    return fault is None
-
-
-def _find_fault(root: Path, entry: os.DirEntry[str]) -> tuple[str, str] | None:
-    """Returns what is wrong with a file as the folder lists it: the kind and the words for it."""
-    if not entry.name.isprintable():
-        return "unusable file name", (
-            "a name with control characters, or not in UTF-8; expected a plain name: rename the file"
-        )
-    if entry.is_symlink() and not is_inside(root, entry.path):
-        there = printable(os.path.realpath(entry.path))
-        return LINK_OUT, (f"leads out of {printable(root)} to {there}; copy what it points to into the folder")
-    if not os.path.isfile(entry.path):
-        return "not a file", "expected a file, found a folder, a link that leads nowhere or a device; remove it"
-    return None
+    files = {}
+    for entry in scan(folder):
+        path = entry.path
+        if not entry.name.lower().endswith(suffixes):
+            continue
+        if not entry.name.isprintable():
+            words = "a name with control characters, or not in UTF-8; expected a plain name: rename the file"
+            report("unusable file name", f"{path}: {words}", path)
+        elif entry.is_symlink() and not is_inside(root, path):
+            report(LINK_OUT, _describe_link_out(root, path), path)
+        elif not os.path.isfile(path):
+            words = "expected a file, found a folder, a link that leads nowhere or a device; remove it"
+            report("not a file", f"{path}: {words}", path)
+        else:
+            files[entry.name] = path
+    return files
 
 
 def walk_images(
-    folder: Path,
-    suffixes: tuple[str, ...] = IMAGE_SUFFIXES,
-    *,
-    on_error: Callable[[OSError], object] | None = None,
+    folder: Path, suffixes: tuple[str, ...] = IMAGE_SUFFIXES, *, on_error: Callable[[OSError], object] | None = None
 ) -> Iterator[str]:
-    """Yields the path of every file below a folder that ends as images do; hidden ones left out.
+    """Yields the path of every file below a folder whose name ends as images' do; hidden ones are left out.
 
-    Args:
-        folder: Where to begin; links to folders are not followed.
-        suffixes: Lower-case ends of names.
-        on_error: Is told of folders that cannot be read, which are passed over.
+    Links to folders are not followed. `on_error` is told of folders that cannot be read, which are passed over.
     """
     for place, folders, names in os.walk(folder, onerror=on_error):
         folders[:] = sorted(name for name in folders if not name.startswith("."))

@@ -1,6 +1,6 @@
-"""What is wrong with a data set: one finding a fault. Loading ends at the first, checking collects them all.
+"""What is wrong with a data set, a finding for each fault. Loading stops at the first, checking collects them all.
 
-Here too: what a data set has to have as a whole, whatever its form.
+Here too: what a data set as a whole has to have, whatever its form.
 """
 
 from collections.abc import Callable, Collection, Mapping
@@ -17,44 +17,20 @@ class Finding:
 
     Attributes:
         kind: What sort of fault, in a few words, the same for all of its sort.
-        message: One line that names the file or row, and says what was expected.
+        message: One line that names the file or row, and says what was expected; names in it are made printable.
         files: Paths of the images or files concerned.
         blocks: Training refuses the data because of it.
-        names: Names of images that a bad row speaks of.
+        name: Name of the image that a bad row speaks of.
     """
 
     kind: str
     message: str
     files: tuple[str, ...] = ()
     blocks: bool = True
-    names: tuple[str, ...] = ()
+    name: str | None = None
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "message", escape(self.message))
-
-
-OnFinding = Callable[[Finding], None]
-"""What is done with a finding."""
-
-
-class Notes:
-    """Passes findings on, and notes what they speak of, so that one fault does not become two.
-
-    Attributes:
-        names: Names of images in bad rows.
-        files: Paths of files that cannot be taken.
-    """
-
-    def __init__(self, on_finding: OnFinding) -> None:
-        self.on_finding = on_finding
-        self.names: set[str] = set()
-        self.files: set[str] = set()
-
-    def __call__(self, finding: Finding) -> None:
-        """Notes a finding and passes it on."""
-        self.names.update(finding.names)
-        self.files.update(finding.files)
-        self.on_finding(finding)
 
 
 def refuse(finding: Finding) -> None:
@@ -66,51 +42,61 @@ def refuse(finding: Finding) -> None:
     raise UserError(finding.message)
 
 
+class Reporter:
+    """Makes findings, passes them on and remembers what they name, so that one fault does not become two.
+
+    Attributes:
+        on_finding: What is done with a finding; by default it is refused.
+        names: Names of images in bad rows.
+        files: Paths of the images or files that findings concern.
+    """
+
+    def __init__(self, on_finding: Callable[[Finding], object] = refuse) -> None:
+        self.on_finding = on_finding
+        self.names: set[str] = set()
+        self.files: set[str] = set()
+
+    def __call__(self, kind: str, message: str, *files: str, blocks: bool = True, name: str | None = None) -> None:
+        """Reports a fault; for the arguments see `Finding`."""
+        self.add(Finding(kind, message, files, blocks, name))
+
+    def add(self, finding: Finding) -> None:
+        """Passes a finding on and remembers what it names."""
+        self.on_finding(finding)
+        self.files.update(finding.files)
+        if finding.name is not None:
+            self.names.add(finding.name)
+
+
 def printable(path: object) -> str:
-    """Returns a path or name as it can stand in a line."""
+    """Returns a path or name as text that fits in one line."""
     return escape(str(path))
 
 
 def check_splits(
-    where: str, splits: Mapping[str, Faces], on_finding: OnFinding, *, needed: Collection[str] = SPLITS
+    where: object, splits: Mapping[str, Faces], report: Reporter, *, needed: Collection[str] = SPLITS
 ) -> None:
-    """Reports splits without faces.
-
-    Args:
-        where: The data's folder, for the message.
-        splits: Faces by split.
-        on_finding: Is told of every fault.
-        needed: Those that have to be among them.
-    """
+    """Reports splits without faces: of those that are `needed`, and of those that the data has."""
     for split in (*needed, *sorted(set(splits) - set(needed))):
         if not (split in splits and splits[split].files):
-            words = f"{where}: the {split} split is empty; expected faces of every class in it"
-            on_finding(Finding("empty split", words))
+            report("empty split", f"{where}: the {split} split is empty; expected faces of every class in it")
 
 
-def check_classes(where: str, labels: LabelSet, train: Collection[int], on_finding: OnFinding) -> None:
-    """Reports classes that train has no face of, all in one finding.
-
-    Args:
-        where: The data's folder, for the message.
-        labels: Its classes.
-        train: Label ids of the training faces.
-        on_finding: Is told of the fault.
-    """
+def check_classes(where: object, labels: LabelSet, train: Collection[int], report: Reporter) -> None:
+    """Reports classes that train has no face of, all in one finding; `train` holds the label ids of its faces."""
     there = set(train)
     missing = [(label, name) for label, name in enumerate(labels.names) if label not in there]
     if missing and there:
         coded = labels.subset in LABEL_SETS
         listed = ", ".join(f"{labels.code_of_id(label)} ({name})" if coded else name for label, name in missing)
-        words = f"{where}: no face of class {listed} in train; expected faces of every class"
-        on_finding(Finding("class without faces", words))
+        report("class without faces", f"{where}: no face of class {listed} in train; expected faces of every class")
 
 
-def check_names(splits: Mapping[str, Faces], on_finding: OnFinding) -> None:
-    """Reports faces of one name: what is drawn for a face, and what is said of it, goes by its name."""
+def check_names(splits: Mapping[str, Faces], report: Reporter) -> None:
+    """Reports faces of one name: metrics, plots and annotations of a face go by its name."""
     seen: dict[str, str] = {}
     for faces in splits.values():
         for file, image in zip(faces.files, faces.images, strict=True):
             if (first := seen.setdefault(file, image)) != image:
-                words = f"{printable(image)}: {printable(first)} has the same name; expected each name once in the data"
-                on_finding(Finding("two faces of one name", words, (first, image)))
+                words = f"{image}: {first} has the same name; expected each name once in the data"
+                report("two faces of one name", words, first, image)

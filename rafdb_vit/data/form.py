@@ -1,11 +1,9 @@
-"""In which form a data set is wanted, and what of it."""
+"""In which form a data set is wanted, and which parts of it."""
 
 from dataclasses import dataclass
 
 from rafdb_vit.data.labels import LABEL_SETS, LabelSet
 from rafdb_vit.runtime.errors import UserError
-
-_MOST_MARGIN = 5.0
 
 
 @dataclass(frozen=True)
@@ -38,14 +36,11 @@ class DataForm:
     def __post_init__(self) -> None:
         if self.subset not in LABEL_SETS:
             raise UserError(f"--subset {self.subset}: expected one of {', '.join(LABEL_SETS)}")
-        if not -0.4 <= self.box_margin <= _MOST_MARGIN:
-            raise UserError(
-                f"--box_margin {self.box_margin}: expected a share of the box's longer side, -0.4 to {_MOST_MARGIN:g}"
-            )
+        flag = f"--box_margin {self.box_margin}"
+        if not -0.4 <= self.box_margin <= 5:
+            raise UserError(f"{flag}: expected a share of the box's longer side, -0.4 to 5")
         if self.box_margin and self.aligned:
-            raise UserError(
-                f"--box_margin {self.box_margin}: goes with --aligned False; aligned images are cut already"
-            )
+            raise UserError(f"{flag}: goes with --aligned False; aligned images are cut already")
 
     @property
     def labels(self) -> LabelSet:

@@ -1,6 +1,7 @@
 """A data set as it was found: its layout, its classes, and the faces of each split."""
 
 import os
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
@@ -11,12 +12,12 @@ from typing import Generic, TypeVar
 from rafdb_vit.data.labels import LabelSet
 
 SPLITS = ("train", "test")
-"""Those that training needs."""
+"""The splits that training needs."""
 ORDER = ("train", "validation", "test")
 ATTRIBUTES = ("gender", "race", "age")
 """Of the release's annotations; columns of that name, in any case, of a CSV file or a data set."""
 NOT_GIVEN = "not given"
-"""What the group of faces is called whose group the data does not give."""
+"""The group of faces for which the data gives none."""
 _NONE: Mapping[str, str] = MappingProxyType({})
 Split = TypeVar("Split")
 
@@ -50,14 +51,7 @@ class Faces:
     attributes: dict[str, list[str]] = field(default_factory=dict)
 
     def add(self, image: str, label: int, name: str, attributes: Mapping[str, str] = _NONE) -> None:
-        """Adds a face.
-
-        Args:
-            image: Its path.
-            label: Its label id.
-            name: The file's name, with or without `_aligned`.
-            attributes: See there; the same ones for every face.
-        """
+        """Adds a face; `name` is its file's, with or without `_aligned`. Every face has the same attributes."""
         self.images.append(image)
         self.labels.append(label)
         self.files.append(name_face(name))
@@ -140,7 +134,5 @@ class FoundData(Generic[Split]):
 
 def count_labels(labels: Sequence[int], names: Sequence[str]) -> dict[str, int]:
     """Returns the number of faces by class name, in model order, absent classes with 0."""
-    counts = dict.fromkeys(names, 0)
-    for label in labels:
-        counts[names[label]] += 1
-    return counts
+    counts = Counter(labels)
+    return {name: counts[label] for label, name in enumerate(names)}

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from datasets import Dataset
 
 FORMATS = ("JPEG", "PNG", "BMP", "WEBP", "GIF", "TIFF", "PPM")
-"""Those that are decoded within this process: EPS, say, would start an interpreter of its own."""
+"""Formats that are decoded within this process; EPS, for example, would start another program."""
 MOST_PIXELS = 90_000_000
 """More would take gigabytes of memory: a photograph has fewer, a decompression bomb has more."""
 PICTURE_ERRORS = (
@@ -31,10 +31,7 @@ class PictureTooLarge(ValueError):
 
 
 def open_undecoded(source: str | bytes) -> Image.Image:
-    """Opens an image without decoding its pixels: format, size and mode are known.
-
-    Args:
-        source: Its path, or the bytes of the file.
+    """Opens an image, a path or the bytes of a file, without decoding its pixels: format, size and mode are known.
 
     Raises:
         PictureTooLarge: It has too many pixels.
@@ -54,13 +51,10 @@ def open_undecoded(source: str | bytes) -> Image.Image:
 
 
 def open_picture(source: str | bytes) -> Image.Image:
-    """Opens an image as RGB, turned upright as its EXIF says.
+    """Opens an image, a path or the bytes of a file, as RGB, turned upright as its EXIF says.
 
     The pixels are those of `datasets.Image(mode="RGB")` and of transformers' pipelines, but for 16-bit images: those
     clip what is above 255 to white, here the range is scaled.
-
-    Args:
-        source: Its path, or the bytes of the file.
 
     Raises:
         OSError: It cannot be read, or is no whole image; or another of `PICTURE_ERRORS`.
@@ -87,11 +81,9 @@ def _scale_depth(image: Image.Image) -> Image.Image:
 
 
 def cut_square(picture: Image.Image, square: Sequence[int]) -> Image.Image:
-    """Cuts a square out of a photograph; what reaches over its edge is filled with the pixels of the edge.
+    """Cuts a square out of an RGB photograph; what reaches over its edge is filled with the pixels of the edge.
 
-    Args:
-        picture: The photograph, RGB.
-        square: left, top and side in pixels.
+    The square is left, top and side in pixels.
 
     Raises:
         ValueError: The square lies outside the photograph, or is so large that it holds next to nothing of it.
@@ -145,14 +137,8 @@ def square_box(box: Sequence[float], *, margin: float) -> list[int]:
     """Returns the square to cut out for a face: centred on its box, as wide as the box's longer side and the margin.
 
     A square, so that nothing is squashed when it is resized to the model's square input. It may reach over the edge of
-    the photograph; see `cut_square`.
-
-    Args:
-        box: xmin, ymin, xmax, ymax in pixels.
-        margin: Context to bring in on each side, as a share of the box's longer side; 0 is none. Below 0 cuts closer.
-
-    Returns:
-        left, top and side in pixels.
+    the photograph; see `cut_square`. The margin is context on each side, as a share of the box's longer side; below 0
+    it cuts closer. `box` is xmin, ymin, xmax, ymax, the square left, top and side, in pixels.
     """
     xmin, ymin, xmax, ymax = box
     side = max(1, round(max(xmax - xmin, ymax - ymin) * (1 + 2 * margin)))
@@ -160,13 +146,9 @@ def square_box(box: Sequence[float], *, margin: float) -> list[int]:
 
 
 def select_undecoded(faces: "Dataset", columns: Sequence[str] = ("image", "file", "crop")) -> "Dataset":
-    """Returns the columns of a split that `open_row` needs, its images left as the files that they are.
+    """Returns those of `columns` that a split has, by default what `open_row` needs; images stay undecoded files.
 
-    `datasets` would decode them itself, and not say which file it was that it could not read.
-
-    Args:
-        faces: A split.
-        columns: Those to keep, where they are there.
+    `datasets` would decode them itself, without telling which file it could not read.
     """
     from datasets import Image as ImageFeature
 

@@ -74,12 +74,16 @@ class LabelSet:
             raise ValueError(f"label id {label} is not one of 0 to {len(self.names) - 1}")
         return label + 1
 
+    def published(self, split: str) -> dict[str, int]:
+        """Returns the faces of a split by class name as the release states them; empty where it does not."""
+        counts = self.published_counts.get(split)
+        return dict(zip(self.names, counts, strict=True)) if counts else {}
+
     def match(self, written: str) -> int | None:
         """Returns the label id of a class as a person wrote it, None if it is none of these classes.
 
-        Args:
-            written: A name in any case, with spaces, hyphens or underscores, a common synonym (`happy`), or RAF-DB's
-                code (`4`).
+        People write a name in any case, with spaces, hyphens or underscores, a common synonym (`happy`), or RAF-DB's
+        code (`4`).
         """
         if re.fullmatch(r"0{0,9}[0-9]{1,9}", written, re.ASCII):
             return int(written) - 1 if self.subset != OWN and int(written) in self.codes else None
@@ -99,27 +103,16 @@ class LabelSet:
 BASIC = LabelSet(
     subset="basic",
     names=("Surprise", "Fear", "Disgust", "Happiness", "Sadness", "Anger", "Neutral"),
-    published_counts={
-        "train": (1290, 281, 717, 4772, 1982, 705, 2524),
-        "test": (329, 74, 160, 1185, 478, 162, 680),
-    },
+    published_counts={"train": (1290, 281, 717, 4772, 1982, 705, 2524), "test": (329, 74, 160, 1185, 478, 162, 680)},
     published_totals={"train": 12271, "test": 3068},
 )
+_COMPOUND_NAMES = """
+    Happily Surprised, Happily Disgusted, Sadly Fearful, Sadly Angry, Sadly Surprised, Sadly Disgusted, Fearfully Angry,
+    Fearfully Surprised, Angrily Surprised, Angrily Disgusted, Disgustedly Surprised
+"""
 COMPOUND = LabelSet(
     subset="compound",
-    names=(
-        "Happily Surprised",
-        "Happily Disgusted",
-        "Sadly Fearful",
-        "Sadly Angry",
-        "Sadly Surprised",
-        "Sadly Disgusted",
-        "Fearfully Angry",
-        "Fearfully Surprised",
-        "Angrily Surprised",
-        "Angrily Disgusted",
-        "Disgustedly Surprised",
-    ),
+    names=tuple(name.strip() for name in _COMPOUND_NAMES.split(",")),
     published_totals={"train": 3162, "test": 792},
 )
 LABEL_SETS: Mapping[str, LabelSet] = {labels.subset: labels for labels in (BASIC, COMPOUND)}
@@ -127,7 +120,7 @@ LABEL_SETS: Mapping[str, LabelSet] = {labels.subset: labels for labels in (BASIC
 
 
 def resolve_classes(written: Collection[str], labels: LabelSet, *, where: str) -> LabelSet:
-    """Finds out whose classes these are.
+    """Finds out to which label set these classes belong.
 
     Classes that are those of `labels`, by name, synonym or code, are RAF-DB's. Any others are a label set of their own
     (FER+, AffectNet, six of the seven), and keep their names, in alphabetical order.
@@ -135,13 +128,15 @@ def resolve_classes(written: Collection[str], labels: LabelSet, *, where: str) -
     Args:
         written: The names of the classes as folders or label columns have them, those of all splits.
         labels: RAF-DB's label set to look for first.
-        where: Where they stand, for errors.
+        where: Where these names stand, for errors.
 
     Raises:
         UserError: They are numbers whose order is not known, or not the classes of the subset that was asked for.
     """
     names = sorted(set(written), key=lambda name: (name.casefold(), name))
-    _check_names(names, where=where)
+    odd = next((name for name in names if not name.isprintable() or not name.strip()), None)
+    if odd is not None:
+        raise UserError(f"{where}: {odd!r} is no name for a class; expected one that can be written in a line")
     if len(names) > _MOST_CLASSES:
         raise UserError(
             f"{where}: {len(names):,} different labels, {names[0]!r} the first; is this the column of labels?"
@@ -165,15 +160,15 @@ def resolve_classes(written: Collection[str], labels: LabelSet, *, where: str) -
             f"{where}: expected class names, or RAF-DB's codes 1 to {len(labels.names)}, found "
             f"{', '.join(map(repr, names[:12]))}: nothing says which number is which expression; write names{hint}"
         )
-    if len(names) == 1:
-        raise UserError(f"{where}: {names[0]!r} is the only class; expected two or more")
     _check_own_names(names, where=where)
     own = {fold_name(name): name for name in reversed(names)}
     return LabelSet(OWN, tuple(reversed(own.values())))
 
 
 def _check_own_names(names: Sequence[str], *, where: str) -> None:
-    """Refuses names that would make two classes of one: synonyms of each other, or slips of the pen."""
+    """Refuses a single name, and names that would make two classes of one: synonyms of each other, or misspellings."""
+    if len(names) == 1:
+        raise UserError(f"{where}: {names[0]!r} is the only class; expected two or more")
     meant: dict[int, str] = {}
     for name in names:
         label = BASIC.match(name)
@@ -184,19 +179,8 @@ def _check_own_names(names: Sequence[str], *, where: str) -> None:
             raise UserError(f"{where}: {name!r} is no class but nearly {close[0]!r}; expected one name for each class")
 
 
-def _check_names(names: Sequence[str], *, where: str) -> None:
-    for name in names:
-        if not name.isprintable() or not name.strip():
-            raise UserError(f"{where}: {name!r} is no name for a class; expected one that can be written in a line")
-
-
 def match_classes(written: Collection[str], labels: LabelSet, *, where: str) -> dict[str, int]:
-    """Returns the label id of each class that one split has.
-
-    Args:
-        written: Their names as folders or label columns have them.
-        labels: From `resolve_classes`.
-        where: Where they stand, for errors.
+    """Returns the label id, by name, of each class as the folders or label column of one split have it.
 
     Raises:
         UserError: Two names mean the same class, or one means none.

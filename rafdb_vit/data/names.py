@@ -1,8 +1,9 @@
 """What data is called: RAF-DB only where the published counts are found."""
 
 from collections.abc import Mapping
+from typing import Any
 
-from rafdb_vit.data.found import Layout
+from rafdb_vit.data.found import FoundData, Layout
 from rafdb_vit.data.labels import LABEL_SETS, LabelSet
 
 DRAWN = "drawn"
@@ -13,37 +14,27 @@ _OF_LAYOUT = {
 }
 
 
-def name_data(
-    layout: Layout, labels: LabelSet, counts: Mapping[str, Mapping[str, int]], dataset_name: str | None = None
-) -> str:
-    """Names a data set by what it holds: only the published counts make it RAF-DB.
+def name_data(found: FoundData[Any], dataset_name: str | None = None) -> str:
+    """Names a data set by what it holds: only the published `counts` make it RAF-DB.
 
-    Args:
-        layout: The form that it has.
-        labels: Its classes.
-        counts: Faces by class name, by split, as found.
-        dataset_name: Its name on the Hub, or its folder.
+    `dataset_name` is its name on the Hub, or its folder.
     """
-    if has_published_counts(labels, counts):
-        return f"RAF-DB {labels.subset}"
-    if dataset_name is not None and layout is Layout.HUB:
+    if has_published_counts(found.labels, found.counts):
+        return f"RAF-DB {found.labels.subset}"
+    if dataset_name is not None and found.layout is Layout.HUB:
         return dataset_name
-    return _OF_LAYOUT.get(layout, "folder of labelled faces")
+    return _OF_LAYOUT.get(found.layout, "folder of labelled faces")
 
 
 def has_published_counts(labels: LabelSet, counts: Mapping[str, Mapping[str, int]]) -> bool:
     """Tells whether counts are those that the release states: of every class, or in all where it states no more.
 
-    Args:
-        labels: The classes.
-        counts: Faces by class name, by split, as found.
+    `counts` holds the number of faces by class name, by split, as found.
     """
     if set(counts) != {"train", "test"} or labels.subset not in LABEL_SETS:
         return False
     totals = {split: sum(of.values()) for split, of in counts.items()}
-    published = {
-        split: dict(zip(labels.names, numbers, strict=True)) for split, numbers in labels.published_counts.items()
-    }
+    published = {split: labels.published(split) for split in labels.published_counts}
     return totals == labels.published_totals and all(dict(counts[split]) == of for split, of in published.items())
 
 

@@ -1,4 +1,4 @@
-"""The splits of a data set: what people call them, validation set apart from train, smaller samples.
+"""The splits of a data set: what people call them, validation split off from train, smaller samples.
 
 Draws are seeded and stratified.
 """
@@ -6,15 +6,12 @@ Draws are seeded and stratified.
 import hashlib
 import re
 from collections.abc import Collection, Mapping, Sequence
-from typing import TYPE_CHECKING, TypeVar
+from typing import TypeVar
 
 import numpy as np
 from datasets import Dataset
 
 from rafdb_vit.runtime.errors import UserError
-
-if TYPE_CHECKING:
-    from datasets import Dataset
 
 T = TypeVar("T")
 
@@ -26,11 +23,7 @@ _NAMES = {
 
 
 def find_split(written: str) -> str | None:
-    """Returns `train`, `validation` or `test` for what a person calls a split, None if it is none.
-
-    Args:
-        written: A folder's name or a column's value, such as `Train`, `valid` or `test_set`.
-    """
+    """Returns `train`, `validation` or `test` for what people call a split, such as `Train`, `test_set`; else None."""
     folded = re.sub(r"[\s_-]*(set|data|images)?$", "", written.strip().casefold()) if len(written) < 40 else ""
     return next((split for split, names in _NAMES.items() if folded in names), None)
 
@@ -46,10 +39,7 @@ def is_misplaced(name: str, split: str, splits: Collection[str]) -> bool:
 
     Training images may stand in a validation split; test images too, if it is what the data tests on.
 
-    Args:
-        name: The file's name.
-        split: The split that it stands in.
-        splits: Those that the data has.
+    `split` is where it stands, `splits` are those that the data has.
     """
     own = split_of_file(name)
     if own is None or own == split:
@@ -61,60 +51,49 @@ def validation_as_test(parts: Mapping[str, T]) -> dict[str, T]:
     """Returns the parts of a data set by split, its validation split in place of test where it has no other.
 
     AffectNet and some copies of RAF-DB have train and validation only. What is held out is scored once, at the end;
-    what chooses the checkpoint is then carved from train.
-
-    Args:
-        parts: Anything by split.
+    what chooses the checkpoint is then split off from train.
     """
     held_out = "test" in parts or "validation" not in parts
     return {"test" if split == "validation" and not held_out else split: part for split, part in parts.items()}
 
 
 DEFAULT_FRACTION = 0.1
-"""Share of each class of train that becomes validation, where nothing else is said."""
+"""Share of each class of train that becomes validation by default."""
 
 
 def choose_validation(labels: Sequence[int], files: Sequence[str], *, fraction: float, seed: int) -> list[int]:
-    """Chooses which training faces are set aside for validation.
+    """Returns the sorted positions of the training faces that are set aside for validation.
 
-    Of each class the same fraction is taken, at least one face where the class has two or more. The choice depends on
-    the seed, the labels and the file names, not on the order in which they come.
-
-    Args:
-        labels: Label id of each face.
-        files: Name of each face, unique.
-        fraction: Share of every class to set aside, in (0, 1).
-        seed: Seed of the draw.
-
-    Returns:
-        Sorted positions of the chosen faces.
+    Of each class the same fraction, in (0, 1), is taken, at least one face where the class has two or more. The choice
+    depends on the seed, the labels and the names of the files, which are unique; not on the order in which they come.
 
     Raises:
         UserError: `fraction` is not between 0 and 1, or no class has two faces.
     """
     if not 0 < fraction < 1:
         raise UserError(f"--validation_fraction {fraction}: expected a share of train between 0 and 1, such as 0.1")
-    chosen: list[int] = []
-    for label in sorted(set(labels)):
-        positions = sorted((i for i, other in enumerate(labels) if other == label), key=lambda i: files[i])
-        count = min(max(1, round(fraction * len(positions))), len(positions) - 1)
-        order = np.random.default_rng([seed, label]).permutation(len(positions))
-        chosen += [positions[i] for i in order[:count]]
+    counts = np.bincount(np.asarray(labels, int))
+    shares = np.round(fraction * counts).astype(int)
+    chosen = _draw(labels, files, np.clip(shares, 1, np.maximum(counts - 1, 0)), seed)
     if not chosen:
         raise UserError(
             "--validation_fraction: train has one face of each class, none to set aside; expected two or more"
         )
+    return chosen
+
+
+def _draw(labels: Sequence[int], files: Sequence[str], shares: np.ndarray, seed: int) -> list[int]:
+    """Returns the sorted positions of a draw of `shares` faces of each class; the order of the faces has no effect."""
+    ids = np.asarray(labels)
+    chosen: list[int] = []
+    for label, share in enumerate(shares):
+        positions = sorted(np.flatnonzero(ids == label).tolist(), key=lambda i: files[i])
+        chosen += np.random.default_rng([seed, label]).permutation(positions)[:share].tolist()
     return sorted(chosen)
 
 
-def split_off_validation(train: "Dataset", *, fraction: float, seed: int) -> "tuple[Dataset, Dataset]":
-    """Divides train into train and validation; see `choose_validation`.
-
-    Args:
-        train: A split with the columns `label` and `file`.
-        fraction: Share of every class of train to set aside, in (0, 1).
-        seed: Seed of the draw.
-    """
+def split_off_validation(train: Dataset, *, fraction: float, seed: int) -> tuple[Dataset, Dataset]:
+    """Divides train, with its columns `label` and `file`, into train and validation; see `choose_validation`."""
     chosen = choose_validation(list(train["label"]), list(train["file"]), fraction=fraction, seed=seed)
     kept = sorted(set(range(len(train))) - set(chosen))
     return train.select(kept), train.select(chosen)
@@ -132,30 +111,20 @@ def _share_out(counts: np.ndarray, total: int) -> np.ndarray:
     return shares
 
 
-def draw_samples(dataset: "Dataset", count: int | None, *, seed: int, flag: str) -> "Dataset":
+def draw_samples(dataset: Dataset, count: int | None, *, seed: int, flag: str) -> Dataset:
     """Draws a stratified sample of a split, each class in proportion and none lost while `count` allows.
 
-    Args:
-        dataset: A split with the columns `label` and `file`.
-        count: How many faces to keep; None, or more than there are, keeps all.
-        seed: Seed of the draw.
-        flag: The flag that asked for it, for the error.
+    A `count` of None, or of more faces than there are, keeps all.
 
     Raises:
-        UserError: `count` is less than 1.
+        UserError: `count` is less than 1; the message names the flag that asked for it.
     """
     if count is None or count >= len(dataset):
         return dataset
     if count < 1:
         raise UserError(f"{flag} {count}: expected 1 or more faces")
-    labels, files = np.asarray(dataset["label"]), np.asarray(dataset["file"])
-    shares = _share_out(np.bincount(labels), count)
-    chosen: list[int] = []
-    for label, share in enumerate(shares):
-        positions = np.flatnonzero(labels == label)
-        positions = positions[np.argsort(files[positions], kind="stable")]
-        chosen += np.random.default_rng([seed, label]).permutation(positions)[:share].tolist()
-    return dataset.select(sorted(chosen))
+    labels = list(dataset["label"])
+    return dataset.select(_draw(labels, list(dataset["file"]), _share_out(np.bincount(labels), count), seed))
 
 
 def hash_files(files: Sequence[str]) -> str:

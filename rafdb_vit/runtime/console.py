@@ -1,4 +1,4 @@
-"""What a person sees: printed once, by the main process, without the libraries' chatter."""
+"""What a person sees: printed once, by the main process, without the libraries' own messages."""
 
 import io
 import os
@@ -10,8 +10,8 @@ from rafdb_vit.runtime.processes import is_main_process
 
 DEMO_BANNER = """\
 +----------------------------------------------------------------------------+
-|  DEMO: these faces are drawn. Figures reached on them say nothing about    |
-|  real faces; they show that the installation works, from data to figures.  |
+|  DEMO: these faces are drawn. Metrics reached on them say nothing about    |
+|  real faces; they show that the installation works, from data to metrics.  |
 +----------------------------------------------------------------------------+"""
 
 
@@ -28,7 +28,7 @@ def say(text: str = "") -> None:
 
 
 def quiet_libraries() -> None:
-    """Silences what the libraries say and a person cannot act on, by its exact words; all else stays."""
+    """Silences messages of the libraries that a person cannot act on, by their exact words; all others stay."""
     from transformers.utils import logging
 
     if "TRANSFORMERS_VERBOSITY" not in os.environ:
@@ -42,21 +42,14 @@ def quiet_libraries() -> None:
 
 
 def render_counts(rows_of_counts: Sequence[tuple[str, Mapping[str, int]]]) -> str:
-    """Renders faces per class and split as a table.
-
-    Args:
-        rows_of_counts: What each row is called, and faces by class name.
-    """
+    """Renders faces per class and split as a table: what each row is called, and its faces by class name."""
     names = list(rows_of_counts[0][1]) if rows_of_counts else []
-    widths = [max(len(name), 6) for name in names]
-    head = f"{'':12}" + "".join(f"{name:>{w + 1}}" for name, w in zip(names, widths, strict=True)) + f"{'total':>8}"
-    rows = [
-        f"  {split:10}"
-        + "".join(f"{row[name]:>{w + 1}}" for name, w in zip(names, widths, strict=True))
-        + f"{sum(row.values()):>8}"
-        for split, row in rows_of_counts
-    ]
-    return "\n".join([head, *rows])
+    widths = {name: max(len(name), 6) + 1 for name in names}
+    lines = [f"{'':12}" + "".join(f"{name:>{width}}" for name, width in widths.items()) + f"{'total':>8}"]
+    for split, row in rows_of_counts:
+        counts = "".join(f"{row[name]:>{width}}" for name, width in widths.items())
+        lines.append(f"  {split:10}{counts}{sum(row.values()):>8}")
+    return "\n".join(lines)
 
 
 def render_start(
@@ -77,7 +70,7 @@ def render_start(
     size = f", {image_size} x {image_size} pixels" if image_size else ""
     return (
         f"Device      {device}, {processes} process(es) of {threads} thread(s) and {workers} data worker(s)\n"
-        f"Precision   {precision} in training, fp32 for the figures\n"
+        f"Precision   {precision} in training, fp32 for the metrics\n"
         f"Model       {model}, {millions:.1f} M parameters{size}\n"
         f"Run folder  {folder}\n"
         f"Data        {data}\n"
@@ -87,13 +80,13 @@ def render_start(
 
 def render_next(folder: str, *, classes: int, publishable: bool) -> str:
     """Renders where a finished run lies, and the commands that use it, and publish it where it is worth that."""
-    publish = f"Or look at what would be published:\n  python push_to_hub.py {folder} --repo_id USER/NAME --dry_run"
+    publish = f"\nOr look at what would be published:\n  python push_to_hub.py {folder} --repo_id USER/NAME --dry_run"
     return (
         f"Best model   {folder}\n"
         f"The page     {folder}/report.html\n"
-        f"All figures  {folder}/results.json\n"
+        f"All metrics  {folder}/results.json\n"
         f"Pictures     {folder}/figures\n"
         "Next, read a cropped face:\n"
         '  python -c "from transformers import pipeline; '
         f"print(pipeline('image-classification', '{folder}', top_k={classes})('FACE.jpg'))\""
-    ) + (f"\n{publish}" if publishable else "")
+    ) + (publish if publishable else "")

@@ -26,12 +26,12 @@ def check_writable(folder: Path) -> None:
     """Refuses an output folder that cannot be written to.
 
     Raises:
-        UserError: It is a file, or its rights say no.
+        UserError: It is a file, or its permissions forbid it.
     """
     existing = next(path for path in (folder, *folder.absolute().parents) if path.exists())
     if not existing.is_dir():
-        is_itself = existing == folder
-        raise UserError(f"--output_dir {folder}: {'is' if is_itself else f'{existing} is'} a file; expected a folder")
+        what = "is" if existing == folder else f"{existing} is"
+        raise UserError(f"--output_dir {folder}: {what} a file; expected a folder")
     if not os.access(existing, os.W_OK | os.X_OK):
         raise UserError(f"--output_dir {folder}: {existing} cannot be written to; take another folder")
 
@@ -55,10 +55,8 @@ _RESUME = "the checkpoints before it are whole: make room or mend the folder, an
 def naming_disk_errors(target: Path, *, act: str = "written", advice: str = _RESUME) -> Iterator[None]:
     """Turns what the libraries raise when a disk is full or gone, or a file is not readable, into one line.
 
-    Args:
-        target: What the block writes; another file that the system names is named in its place.
-        act: What could not be done with it.
-        advice: What is safe, and what to do.
+    `target` is what the block writes; another file that the system names is named in its place. `act` is what could not
+    be done with it, `advice` says what is safe, and what to do.
 
     Raises:
         UserError: It could not be done.
@@ -69,12 +67,11 @@ def naming_disk_errors(target: Path, *, act: str = "written", advice: str = _RES
         yield
     except (OSError, SafetensorError, RuntimeError) as error:
         # torch's writer raises a plain RuntimeError; any other of these is a bug.
-        own = isinstance(error, OSError | SafetensorError) or any(words in str(error) for words in _TORCH_WRITER)
-        if not own:
+        if isinstance(error, RuntimeError) and not any(words in str(error) for words in _TORCH_WRITER):
             raise
         there = next(path for path in (target, *target.absolute().parents) if path.exists())
-        free = f"{shutil.disk_usage(there).free / 1e6:.0f} MB free"
-        reason = (isinstance(error, OSError) and error.strerror) or f"a write failed with {free}"
+        free = shutil.disk_usage(there).free / 1e6
+        reason = getattr(error, "strerror", None) or f"a write failed with {free:.0f} MB free"
         named = Path(str(getattr(error, "filename2", None) or getattr(error, "filename", None) or target))
         name = target if named.is_relative_to(target) else named
         raise UserError(f"{name}: cannot be {act} ({reason}); {advice}") from error
@@ -83,13 +80,8 @@ def naming_disk_errors(target: Path, *, act: str = "written", advice: str = _RES
 def read_yaml(path: Path, *, where: str, expected: str) -> dict[str, Any]:
     """Reads a YAML file that holds a mapping.
 
-    Args:
-        path: The file.
-        where: What to call it in errors.
-        expected: What it should hold.
-
     Raises:
-        UserError: It cannot be read, or holds something else.
+        UserError: It cannot be read, or holds something else; the message names `where` and what was `expected`.
     """
     import yaml
 

@@ -13,9 +13,7 @@ WORKER_PREFIX = "Caught UserError in DataLoader worker process"
 
 
 def escape(text: str) -> str:
-    """Returns text as it can stand in a line: control characters, and what is not UTF-8, as their codes."""
-    if text.isprintable():
-        return text
+    """Returns text that fits in one line: control characters, and what is not UTF-8, become their codes."""
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
 
 
@@ -26,7 +24,7 @@ class UserError(Exception):
     on stderr and exit with status 2.
 
     Attributes:
-        on_one: This process of the run alone raises it, and has to say it though it may not be the main one.
+        on_one: Only this process of the run raises it, and has to print it though it may not be the main one.
     """
 
     on_one = False
@@ -50,13 +48,10 @@ class UserError(Exception):
 
 @contextmanager
 def renaming_flags(names: Mapping[str, str]) -> Iterator[None]:
-    """Names flags in the errors of a block as the command has them that the person gave.
-
-    Args:
-        names: What a flag is called here, by what the block calls it: `{"--repo_id": "--hub_model_id"}`.
+    """Names the flags in errors of a block as this command has them: `{"--repo_id": "--hub_model_id"}`.
 
     Raises:
-        UserError: What the block raised, with other names.
+        UserError: What the block raised, with the flags on the right in place of those on the left.
     """
     try:
         yield

@@ -9,25 +9,22 @@ from rafdb_vit.runtime.processes import count_local_processes, is_launched
 
 ACCELERATE_PRECISION = "ACCELERATE_MIXED_PRECISION"
 EVAL_BATCH_SIZE = 64
-"""Faces at once on each process, where none are trained on."""
+"""Faces at once on each process, where nothing is trained."""
 _THREADS = "OMP_NUM_THREADS"
 
 
 def count_cpus() -> int:
     """Returns the CPUs that this process may use."""
-    affinity = getattr(os, "sched_getaffinity", None)
-    return len(affinity(0)) if affinity else os.cpu_count() or 1
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def pick_device(*, use_cpu: bool) -> str:
     """Returns `cuda`, else `mps`, else `cpu`; `cpu` if that is asked for."""
     import torch
 
-    if use_cpu:
-        return "cpu"
-    if torch.cuda.is_available():
+    if not use_cpu and torch.cuda.is_available():
         return "cuda"
-    return "mps" if torch.backends.mps.is_available() else "cpu"
+    return "mps" if not use_cpu and torch.backends.mps.is_available() else "cpu"
 
 
 def has_bf16_instructions() -> bool:
@@ -43,12 +40,9 @@ def has_bf16_instructions() -> bool:
 
 
 def resolve_precision(device: str, *, fp16: bool | None, bf16: bool | None) -> str:
-    """Chooses the precision: the flag, else accelerate's choice, else the fastest that the device bears.
+    """Chooses the precision: the flag, else accelerate's choice, else the fastest that the device supports.
 
-    Args:
-        device: From `pick_device`.
-        fp16: The flag `--fp16`; None if it was not given.
-        bf16: The flag `--bf16`; None if it was not given.
+    `fp16` and `bf16` are the flags, None where they were not given.
 
     Raises:
         UserError: Both flags are set, or the device does not compute in the precision asked for.
@@ -57,13 +51,14 @@ def resolve_precision(device: str, *, fp16: bool | None, bf16: bool | None) -> s
 
     if fp16 and bf16:
         raise UserError("--fp16, --bf16: at most one of them; leave one out")
-    chosen, source = next(((name, f"--{name}") for name, flag in (("fp16", fp16), ("bf16", bf16)) if flag), (None, ""))
-    launcher = os.environ.get(ACCELERATE_PRECISION, "no")
-    if chosen is None and launcher != "no":
-        chosen, source = launcher, f"mixed precision {launcher} of `accelerate config` or `accelerate launch`"
-    if chosen is None:
-        if device == "cuda":
-            return "fp32" if fp16 is False else "fp16"
+    chosen = os.environ.get(ACCELERATE_PRECISION, "no")
+    source = f"mixed precision {chosen} of `accelerate config` or `accelerate launch`"
+    if fp16 or bf16:
+        chosen = "fp16" if fp16 else "bf16"
+        source = f"--{chosen}"
+    elif chosen == "no" and device == "cuda":
+        return "fp32" if fp16 is False else "fp16"
+    elif chosen == "no":
         return "bf16" if device == "cpu" and bf16 is not False and has_bf16_instructions() else "fp32"
     if chosen not in ("fp16", "bf16"):
         raise UserError(f"{source}: expected fp16, bf16 or no")
@@ -79,7 +74,7 @@ def resolve_precision(device: str, *, fp16: bool | None, bf16: bool | None) -> s
 
 
 def default_workers(device: str) -> int:
-    """Returns how many data workers a process starts unless told: GPUs starve without, CPUs are busy with the model."""
+    """Returns how many data workers a process starts by default: GPUs wait without, CPUs are busy with the model."""
     return min(8, max(1, count_cpus() // count_local_processes())) if device == "cuda" else 0
 
 

@@ -3,7 +3,7 @@
 import os
 import shlex
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -11,40 +11,33 @@ from rafdb_vit.runtime.errors import Interrupted
 from rafdb_vit.runtime.processes import count_local_processes, count_processes
 
 _RESUME = "--resume_from_checkpoint"
-_NOT_AGAIN = (_RESUME, "--overwrite_output_dir")
 
 
-def _launcher_words(environ: Mapping[str, str]) -> list[str]:
-    """Returns the launcher's words, guessed from what launchers export; those for one machine."""
-    processes = count_processes()
-    if "ACCELERATE_MIXED_PRECISION" in environ:
-        precision = environ["ACCELERATE_MIXED_PRECISION"]
+def _launcher_words() -> list[str]:
+    """Returns the launcher's words for one machine, guessed from what launchers export."""
+    precision = os.environ.get("ACCELERATE_MIXED_PRECISION")
+    if precision is not None:
+        processes = count_processes()
         words = ["accelerate", "launch", *(["--mixed_precision", precision] if precision != "no" else [])]
         return [*words, *(["--multi_gpu", "--num_processes", str(processes)] if processes > 1 else [])]
-    if "TORCHELASTIC_RUN_ID" in environ:
+    if "TORCHELASTIC_RUN_ID" in os.environ:
         return ["torchrun", "--nproc_per_node", str(count_local_processes())]
     return []
 
 
 def render_resume_command(argv: Sequence[str]) -> str:
-    """Renders the line that goes on with an interrupted run.
-
-    Args:
-        argv: The words of the command line, without the program.
-    """
-    kept: list[str] = []
-    words = list(argv)
+    """Renders the line that goes on with an interrupted run; `argv` is its command line without the program."""
+    kept, words = [], list(argv)
     while words:
         word = words.pop(0)
-        if word.split("=", 1)[0] not in _NOT_AGAIN:
+        if word.split("=", 1)[0] not in (_RESUME, "--overwrite_output_dir"):
             kept.append(word)
         elif "=" not in word and words and not words[0].startswith("--"):
             words.pop(0)
     program = Path(sys.argv[0])
-    launcher = _launcher_words(os.environ)
     if program.suffix == ".py":
-        start = [*launcher, *(["-m", "rafdb_vit", "train"] if program.name == "__main__.py" else [str(program)])]
-        start = start if launcher else ["python", *start]
+        words = ["-m", "rafdb_vit", "train"] if program.name == "__main__.py" else [str(program)]
+        start = [*(_launcher_words() or ["python"]), *words]
     else:
         start = [program.name, "train"]
     return shlex.join([*start, *kept, _RESUME])
@@ -52,10 +45,7 @@ def render_resume_command(argv: Sequence[str]) -> str:
 
 @contextmanager
 def naming_resume_command(argv: Sequence[str]) -> Iterator[None]:
-    """Adds the line that goes on with the run to an `Interrupted` that ends the block.
-
-    Args:
-        argv: The words of the command line, without the program.
+    """Adds the line that goes on with the run, see `render_resume_command`, to an `Interrupted` that ends the block.
 
     Raises:
         Interrupted: With a message for the person.

@@ -58,7 +58,7 @@ def _patient_group() -> Any:
 
 
 def _close_groups() -> None:
-    """Ends gloo's threads while the interpreter still stands: some that outlive it abort the process, with status 134.
+    """Ends gloo's threads while the interpreter still runs: some that outlive it abort the process, with status 134.
 
     Groups of other backends stay: closing them may wait for processes that have failed.
     """
@@ -93,8 +93,7 @@ def all_reduce_max(value: int) -> int:
 
 def wait_for_all() -> None:
     """Waits until every process has come here, however long that takes."""
-    if count_processes() > 1:
-        gather(None)
+    gather(None)
 
 
 @contextmanager
@@ -103,15 +102,14 @@ def raise_on_all() -> Iterator[None]:
 
     Other exceptions are bugs and go through on the process that has them.
     """
-    own: UserError | None = None
+    raised: UserError | None = None
     try:
         yield
     except UserError as error:
-        own = error
-    messages = gather(None if own is None else own.line)
-    first = next((message for message in messages if message is not None), None)
-    if first is not None:
-        raise UserError(first) from own
+        raised = error
+    messages = [line for line in gather(None if raised is None else raised.line) if line is not None]
+    if messages:
+        raise UserError(messages[0]) from raised
 
 
 def broadcast_from_main(make: Callable[[], Any]) -> Any:
@@ -120,10 +118,8 @@ def broadcast_from_main(make: Callable[[], Any]) -> Any:
     Raises:
         UserError: On every process, what `make` raised on the main one.
     """
-    made: Any = None
     with raise_on_all():
-        if is_main_process():
-            made = make()
+        made = make() if is_main_process() else None
     return gather(made)[0]
 
 
@@ -131,11 +127,8 @@ def broadcast_from_main(make: Callable[[], Any]) -> Any:
 def raise_on_one(*, advice: str = "put that right and go on with --resume_from_checkpoint") -> Iterator[None]:
     """Runs a block in which processes work side by side, so that one may fail while the others wait for it.
 
-    Args:
-        advice: What to do where the connection broke.
-
     Raises:
-        UserError: What the block raised, marked as this process's own; or the connection to another process broke.
+        UserError: What the block raised, marked as this process's own; or that a connection broke, with the `advice`.
     """
     try:
         yield
@@ -146,8 +139,8 @@ def raise_on_one(*, advice: str = "put that right and go on with --resume_from_c
         if count_processes() == 1 or not any(words in str(error) for words in _LOST_CONNECTION):
             raise
         lost = UserError(
-            "the connection to another process of this run broke: it ended, for a reason that it has said itself, or "
-            f"its machine is gone; {advice}"
+            "the connection to another process of this run broke: it ended, and printed why, or its machine is gone; "
+            f"{advice}"
         )
         lost.on_one = True
         raise lost from error

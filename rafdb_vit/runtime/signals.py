@@ -8,7 +8,6 @@ import time
 from collections.abc import Callable
 from functools import partial
 from multiprocessing import resource_tracker
-from types import FrameType
 from typing import Any
 
 from rafdb_vit.runtime.errors import Interrupted
@@ -41,13 +40,11 @@ class SignalWatch:
         for signum, handler in self._previous.items():
             signal.signal(signum, handler)
 
-    def _note(self, signum: int, frame: FrameType | None) -> None:
+    def _note(self, signum: int, frame: object) -> None:
         if not self.signum:
             self.signum, self._since = signum, time.monotonic()
-            return
-        if is_launched() and time.monotonic() - self._since < _SAME_SIGNAL_SECONDS:
-            return
-        os._exit(128 + signum)
+        elif not is_launched() or time.monotonic() - self._since >= _SAME_SIGNAL_SECONDS:
+            os._exit(128 + signum)
 
     def raise_if_signalled(self) -> None:
         """Raises on every process if any has been signalled; every process has to call it at the same point.
@@ -67,11 +64,7 @@ def ignore_signals_in_worker(worker_id: int, *, then: Callable[[int], None] | No
 
     Ctrl-C and cluster managers signal workers too. A worker that died of it would end training with a traceback before
     the checkpoint is written. SIGTERM from the training process itself still ends it; without `sigwaitinfo` (macOS,
-    Windows), from anyone.
-
-    Args:
-        worker_id: From the data loader.
-        then: Another `worker_init_fn` to run.
+    Windows), from anyone. `then` is another `worker_init_fn` to run.
     """
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     if hasattr(signal, "sigwaitinfo"):

@@ -8,6 +8,7 @@ from datasets import Image as ImageFeature
 
 from rafdb_vit.data.annotations import KINDS, parse_automatic, parse_box, parse_manual, read_annotations, read_groups
 from rafdb_vit.data.dataset import load_data, load_rafdb
+from rafdb_vit.data.findings import Reporter
 from rafdb_vit.data.images import open_face
 from tests.support.faces import AUTOMATIC, MANUAL, paint_face, write_annotations, write_kaggle, write_official
 from tests.support.refusals import assert_one_line, refused
@@ -93,9 +94,9 @@ def test_a_missing_file_is_named(damaged, kind):
 @pytest.mark.parametrize("write", ["\r\n".join, "\n\n  ".join, lambda lines: "\ufeff" + "\r".join(lines) + "\r \r"])
 def test_line_ends_and_spaces_do_not_matter(damaged, kind, write):
     path = file_of(damaged, kind)
-    before = read_annotations(damaged, damaged, kind, ["train_00003"], pytest.fail)
+    before = read_annotations(damaged, damaged, kind, ["train_00003"], Reporter(pytest.fail))
     path.write_bytes(write(path.read_text().replace(" ", "\t ").splitlines()).encode())
-    assert read_annotations(damaged, damaged, kind, ["train_00003"], pytest.fail) == before
+    assert read_annotations(damaged, damaged, kind, ["train_00003"], Reporter(pytest.fail)) == before
 
 
 MALFORMED = [
@@ -167,7 +168,7 @@ def test_checking_collects_every_fault(damaged):
     file_of(damaged, KINDS[2]).unlink()
     file_of(damaged, KINDS[2], "train_00001").write_text("4 3 2 1")
     files = ["train_00001", "train_00002", "train_00003"]
-    columns = read_annotations(damaged, damaged, KINDS[2], files, findings.append)
+    columns = read_annotations(damaged, damaged, KINDS[2], files, Reporter(findings.append))
     assert [finding.kind for finding in findings] == ["annotation malformed", "annotation missing"]
     for finding, file in zip(findings, ("train_00001", "train_00003"), strict=True):
         assert_one_line(finding.message, file_of(damaged, KINDS[2], file))

@@ -2,7 +2,7 @@
 
 import os
 from collections import Counter
-from collections.abc import Collection, Iterator
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -14,12 +14,12 @@ from rafdb_vit.data.check.duplicates import group_exact, group_near
 from rafdb_vit.data.check.inspection import NOT_RGB, ROTATED, ImageFile, inspect_files
 from rafdb_vit.data.check.result import CheckResult, Place
 from rafdb_vit.data.files import IMAGE_SUFFIXES, LINK_OUT, OTHER_SUFFIXES, is_inside, walk_images
-from rafdb_vit.data.findings import Finding, check_classes, check_names, check_splits, printable
+from rafdb_vit.data.findings import Finding, Reporter, check_classes, check_names, check_splits
 from rafdb_vit.data.form import DataForm
 from rafdb_vit.data.formats.detect import find_faces
-from rafdb_vit.data.found import SPLITS, Faces, FoundData, Layout, name_face
+from rafdb_vit.data.found import SPLITS, Faces, FoundData, Layout, count_labels, name_face
 from rafdb_vit.data.labels import LABEL_SETS
-from rafdb_vit.data.splits import split_of_file, validation_as_test
+from rafdb_vit.data.splits import split_of_file
 from rafdb_vit.runtime.hardware import count_cpus
 
 _USUAL_SHARE = 0.5
@@ -38,34 +38,31 @@ def check_data(
 ) -> CheckResult:
     """Checks a data folder; nothing in it is changed, nothing outside it is read.
 
-    Args:
-        root: The folder, or one above it; or a CSV file of image paths and labels.
-        subset: RAF-DB's subset: `basic` or `compound`.
-        aligned: Check the release's aligned images; else its original photographs.
-        image_column: Name of a CSV file's column of image paths; None for the usual ones.
-        label_column: Likewise of labels.
-        processes: How many look at images side by side; by default as many as there are cores.
-        quiet: Show no progress.
+    The folder and its form are those of `rafdb_vit.load_rafdb`. Images are looked at by several `processes` side by
+    side, by default as many as there are cores; `quiet` shows no progress.
 
     Raises:
         UserError: It cannot be read, or is in no known form.
     """
     path = Path(os.path.abspath(root))
     findings: list[Finding] = []
+    report = Reporter(findings.append)
     form = DataForm(subset, aligned, image_column=image_column, label_column=label_column)
-    found = find_faces(path, form, on_finding=findings.append)
-    splits = {**{split: Faces() for split in SPLITS}, **validation_as_test(found.splits)}
-    found = replace(found, splits=splits, sources=validation_as_test(found.sources))
+    found = find_faces(path, form, report)
+    found = replace(found, splits={**{split: Faces() for split in SPLITS}, **found.splits})
     root = Path(found.folder or path) if found.layout is Layout.TABLE else path
+    _check_completeness(root, found, report)
+    boxes = _check_annotations(root, found, form, report)
     places = _place_faces(found)
-    _check_completeness(root, found, findings)
-    boxes = _check_annotations(root, found, findings, boxes=not aligned)
-    findings += _find_strays(root, found, findings, places, aligned=aligned)
-    files = _inspect({*places, *_existing(root, findings)}, processes=processes or count_cpus(), quiet=quiet)
-    findings += [*_find_image_faults(files, places), *_find_odd_sizes(files)]
-    findings += [*_find_duplicates(files, places, quiet=quiet), *_find_outside_boxes(files, boxes)]
-    compared = _is_meant_as_rafdb(found)
-    findings += _compare_counts(found) if compared else []
+    _check_strays(root, found, form, places, report)
+    paths = sorted({*places, *_find_named_images(root, report)})
+    inspected = inspect_files(paths, processes=processes or count_cpus())
+    files = list(tqdm(inspected, "Looking at images", len(paths), unit="image", disable=quiet, leave=False))
+    _check_images(files, places, boxes, report)
+    _check_sizes(files, report)
+    _check_duplicates(files, places, report, quiet=quiet)
+    if compared := _is_meant_as_rafdb(found):
+        _check_counts(found, report)
     sizes = Counter(file.size for file in files)
     return CheckResult.build(root, found, findings, images=len(files), places=places, sizes=sizes, compared=compared)
 
@@ -78,129 +75,110 @@ def _place_faces(found: FoundData[Faces]) -> dict[str, Place]:
     }
 
 
-def _check_completeness(root: Path, found: FoundData[Faces], findings: list[Finding]) -> None:
-    check_splits(printable(root), found.splits, findings.append)
-    check_classes(printable(root), found.labels, found.splits["train"].labels, findings.append)
-    check_names(found.splits, findings.append)
-    findings += _find_absent(root, found)
-
-
-def _find_absent(root: Path, found: FoundData[Faces]) -> Iterator[Finding]:
-    """Yields the classes that a split which is scored has no face of: they count 0 in the macro averages."""
+def _check_completeness(root: Path, found: FoundData[Faces], report: Reporter) -> None:
+    check_splits(root, found.splits, report)
+    check_classes(root, found.labels, found.splits["train"].labels, report)
+    check_names(found.splits, report)
     trained = set(found.splits["train"].labels)
     for split, faces in found.splits.items():
-        there = set(faces.labels)
-        absent = [found.labels.names[label] for label in sorted(trained - there)]
-        if split != "train" and there and absent:
-            words = (
-                f"{printable(root)}: no face of class {', '.join(absent)} in {split}; such a class counts 0 in macro-F1"
-            )
-            yield Finding(f"class absent from {split}", words, blocks=False)
+        absent = [found.labels.names[label] for label in sorted(trained - set(faces.labels))]
+        if split != "train" and faces.labels and absent:
+            words = f"no face of class {', '.join(absent)} in {split}; such a class counts 0 in macro-F1"
+            report(f"class absent from {split}", f"{root}: {words}", blocks=False)
 
 
-def _inspect(paths: Collection[str], *, processes: int, quiet: bool) -> list[ImageFile]:
-    inspected = inspect_files(sorted(paths), processes=processes)
-    return list(tqdm(inspected, "Looking at images", len(paths), unit="image", disable=quiet, leave=False))
-
-
-def _existing(root: Path, findings: list[Finding]) -> Iterator[str]:
+def _find_named_images(root: Path, report: Reporter) -> Iterator[str]:
     """Yields the image files that findings name and that may be looked at: what leads out of the folder may not."""
-    for path in (path for finding in findings for path in finding.files):
+    for path in report.files:
         if path.lower().endswith(IMAGE_SUFFIXES) and is_inside(root, path) and os.path.isfile(path):
             yield path
 
 
 def _check_annotations(
-    root: Path, found: FoundData[Faces], findings: list[Finding], *, boxes: bool
-) -> dict[str, list[float]]:
+    root: Path, found: FoundData[Faces], form: DataForm, report: Reporter
+) -> dict[str, list[float] | None]:
     """Reads every annotation; returns, where faces are cut out of photographs, the box by image."""
     kinds = find_kinds(found.release)
     files = [file for faces in found.splits.values() for file in faces.files]
     columns: dict[str, list[Any]] = {}
     for kind in kinds:
         faults: list[Finding] = []
-        columns |= read_annotations(root, found.release, kind, files, faults.append)
-        findings += [replace(fault, blocks=boxes and kind is BOX) for fault in faults]
-    if boxes and BOX not in kinds:
+        columns |= read_annotations(root, found.release, kind, files, Reporter(faults.append))
+        for fault in faults:
+            report.add(replace(fault, blocks=not form.aligned and kind is BOX))
+    if form.aligned:
+        return {}
+    if BOX not in kinds:
         folder = Path(found.folder or root) / "Annotation" / BOX.folder
-        words = f"{printable(folder)}: no such folder; original photographs need the boxes of the release"
-        findings.append(Finding("annotation missing", words))
-    images = [image for faces in found.splits.values() for image in faces.images] if boxes else []
-    read = zip(images, columns.get("box", []), strict=False)
-    return {image: box for image, box in read if box is not None}
+        words = f"{folder}: no such folder; original photographs need the boxes of the release"
+        report("annotation missing", words)
+        return {}
+    images = [image for faces in found.splits.values() for image in faces.images]
+    return dict(zip(images, columns["box"], strict=True))
 
 
-def _find_outside_boxes(files: list[ImageFile], boxes: dict[str, list[float]]) -> Iterator[Finding]:
-    for file in files:
-        if file.path in boxes and file.size is not None and ROTATED not in {kind for kind, _ in file.faults}:
-            left, top, right, bottom = boxes[file.path]
-            if right <= 0 or bottom <= 0 or left >= file.size[0] or top >= file.size[1]:
-                words = f"the face's box lies outside the photograph of {file.size[0]} x {file.size[1]} pixels"
-                yield Finding("box outside the photograph", f"{printable(file.path)}: {words}", (file.path,))
-
-
-def _find_strays(
-    root: Path, found: FoundData[Faces], findings: list[Finding], places: dict[str, Place], *, aligned: bool
-) -> Iterator[Finding]:
-    """Yields the images below the data's folder that no label and no finding speaks of."""
-    known = {path for finding in findings for path in finding.files} | set(places)
-    named = {name_face(name) for finding in findings for name in finding.names}
+def _check_strays(
+    root: Path, found: FoundData[Faces], form: DataForm, places: dict[str, Place], report: Reporter
+) -> None:
+    """Reports the images below the data's folder that no label and no finding speaks of."""
+    known = report.files | set(places)
+    named = {name_face(name) for name in report.names}
     folder = Path(found.folder or root)
-    other = os.path.join(folder, "Image", "original" if aligned else "aligned", "")  # noqa: PTH118
+    other = os.path.join(folder, "Image", "original" if form.aligned else "aligned", "")  # noqa: PTH118
     for path in walk_images(folder):
         if path in known or name_face(os.path.basename(path)) in named:  # noqa: PTH119
             continue
         if found.release and path.startswith(other):
             continue
         if not is_inside(root, path):
-            words = f"{printable(path)}: leads out of {printable(root)}, and no label speaks of it; remove it"
-            yield Finding(LINK_OUT, words, (path,), blocks=False)
+            report(LINK_OUT, f"{path}: leads out of {root}, and no label speaks of it; remove it", path, blocks=False)
         else:
-            words = f"{printable(path)}: no label speaks of this image; training does not use it"
-            yield Finding("image without label", words, (path,), blocks=False)
+            words = f"{path}: no label speaks of this image; training does not use it"
+            report("image without label", words, path, blocks=False)
     for path in walk_images(folder, OTHER_SUFFIXES):
-        words = f"{printable(path)}: a format that is not read; training does not use it: convert it to JPEG or PNG"
-        yield Finding("image of another format", words, (path,), blocks=False)
+        words = f"{path}: a format that is not read; training does not use it: convert it to JPEG or PNG"
+        report("image of another format", words, path, blocks=False)
 
 
-def _find_image_faults(files: list[ImageFile], places: dict[str, Place]) -> Iterator[Finding]:
+def _check_images(
+    files: list[ImageFile], places: dict[str, Place], boxes: dict[str, list[float] | None], report: Reporter
+) -> None:
+    """Reports what is wrong with the images themselves, and boxes that lie outside their photographs."""
     for file in files:
         for kind, words in file.faults:
             blocks = kind not in (NOT_RGB, ROTATED) and file.path in places
-            yield Finding(kind, f"{printable(file.path)}: {words}", (file.path,), blocks=blocks)
+            report(kind, f"{file.path}: {words}", file.path, blocks=blocks)
+        box = boxes.get(file.path)
+        if box is not None and file.size is not None and ROTATED not in (kind for kind, _ in file.faults):
+            (left, top, right, bottom), (width, height) = box, file.size
+            if right <= 0 or bottom <= 0 or left >= width or top >= height:
+                words = f"the face's box lies outside the photograph of {width} x {height} pixels"
+                report("box outside the photograph", f"{file.path}: {words}", file.path)
 
 
-def _find_odd_sizes(files: list[ImageFile]) -> Iterator[Finding]:
-    """Yields the images of another size than most have, or of an extreme one where sizes vary."""
-    sized = [file for file in files if file.size is not None]
-    if not sized:
-        return
-    usual, count = Counter(file.size for file in sized).most_common(1)[0]
+def _check_sizes(files: list[ImageFile], report: Reporter) -> None:
+    """Reports the images of another size than most have, or of an extreme one where sizes vary."""
+    sized = [(file.path, file.size) for file in files if file.size is not None]
+    usual, count = Counter(size for _, size in sized).most_common(1)[0] if sized else ((0, 0), 0)
     varies = count < _USUAL_SHARE * len(sized)
-    for file in sized:
-        width, height = file.size or (1, 1)
+    for path, (width, height) in sized:
         extreme = min(width, height) < _LEAST_SIDE or max(width, height) > _MOST_RATIO * min(width, height)
-        if extreme if varies else file.size != usual:
-            expected = "a face's proportions" if varies or usual is None else f"{usual[0]} x {usual[1]} like most"
-            words = f"{printable(file.path)}: {width} x {height} pixels; expected {expected}"
-            yield Finding("odd size", words, (file.path,), blocks=False)
+        if extreme if varies else (width, height) != usual:
+            expected = "a face's proportions" if varies else f"{usual[0]} x {usual[1]} like most"
+            report("odd size", f"{path}: {width} x {height} pixels; expected {expected}", path, blocks=False)
 
 
-def _find_duplicates(files: list[ImageFile], places: dict[str, Place], *, quiet: bool) -> Iterator[Finding]:
+def _check_duplicates(files: list[ImageFile], places: dict[str, Place], report: Reporter, *, quiet: bool) -> None:
     exact = group_exact(files)
-    for group in exact:
-        if len(group) > 1:
-            yield _describe_group("exact duplicates", [files[i].path for i in group], places)
-    for group in group_near(files, exact, quiet=quiet):
-        yield _describe_group("near-duplicates", [files[i].path for i in group], places)
-
-
-def _describe_group(kind: str, paths: list[str], places: dict[str, Place]) -> Finding:
-    known = [places[path] for path in paths if path in places]
-    across = " across splits" if len({place.split for place in known}) > 1 else ""
-    differing = " with different labels" if len({place.label for place in known}) > 1 else ""
-    members = [f"{printable(path)} ({places.get(path, 'no label')})" for path in paths]
-    return Finding(kind + across + differing, " = ".join(members), tuple(paths), blocks=False)
+    groups = [("exact duplicates", group) for group in exact if len(group) > 1]
+    groups += [("near-duplicates", group) for group in group_near(exact, quiet=quiet)]
+    for kind, group in groups:
+        paths = [file.path for file in group]
+        known = [places[path] for path in paths if path in places]
+        across = " across splits" if len({place.split for place in known}) > 1 else ""
+        differing = " with different labels" if len({place.label for place in known}) > 1 else ""
+        members = [f"{path} ({places.get(path, 'no label')})" for path in paths]
+        report(kind + across + differing, " = ".join(members), *paths, blocks=False)
 
 
 def _is_meant_as_rafdb(found: FoundData[Faces]) -> bool:
@@ -210,18 +188,17 @@ def _is_meant_as_rafdb(found: FoundData[Faces]) -> bool:
     return found.labels.subset in LABEL_SETS and named >= 0.5 * len(names)
 
 
-def _compare_counts(found: FoundData[Faces]) -> Iterator[Finding]:
-    """Yields where counts are not those that RAF-DB's release states."""
-    for split, published in found.labels.published_totals.items():
-        counts = Counter(found.splits[split].labels) if split in found.splits else Counter()
-        of_class = found.labels.published_counts.get(split)
-        if of_class is None:
-            wrong = [f"{counts.total():,} faces, published {published:,}"] if counts.total() != published else []
-        else:
-            pairs = zip(found.labels.names, of_class, strict=True)
-            rows = [(name, counts[label], expected) for label, (name, expected) in enumerate(pairs)]
-            wrong = [
-                f"{name} {count:,} (published {expected:,})" for name, count, expected in rows if count != expected
-            ]
+def _check_counts(found: FoundData[Faces], report: Reporter) -> None:
+    """Reports counts that are not those that RAF-DB's release states."""
+    for split, total in found.labels.published_totals.items():
+        counts = count_labels(found.splits[split].labels, found.labels.names)
+        published = found.labels.published(split)
+        wrong = [
+            f"{name} {counts[name]:,} (published {expected:,})"
+            for name, expected in published.items()
+            if counts[name] != expected
+        ]
+        if not published and sum(counts.values()) != total:
+            wrong = [f"{sum(counts.values()):,} faces, published {total:,}"]
         if wrong:
-            yield Finding("counts are not the published ones", f"{split}: {', '.join(wrong)}", blocks=False)
+            report("counts are not the published ones", f"{split}: {', '.join(wrong)}", blocks=False)

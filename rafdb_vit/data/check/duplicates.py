@@ -10,39 +10,31 @@ from rafdb_vit.data.check.fingerprint import find_near_duplicates
 from rafdb_vit.data.check.inspection import ImageFile
 
 
-def group_exact(files: Sequence[ImageFile]) -> list[list[int]]:
-    """Groups readable images by the SHA-256 of their files.
-
-    Returns:
-        Positions in `files`, a list for each group, singles included.
-    """
-    groups: dict[bytes, list[int]] = defaultdict(list)
-    for i, file in enumerate(files):
+def group_exact(files: Sequence[ImageFile]) -> list[list[ImageFile]]:
+    """Groups readable images by the SHA-256 of their files, singles included."""
+    groups: dict[bytes, list[ImageFile]] = defaultdict(list)
+    for file in files:
         if file.hashes is not None and file.digest is not None:
-            groups[file.digest].append(i)
+            groups[file.digest].append(file)
     return list(groups.values())
 
 
-def group_near(files: Sequence[ImageFile], exact: Sequence[Sequence[int]], *, quiet: bool) -> list[list[int]]:
-    """Groups images that look the same, whether their bytes are the same or not.
+def group_near(exact: Sequence[Sequence[ImageFile]], *, quiet: bool) -> list[list[ImageFile]]:
+    """Groups images that look the same: two or more different files, each with its exact duplicates, by path.
 
     Args:
-        files: All files.
         exact: From `group_exact`; near-duplicates of one of a group are of all.
         quiet: Show no progress.
-
-    Returns:
-        Positions in `files`, a list for each group of two or more different files.
     """
     if len(exact) < 2:
         return []
-    firsts = [files[group[0]] for group in exact]
+    firsts = [group[0] for group in exact]
     hashes = np.stack([file.hashes for file in firsts if file.hashes is not None])
     thumbnails = np.stack([file.thumbnails for file in firsts if file.thumbnails is not None])
     with tqdm(total=len(firsts), desc="Comparing", unit="image", disable=quiet, leave=False) as bar:
         pairs = find_near_duplicates(hashes, thumbnails, advance=bar.update)
     joined = _join(pairs, len(exact))
-    return [sorted(i for member in group for i in exact[member]) for group in joined]
+    return [sorted((file for i in group for file in exact[i]), key=lambda file: file.path) for group in joined]
 
 
 def _join(pairs: Collection[tuple[int, int]], count: int) -> list[list[int]]:

@@ -86,18 +86,13 @@ def _find_oddities(image: Image.Image) -> Iterator[tuple[str, str]]:
         yield ROTATED, f"EXIF orientation {orientation}; it is turned upright when it is loaded"
 
 
-def _be_deaf() -> None:
-    """Leaves Ctrl-C to the process that started this one."""
+def _leave_signals_to_parent() -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
 
 
 def inspect_files(paths: Sequence[str], *, processes: int) -> Iterator[ImageFile]:
-    """Looks into many image files, in order, on several processes.
-
-    Args:
-        paths: The files.
-        processes: How many work side by side; with 1, this one does it.
+    """Looks into many image files, in order, on several processes side by side; with 1, this one does it.
 
     Raises:
         UserError: A process died, as it does when memory runs out.
@@ -105,7 +100,7 @@ def inspect_files(paths: Sequence[str], *, processes: int) -> Iterator[ImageFile
     if processes == 1 or len(paths) <= _CHUNK:
         yield from map(inspect_file, paths)
         return
-    executor, done = ProcessPoolExecutor(processes, initializer=_be_deaf), 0
+    executor, done = ProcessPoolExecutor(processes, initializer=_leave_signals_to_parent), 0
     try:
         for done, file in enumerate(executor.map(inspect_file, paths, chunksize=_CHUNK), start=1):  # noqa: B007
             yield file

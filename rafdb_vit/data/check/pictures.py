@@ -39,12 +39,7 @@ def draw_pictures(result: CheckResult, folder: str | Path) -> list[Path]:
 
 
 def draw_class_counts(result: CheckResult, path: str | Path) -> Path:
-    """Draws faces per class and split as bars, the published counts as marks.
-
-    Args:
-        result: From `check_data`.
-        path: The PNG file to write; its folder is made if missing.
-    """
+    """Draws faces per class and split as bars, the published counts as marks, into a PNG file; see `save_figure`."""
     names = list(result.labels.names)
     figure = Figure(figsize=(min(2.5 + 0.95 * len(names), 60), 4.6), dpi=120, layout="constrained")
     axes = figure.subplots()
@@ -70,12 +65,8 @@ def draw_class_counts(result: CheckResult, path: str | Path) -> Path:
 def draw_contact_sheet(result: CheckResult, path: str | Path) -> Path | None:
     """Draws the images that findings name, gravest kinds first; those of one finding share a frame's colour.
 
-    Args:
-        result: From `check_data`.
-        path: The PNG file to write; its folder is made if missing.
-
     Returns:
-        The file; None if no finding names an image that can be shown.
+        The PNG file; None if no finding names an image that can be shown.
     """
     tiles = _choose_tiles(result)
     if not tiles:

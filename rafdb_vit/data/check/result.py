@@ -67,17 +67,7 @@ class CheckResult:
         sizes: Mapping[tuple[int, int] | None, int],
         compared: bool = True,
     ) -> "CheckResult":
-        """Puts a report together.
-
-        Args:
-            root: The folder that was checked.
-            found: What was found in it.
-            findings: What is wrong, in any order.
-            images: How many image files were looked at.
-            places: Split and class of every image that has a label, by path.
-            sizes: How many images have each size.
-            compared: The data is meant to be RAF-DB, whose published counts are shown beside its own.
-        """
+        """Puts a result together: `findings` in any order, `sizes` with the number of images of each, else as above."""
         splits = sorted(found.splits, key=ORDER.index)
         counts = {split: count_labels(found.splits[split].labels, found.labels.names) for split in splits}
         order = sorted(findings, key=lambda finding: (_rank(finding), finding.kind))
@@ -97,18 +87,17 @@ class CheckResult:
         return kinds
 
     def render(self) -> str:
-        """Renders the report for people: layout, counts against the published ones, each kind with its first cases."""
-        size = (
-            f", most of {self.usual_size[0]} x {self.usual_size[1]} pixels" if self.usual_size and self.uniform else ""
-        )
+        """Renders the result for people: layout, counts against the published ones, each kind with its first cases."""
+        width, height = self.usual_size or (0, 0)
+        size = f", most of {width} x {height} pixels" if self.uniform else ""
         head = f"{printable(self.root)}: {self.layout}, {len(self.labels.names)} classes, {self.images:,} images{size}"
         parts = [head, self._render_table()]
         if not self.findings:
             return "\n\n".join([*parts, "Nothing found."])
         kinds = self.kinds
-        blocking = sum(finding.blocks for finding in self.findings)
-        verdict = f"training cannot use the data before the {blocking:,} marked * are mended" if blocking else ""
-        verdict = verdict or "training takes the data as it is: look at them first"
+        verdict = "training takes the data as it is: look at them first"
+        if blocking := sum(finding.blocks for finding in self.findings):
+            verdict = f"training cannot use the data before the {blocking:,} marked * are mended"
         findings, of_kinds = _count(len(self.findings), "finding"), _count(len(kinds), "kind")
         parts.append(f"{findings} of {of_kinds}; {verdict}.")
         rows = [f"{len(of):>7,} {'*' if any(f.blocks for f in of) else ' '} {kind}" for kind, of in kinds.items()]
@@ -120,26 +109,22 @@ class CheckResult:
         rows: list[tuple[str, dict[str, int]]] = []
         for split, counts in self.counts.items():
             rows.append((split, counts))
-            if self.compared and split in self.labels.published_counts:
-                published = self.labels.published_counts[split]
-                rows.append(("published", dict(zip(self.labels.names, published, strict=True))))
+            if self.compared and (published := self.labels.published(split)):
+                rows.append(("published", published))
         table = render_counts(rows)
         totals = [f"{split} {total:,}" for split, total in self.labels.published_totals.items()]
         plain = self.labels.published_counts or not totals or not self.compared
         return table if plain else f"{table}\n  published: {', '.join(totals)}"
 
     def describe(self) -> dict[str, Any]:
-        """Returns the report for programs, as it stands in JSON; paths are relative to `root`."""
+        """Returns the result for programs, as it stands in JSON; paths are relative to `root`."""
         return {
             "root": str(self.root),
             "layout": self.layout,
             "classes": list(self.labels.names),
             "images": self.images,
             "counts": self.counts,
-            "published_counts": {
-                split: dict(zip(self.labels.names, counts, strict=True))
-                for split, counts in self.labels.published_counts.items()
-            },
+            "published_counts": {split: self.labels.published(split) for split in self.labels.published_counts},
             "published_totals": dict(self.labels.published_totals),
             "summary": {kind: len(of) for kind, of in self.kinds.items()},
             "findings": [
@@ -166,7 +151,7 @@ def _count(number: int, noun: str) -> str:
 
 
 def _rank(finding: Finding) -> int:
-    """Returns how grave a kind is: what training refuses, then duplicates that falsify figures, then the rest."""
+    """Returns how grave a kind is: what training refuses, then duplicates that falsify metrics, then the rest."""
     if finding.blocks:
         return 0
     if "duplicates" in finding.kind:

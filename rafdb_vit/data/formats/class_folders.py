@@ -5,25 +5,20 @@ from collections.abc import Collection
 from pathlib import Path
 
 from rafdb_vit.data.files import IMAGE_SUFFIXES, check_inside, list_files, list_folders, scan
-from rafdb_vit.data.findings import Finding, Notes, OnFinding, printable
-from rafdb_vit.data.formats.label_file import Row, read_csv_file
+from rafdb_vit.data.findings import Reporter, printable
+from rafdb_vit.data.form import DataForm
+from rafdb_vit.data.formats.label_file import read_csv_file
 from rafdb_vit.data.formats.release import find_label_file
-from rafdb_vit.data.found import SPLITS, Faces, FoundData, Layout, name_by_paths, name_face
+from rafdb_vit.data.found import SPLITS, Faces, FoundData, Layout, name_by_paths
 from rafdb_vit.data.labels import LabelSet, match_classes, resolve_classes
 from rafdb_vit.data.splits import find_split, is_misplaced, split_of_file
 from rafdb_vit.runtime.errors import UserError
 
 CSV_FILES = {"train": ("train_labels.csv", "train.csv"), "test": ("test_labels.csv", "test.csv", "tes.csv")}
-Images = dict[str, tuple[str, str]]
-"""Class folder's name and path of images, by file name or by path."""
 
 
-def find_split_folders(folder: Path, needed: Collection[str] = SPLITS) -> dict[str, Path]:
-    """Returns the folders of splits in a folder that hold folders themselves, by split.
-
-    Args:
-        folder: Where to look.
-        needed: What the data is for: splits to train and test, or what is held out alone.
+def find_split_folders(folder: Path, needed: Collection[str]) -> dict[str, Path]:
+    """Returns the folders of splits in a folder that hold folders themselves, by split; none if what is needed lacks.
 
     Raises:
         UserError: Two folders are the same split, such as `val` and `valid`.
@@ -55,121 +50,108 @@ def is_kaggle_copy(folder: Path, splits: dict[str, Path]) -> bool:
 
 
 def read_kaggle_copy(
-    root: Path, folder: Path, splits: dict[str, Path], labels: LabelSet, *, on_finding: OnFinding
+    root: Path, folder: Path, splits: dict[str, Path], form: DataForm, report: Reporter
 ) -> FoundData[Faces]:
-    """Reads the Kaggle layout: folders by code, and a CSV file of labels a split; both have to agree.
+    """Reads the Kaggle layout: folders by code, and a CSV file of labels for each split; both have to agree.
 
-    Args:
-        root: What was asked for; nothing outside it is read, but the label files beside it.
-        folder: The folder that holds the splits.
-        splits: From `find_split_folders`.
-        labels: The classes whose codes it uses.
-        on_finding: Is told of every fault.
+    `folder` holds the `splits` that `find_split_folders` found. Nothing outside `root` is read, except the label files
+    beside it.
 
     Raises:
-        UserError: A label file is missing; or what `on_finding` raises.
+        UserError: A label file is missing; or what `report` raises.
     """
-    faces = {split: Faces() for split in SPLITS}
+    faces = {}
     for split in SPLITS:
         label_file = find_label_file(folder.parent, [folder, folder.parent], CSV_FILES[split])
-        notes = Notes(on_finding)
-        images = _list_coded_images(root, splits[split], split, labels, notes)
-        for row in read_csv_file(label_file, labels, notes):
-            _add_row(faces[split], row, images, splits[split], label_file, labels, notes)
-        for name, (_, path) in sorted(images.items()):
-            if name in notes.names or is_misplaced(name, split, SPLITS):
-                continue
-            words = f"no row in {printable(label_file)} names this image; expected one for every image"
-            on_finding(Finding("image without label", f"{printable(path)}: {words}", (path,)))
-    return FoundData(Layout.KAGGLE, folder, labels, faces, {split: split for split in SPLITS})
+        # What the rows of train name excuses no image of test.
+        faces[split] = _read_coded_split(root, splits[split], split, label_file, form.labels, Reporter(report.add))
+    return FoundData(Layout.KAGGLE, folder, form.labels, faces, {split: split for split in SPLITS})
 
 
-def _add_row(
-    faces: Faces, row: Row, images: Images, folder: Path, label_file: Path, labels: LabelSet, notes: Notes
-) -> None:
-    where = f"{printable(label_file)}, row {row.number}"
-    if row.image not in images:
-        place = str(folder / str(row.code) / row.image)
-        words = f"{where}: no image {printable(place)}; expected one for every row"
-        if place not in notes.files:
-            notes(Finding("label without image", words, (place,)))
-        return
-    code, image = images.pop(row.image)
-    if labels.match(code) != labels.id_of_code(row.code):
-        words = f"{row.image} has code {row.code} but lies in {printable(Path(image).parent)}; expected them to agree"
-        notes(Finding("label and folder disagree", f"{where}: {words}", (image,)))
-    faces.add(image, labels.id_of_code(row.code), row.image)
+def _read_coded_split(
+    root: Path, folder: Path, split: str, label_file: Path, labels: LabelSet, report: Reporter
+) -> Faces:
+    faces, images = Faces(), _list_coded_images(root, folder, split, labels, report)
+    for row in read_csv_file(label_file, labels, report):
+        where, label = f"{label_file}, row {row.number}", labels.id_of_code(row.code)
+        expected = str(folder / str(row.code) / row.image)
+        if row.image in images:
+            path = images.pop(row.image)
+            code_folder = Path(path).parent
+            if labels.match(code_folder.name) != label:
+                words = f"{row.image} has code {row.code} but lies in {code_folder}; expected them to agree"
+                report("label and folder disagree", f"{where}: {words}", path)
+            faces.add(path, label, row.image)
+        elif expected not in report.files:
+            report("label without image", f"{where}: no image {expected}; expected one for every row", expected)
+    for name, path in sorted(images.items()):
+        if name not in report.names and not is_misplaced(name, split, SPLITS):
+            words = f"no row in {label_file} names this image; expected one for every image"
+            report("image without label", f"{path}: {words}", path)
+    return faces
 
 
-def _list_coded_images(root: Path, folder: Path, split: str, labels: LabelSet, on_finding: OnFinding) -> Images:
-    """Returns the images in the folders 1 to 7 of one split, by file name."""
+def _list_coded_images(root: Path, folder: Path, split: str, labels: LabelSet, report: Reporter) -> dict[str, str]:
+    """Returns the path, by file name, of the images in the folders 1 to 7 of one split."""
     check_inside(root, folder)
-    images: Images = {}
+    images: dict[str, str] = {}
     for code_folder in list_folders(folder):
         if code_folder.name not in map(str, labels.codes):
-            words = f"{printable(code_folder)}: expected folders named by code, 1 to {len(labels.names)}"
-            on_finding(Finding("unknown folder", words))
+            words = f"{code_folder}: expected folders named by code, 1 to {len(labels.names)}"
+            report("unknown folder", words)
             continue
-        for name, path in list_files(root, code_folder, IMAGE_SUFFIXES, on_finding).items():
+        for name, path in list_files(root, code_folder, IMAGE_SUFFIXES, report).items():
             if name in images:
-                words = f"also lies in {printable(Path(images[name][1]).parent)}; expected one label for an image"
-                on_finding(Finding("image in two folders", f"{printable(path)}: {words}", (images[name][1], path)))
+                _report_twin(images[name], path, report)
                 continue
-            _report_misplaced(path, split, SPLITS, on_finding)
-            images[name] = (code_folder.name, path)
+            _report_misplaced(path, split, SPLITS, report)
+            images[name] = path
     return images
 
 
-def _report_misplaced(path: str, split: str, splits: Collection[str], on_finding: OnFinding) -> None:
+def _report_twin(first: str, path: str, report: Reporter) -> None:
+    words = f"{path}: also lies in {Path(first).parent}; expected one label for an image"
+    report("image in two folders", words, first, path)
+
+
+def _report_misplaced(path: str, split: str, splits: Collection[str], report: Reporter) -> None:
     name = Path(path).name
     if is_misplaced(name, split, splits):
         own = split_of_file(name)
-        words = f"{printable(path)}: an image of the {own} split lies under {split}; expected none"
-        on_finding(Finding(f"{own} image under {split}", words, (path,)))
+        words = f"{path}: an image of the {own} split lies under {split}; expected none"
+        report(f"{own} image under {split}", words, path)
 
 
 def read_class_folders(
-    root: Path, folder: Path, splits: dict[str, Path], labels: LabelSet, *, on_finding: OnFinding
+    root: Path, folder: Path, splits: dict[str, Path], form: DataForm, report: Reporter
 ) -> FoundData[Faces]:
     """Reads folders of class names or codes in folders of splits.
 
-    Args:
-        root: What was asked for; nothing outside it is read.
-        folder: The folder that holds the splits.
-        splits: From `find_split_folders`.
-        labels: RAF-DB's label set to look for first.
-        on_finding: Is told of every fault.
+    `folder` holds the `splits` that `find_split_folders` found. Nothing outside `root` is read.
 
     Raises:
-        UserError: The classes cannot be told; or what `on_finding` raises.
+        UserError: The classes cannot be told; or what `report` raises.
     """
     for path in splits.values():
         check_inside(root, path)
     classes = {split: list_folders(path) for split, path in splits.items()}
-    _check_apart([path for paths in classes.values() for path in paths])
-    written = [path.name for paths in classes.values() for path in paths]
-    labels = resolve_classes(written, labels, where=printable(folder))
-    found: dict[str, list[tuple[str, int]]] = {}
+    every = [path for paths in classes.values() for path in paths]
+    _check_apart(every)
+    labels = resolve_classes([path.name for path in every], form.labels, where=printable(folder))
+    found = {split: Faces() for split in splits}
     for split, paths in classes.items():
         ids = match_classes([path.name for path in paths], labels, where=printable(splits[split]))
-        found[split] = [
-            (image, ids[path.name])
-            for path in paths
-            for image in list_files(root, path, IMAGE_SUFFIXES, on_finding).values()
-        ]
-        for image, _ in found[split]:
-            _report_misplaced(image, split, splits, on_finding)
+        for path in paths:
+            for name, image in list_files(root, path, IMAGE_SUFFIXES, report).items():
+                found[split].add(image, ids[path.name], name)
+        for image in found[split].images:
+            _report_misplaced(image, split, splits, report)
         for inner in (inner for path in paths for inner in list_folders(path)):
-            words = f"{printable(inner)}: a folder within a class; expected images only: move them up"
-            on_finding(Finding("unknown folder", words))
-    _report_twins(found, on_finding)
-    faces = {split: Faces() for split in found}
-    for split, images in found.items():
-        for image, label in images:
-            faces[split].add(image, label, Path(image).name)
-    name_by_paths(faces, folder)
+            report("unknown folder", f"{inner}: a folder within a class; expected images only: move them up")
+    _report_twins(found, report)
+    name_by_paths(found, folder)
     sources = {split: path.name for split, path in splits.items()}
-    return FoundData(Layout.CLASS_FOLDERS, folder, labels, faces, sources)
+    return FoundData(Layout.CLASS_FOLDERS, folder, labels, found, sources)
 
 
 def _check_apart(folders: Collection[Path]) -> None:
@@ -180,11 +162,10 @@ def _check_apart(folders: Collection[Path]) -> None:
             raise UserError(f"{printable(folder)}: is the same folder as {printable(twin)}; expected one name for it")
 
 
-def _report_twins(found: dict[str, list[tuple[str, int]]], on_finding: OnFinding) -> None:
-    """Reports images of one of RAF-DB's own names that lie in two folders; those names are unique."""
+def _report_twins(found: dict[str, Faces], report: Reporter) -> None:
+    """Reports images in two folders that have one of RAF-DB's names; those names are unique."""
     seen: dict[str, str] = {}
-    for image in (image for images in found.values() for image, _ in images):
-        name = Path(image).name
-        if (first := seen.setdefault(name_face(name), image)) != image and split_of_file(name):
-            words = f"also lies in {printable(Path(first).parent)}; expected one label for an image"
-            on_finding(Finding("image in two folders", f"{printable(image)}: {words}", (first, image)))
+    for faces in found.values():
+        for file, image in zip(faces.files, faces.images, strict=True):
+            if (first := seen.setdefault(file, image)) != image and split_of_file(Path(image).name):
+                _report_twin(first, image, report)

@@ -1,9 +1,9 @@
 """Loads a `datasets` data set of labelled faces, on the Hub or on disk."""
 
 import os
-from collections.abc import Collection, Sequence
+from collections import Counter
+from collections.abc import Collection
 from pathlib import Path, PurePosixPath
-from typing import Any
 
 from datasets import ClassLabel, Dataset, DatasetDict, Image, Value, load_dataset, load_from_disk
 from datasets.config import HF_DATASETS_CACHE
@@ -14,8 +14,8 @@ from rafdb_vit.data.files import is_inside
 from rafdb_vit.data.findings import printable
 from rafdb_vit.data.form import DEFAULT_FORM, DataForm
 from rafdb_vit.data.formats.csv_table import IMAGE_COLUMNS, LABEL_COLUMNS
-from rafdb_vit.data.found import ORDER, FoundData, Layout, name_face
-from rafdb_vit.data.labels import LabelSet, match_classes, resolve_classes
+from rafdb_vit.data.found import ORDER, SPLITS, FoundData, Layout, name_face
+from rafdb_vit.data.labels import match_classes, resolve_classes
 from rafdb_vit.data.splits import find_split, is_misplaced, split_of_file, validation_as_test
 from rafdb_vit.runtime.errors import UserError
 
@@ -25,9 +25,8 @@ def find_named_splits(name: str, form: DataForm = DEFAULT_FORM) -> FoundData[Dat
 
     A data set of a single split is divided as RAF-DB's file names say (`train_00001.jpg`, `test_0001.jpg`).
 
-    Args:
-        name: `USER/NAME` on the Hub, a folder that `save_to_disk` wrote, or one that `load_dataset` reads.
-        form: What is asked of the data. Without train, a single split is what is held out.
+    The name is `USER/NAME` on the Hub, a folder that `save_to_disk` wrote, or one that `load_dataset` reads. Where the
+    form does not need train, a single split is what is held out.
 
     Raises:
         UserError: It cannot be loaded, or columns, classes or splits cannot be told.
@@ -39,39 +38,37 @@ def find_named_splits(name: str, form: DataForm = DEFAULT_FORM) -> FoundData[Dat
     first = next(iter(loaded.values()))
     image = _find_column(name, first, "image", form.image_column)
     label = _find_column(name, first, "label", form.label_column)
-    named, labels = _rename_splits(name, loaded, image, label, form.labels)
+    missing = [column for split in loaded.values() for column in (image, label) if column not in split.features]
+    if missing:
+        raise UserError(f"{where}: not every split has the column {missing[0]}; expected the same columns in all")
+    paths = {split: _read_paths(name, split, dataset, image) for split, dataset in loaded.items()}
+    written = {split: _read_classes(where, dataset, label) for split, dataset in loaded.items()}
+    every = sorted({value for values in written.values() for value in values})
+    labels = resolve_classes(every, form.labels, where=where)
+    ids = match_classes(every, labels, where=where)
+    named = DatasetDict()
+    for split, dataset in loaded.items():
+        files = _choose_names(dataset, paths[split], split)
+        faces = _select_columns(dataset, image, label)
+        faces = faces.add_column(
+            "label", [ids[value] for value in written[split]], feature=ClassLabel(names=labels.names)
+        )
+        faces = faces.add_column("file", files, feature=Value("string"))
+        named[split] = faces.cast_column("image", Image(mode="RGB"))
     splits, sources = _divide(where, named, form.needed)
-    _check_files(where, splits)
+    times = Counter(file for dataset in splits.values() for file in dataset["file"])
+    if repeated := [file for file, count in times.items() if count > 1]:
+        raise UserError(f"{where}: {repeated[0]} is there twice; expected each face once in the data")
     on_disk = os.path.exists(os.path.expanduser(name))  # noqa: PTH110, PTH111
     return FoundData(Layout.ON_DISK if on_disk else Layout.HUB, None, labels, splits, sources)
 
 
-def _rename_splits(
-    name: str, loaded: DatasetDict, image: str, label: str, subset: LabelSet
-) -> tuple[DatasetDict, LabelSet]:
-    """Returns the splits with our columns, and their classes."""
-    where = f"--dataset_name {name}"
-    missing = [column for split in loaded.values() for column in (image, label) if column not in split.features]
-    if missing:
-        raise UserError(f"{where}: not every split has the column {missing[0]}; expected the same columns in all")
-    _check_images(where, name, loaded, image)
-    written = {split: _read_classes(where, dataset, label) for split, dataset in loaded.items()}
-    every = sorted({value for values in written.values() for value in values})
-    labels = resolve_classes(every, subset, where=where)
-    ids = match_classes(every, labels, where=where)
-    named = DatasetDict()
-    for split, dataset in loaded.items():
-        own = [ids[value] for value in written[split]]
-        named[split] = _rename(dataset, (image, label), own, labels, split)
-    return named, labels
-
-
-def _check_files(where: str, splits: DatasetDict) -> None:
-    seen: set[str] = set()
-    for file in (file for dataset in splits.values() for file in dataset["file"]):
-        if file in seen:
-            raise UserError(f"{where}: {file} is there twice; expected each face once in the data")
-        seen.add(file)
+def _select_columns(dataset: Dataset, image: str, label: str) -> Dataset:
+    """Returns a split with the column `image`, and people's groups where it has them, by our names."""
+    own = {name.strip().lower(): name for name, feature in dataset.features.items() if is_attribute(name, feature)}
+    renamed = {"image": image, **{attribute: name for attribute, name in own.items() if name != label}}
+    faces = dataset.select_columns(list(renamed.values()))
+    return faces.rename_columns({name: ours for ours, name in renamed.items() if name != ours})
 
 
 def _load(name: str) -> DatasetDict:
@@ -130,90 +127,83 @@ def _read_classes(where: str, dataset: Dataset, column: str) -> list[str]:
     return [str(value) for value in values]
 
 
-def _rename(dataset: Dataset, columns: tuple[str, str], labels: Sequence[int], names: LabelSet, split: str) -> Dataset:
-    """Returns a split with the columns `image`, `label`, `file`, and people's groups where it has them."""
-    image, label = columns
-    files = _choose_names(dataset, _read_paths(dataset, image), split)
-    own = {name.strip().lower(): name for name, feature in dataset.features.items() if is_attribute(name, feature)}
-    renamed = {"image": image, **{attribute: name for attribute, name in own.items() if name != label}}
-    faces = dataset.select_columns(list(renamed.values()))
-    faces = faces.rename_columns({name: ours for ours, name in renamed.items() if name != ours})
-    faces = faces.add_column("label", list(labels), feature=ClassLabel(names=list(names.names)))
-    faces = faces.add_column("file", files, feature=Value("string"))
-    return faces.cast_column("image", Image(mode="RGB"))
+def _read_paths(name: str, split: str, dataset: Dataset, image: str) -> list[str | None]:
+    """Returns the path of each image as the data set has it.
 
-
-def _check_images(where: str, name: str, splits: DatasetDict, image: str) -> None:
-    """Refuses rows without an image, and images that are files elsewhere than in the data set or the Hub's cache."""
+    Raises:
+        UserError: A row has no image, or one that is a file elsewhere than in the data set or the Hub's cache.
+    """
     roots = [Path(os.path.expanduser(name)), Path(HF_DATASETS_CACHE), Path(HF_HUB_CACHE)]  # noqa: PTH111
-    for split, dataset in splits.items():
-        number = 0
-        for table in dataset.select_columns([image]).with_format("arrow").iter(1000):
-            storage = table.column(image).combine_chunks()
-            holds = storage.field("bytes").is_valid().to_pylist()
-            for held, path in zip(holds, storage.field("path").to_pylist(), strict=True):
-                if not held and not path:
-                    raise UserError(f"{where}: row {number} of {split} has no image; expected one for every label")
-                if not held and not (os.path.isfile(path) and any(is_inside(root, path) for root in roots)):
-                    raise UserError(
-                        f"{where}: the image of row {number} of {split} is {path}, no file in the data set; save the "
-                        "data set with its images in it"
-                    )
-                number += 1
-
-
-def _read_paths(dataset: Dataset, image: str) -> list[Any]:
-    paths: list[Any] = []
+    paths: list[str | None] = []
     for table in dataset.select_columns([image]).with_format("arrow").iter(1000):
-        paths += table.column(image).combine_chunks().field("path").to_pylist()
+        storage = table.column(image).combine_chunks()
+        holds = storage.field("bytes").is_valid().to_pylist()
+        for held, path in zip(holds, storage.field("path").to_pylist(), strict=True):
+            row = f"row {len(paths)} of {split}"
+            if not held and not path:
+                raise UserError(f"--dataset_name {name}: {row} has no image; expected one for every label")
+            if not held and not (os.path.isfile(path) and any(is_inside(root, path) for root in roots)):
+                raise UserError(
+                    f"--dataset_name {name}: the image of {row} is {path}, no file in the data set; save the data set "
+                    "with its images in it"
+                )
+            paths.append(path)
     return paths
 
 
-def _choose_names(dataset: Dataset, paths: list[Any], split: str) -> list[str]:
+def _choose_names(dataset: Dataset, paths: list[str | None], split: str) -> list[str]:
     """Returns a name for each face: the file's, from the image column or from another; else split and number."""
     candidates = [paths]
     for name, feature in dataset.features.items():
         if isinstance(feature, Value) and feature.dtype in ("string", "large_string"):
             candidates.append(list(dataset[name]))
     for values in candidates:
-        names = [PurePosixPath(value.replace("\\", "/")).name if value else "" for value in values]
+        names = [_file_name(value) for value in values]
         if all(map(split_of_file, names)):
             return [name_face(name) for name in names]
-    stems = [name_face(PurePosixPath(path.replace("\\", "/")).name) if path else "" for path in paths]
+    stems = [name_face(_file_name(path)) for path in paths]
     if len({*stems, ""}) == len(stems) + 1:
         return [f"{split}/{stem}" for stem in stems]
     return [f"{split}/{number:06d}" for number in range(len(dataset))]
 
 
+def _file_name(path: str | None) -> str:
+    return PurePosixPath(path.replace("\\", "/")).name if path else ""
+
+
 def _divide(where: str, loaded: DatasetDict, needed: Collection[str]) -> tuple[DatasetDict, dict[str, str]]:
     """Returns train, test and perhaps validation, and what each is called in the data."""
     if len(loaded) == 1:
-        ((name, dataset),) = loaded.items()
-        official = [split_of_file(file) for file in dataset["file"]]
-        if "train" not in needed and set(official) != {"train", "test"}:
-            return DatasetDict(test=dataset), {"test": name}
-        if not {"train", "test"} <= set(official) or None in official:
-            raise UserError(
-                f"{where}: has a single split ({name}), and file names do not say which faces are RAF-DB's test split; "
-                "expected the splits train and test, or names like train_00001.jpg and test_0001.jpg"
-            )
-        parts = {split: [i for i, own in enumerate(official) if own == split] for split in ("train", "test")}
-        return DatasetDict({split: dataset.select(rows) for split, rows in parts.items()}), dict.fromkeys(
-            parts, f"{name}, divided by file names"
-        )
-    splits, sources = DatasetDict(), {}
+        return _divide_single(where, loaded, needed)
+    found, names = {}, {}
     for name, dataset in loaded.items():
         split = find_split(name)
-        if split is None or split in splits:
+        if split is None or split in found:
             listed = ", ".join(loaded)
             raise UserError(f"{where}: has the splits {listed}; expected train, test and perhaps validation")
-        splits[split], sources[split] = dataset, name
-    settled, sources = validation_as_test(splits), validation_as_test(sources)
-    splits = DatasetDict({split: settled[split] for split in ORDER if split in settled})
-    if not set(needed) <= set(splits):
+        found[split], names[split] = dataset, name
+    found, names = validation_as_test(found), validation_as_test(names)
+    if not set(needed) <= set(found):
         raise UserError(f"{where}: has the splits {', '.join(loaded)}; expected {' and '.join(needed)}")
+    splits = DatasetDict({split: found[split] for split in ORDER if split in found})
     for split, dataset in splits.items():
         wrong = next((file for file in dataset["file"] if is_misplaced(file, split, splits)), None)
         if wrong is not None:
-            raise UserError(f"{where}: {printable(wrong)} of another split stands in {sources[split]}; expected none")
-    return splits, sources
+            raise UserError(f"{where}: {printable(wrong)} of another split stands in {names[split]}; expected none")
+    return splits, names
+
+
+def _divide_single(where: str, loaded: DatasetDict, needed: Collection[str]) -> tuple[DatasetDict, dict[str, str]]:
+    """Divides a single split by its files' names, unless what is needed is held out anyway."""
+    ((name, dataset),) = loaded.items()
+    official = [split_of_file(file) for file in dataset["file"]]
+    if set(official) == {"train", "test"}:
+        rows = {split: [i for i, own in enumerate(official) if own == split] for split in SPLITS}
+        splits = DatasetDict({split: dataset.select(chosen) for split, chosen in rows.items()})
+        return splits, dict.fromkeys(SPLITS, f"{name}, divided by file names")
+    if "train" not in needed:
+        return DatasetDict(test=dataset), {"test": name}
+    raise UserError(
+        f"{where}: has a single split ({name}), and file names do not say which faces are RAF-DB's test split; "
+        "expected the splits train and test, or names like train_00001.jpg and test_0001.jpg"
+    )

@@ -3,11 +3,10 @@
 import csv
 import io
 import re
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath, PureWindowsPath
 
-from rafdb_vit.data.findings import Finding, OnFinding, printable, refuse
+from rafdb_vit.data.findings import Reporter, printable
 from rafdb_vit.data.labels import LabelSet
 from rafdb_vit.runtime.errors import UserError
 
@@ -26,12 +25,8 @@ class Row:
 def read_text(path: Path, *, what: str = "RAF-DB's label file") -> str:
     """Returns the text of a small file, whatever its line ends, without a byte order mark.
 
-    Args:
-        path: The file.
-        what: What was expected in it, for errors.
-
     Raises:
-        UserError: It cannot be read, is no text, or far too large.
+        UserError: It cannot be read, is not text, or is far too large; the message says that `what` was expected.
     """
     where = printable(path)
     try:
@@ -53,58 +48,45 @@ def _is_plain_name(name: str) -> bool:
     return parts == {name} and name != ".." and not {"/", "\\"} & set(name) and name.isprintable()
 
 
-def _check_row(where: str, image: str, code_text: str, labels: LabelSet) -> Finding | None:
-    if not _is_plain_name(image):
-        words = f"{where}: expected the plain name of an image file, found {image!r}; a path is not accepted"
-        return Finding("bad row", words)
-    if not re.fullmatch(r"0{0,9}[0-9]{1,9}", code_text, re.ASCII) or int(code_text) not in labels.codes:
-        expected = f"a code from 1 to {len(labels.names)} ({labels.names[0]} to {labels.names[-1]})"
-        hint = "; --subset compound takes 1 to 11" if code_text in ("8", "9", "10", "11") else ""
-        words = f"{where}: expected {expected} for {image}, found {code_text[:80]!r}{hint}"
-        return Finding("bad row", words, names=(image,))
-    return None
-
-
-def check_rows(path: Path, rows: Sequence[tuple[int, str, str]], labels: LabelSet, on_finding: OnFinding) -> list[Row]:
-    """Turns (row number, image, code) texts into rows; bad names, bad codes and images listed twice are reported."""
+def _check_rows(
+    path: Path, rows: list[tuple[int, str, list[str]]], like: str, labels: LabelSet, report: Reporter
+) -> list[Row]:
+    """Turns rows (number, text, fields) into `Row`s; bad names, bad codes and images listed twice are reported."""
+    for number, text, fields in rows:
+        if len(fields) != 2:
+            report("bad row", f"{path}, row {number}: expected {like}, found {text[:80]!r}", name=fields[0])
     checked: dict[str, Row] = {}
-    for number, image, code_text in rows:
-        where = f"{printable(path)}, row {number}"
-        if finding := _check_row(where, image, code_text, labels):
-            on_finding(finding)
+    for number, (image, code) in ((number, fields) for number, _, fields in rows if len(fields) == 2):
+        where = f"{path}, row {number}"
+        if not _is_plain_name(image):
+            words = f"expected the plain name of an image file, found {image!r}; a path is not accepted"
+            report("bad row", f"{where}: {words}")
             continue
-        code, first = int(code_text), checked.setdefault(image, Row(number, image, int(code_text)))
-        if first.number != number and first.code == code:
-            words = f"{where}: {image} is listed twice (first in row {first.number}); expected one row for an image"
-            on_finding(Finding("image listed twice", words))
-        elif first.number != number:
-            words = f"{where}: {image} has two labels, {first.code} and {code} (first in row {first.number})"
-            on_finding(Finding("image with two labels", f"{words}; expected one row for an image"))
+        if not re.fullmatch(r"0{0,9}[0-9]{1,9}", code, re.ASCII) or int(code) not in labels.codes:
+            expected = f"a code from 1 to {len(labels.names)} ({labels.names[0]} to {labels.names[-1]})"
+            hint = "; --subset compound takes 1 to 11" if code in ("8", "9", "10", "11") else ""
+            report("bad row", f"{where}: expected {expected} for {image}, found {code[:80]!r}{hint}", name=image)
+            continue
+        row = Row(number, image, int(code))
+        first = checked.setdefault(image, row)
+        if first is not row and first.code == row.code:
+            words = f"{image} is listed twice (first in row {first.number}); expected one row for an image"
+            report("image listed twice", f"{where}: {words}")
+        elif first is not row:
+            words = f"{image} has two labels, {first.code} and {row.code} (first in row {first.number})"
+            report("image with two labels", f"{where}: {words}; expected one row for an image")
     return list(checked.values())
 
 
-def read_list_file(path: Path, labels: LabelSet, on_finding: OnFinding = refuse) -> list[Row]:
-    """Reads a label file of the official release: rows like `train_00001.jpg 5`.
-
-    Args:
-        path: The file.
-        labels: The classes whose codes it uses.
-        on_finding: Is told of each bad row, which is then left out.
+def read_list_file(path: Path, labels: LabelSet, report: Reporter) -> list[Row]:
+    """Reads a label file of the official release: rows like `train_00001.jpg 5`; bad ones are reported and left out.
 
     Raises:
-        UserError: The file is not text; or what `on_finding` raises.
+        UserError: The file is not text; or what `report` raises.
     """
-    rows = []
-    for number, line in enumerate(read_text(path).split("\n"), start=1):
-        fields = line.split()
-        if not fields:
-            continue
-        if len(fields) != 2:
-            words = f"{printable(path)}, row {number}: expected a row like 'train_00001.jpg 5', found {line[:80]!r}"
-            on_finding(Finding("bad row", words, names=(fields[0],)))
-        else:
-            rows.append((number, fields[0], fields[1]))
-    return check_rows(path, rows, labels, on_finding)
+    lines = enumerate(read_text(path).split("\n"), start=1)
+    rows = [(number, line, line.split()) for number, line in lines if line.strip()]
+    return _check_rows(path, rows, "a row like 'train_00001.jpg 5'", labels, report)
 
 
 def read_csv_rows(path: Path, *, what: str = "RAF-DB's label file") -> list[tuple[int, list[str]]]:
@@ -125,26 +107,17 @@ def read_csv_rows(path: Path, *, what: str = "RAF-DB's label file") -> list[tupl
     return rows
 
 
-def read_csv_file(path: Path, labels: LabelSet, on_finding: OnFinding = refuse) -> list[Row]:
+def read_csv_file(path: Path, labels: LabelSet, report: Reporter) -> list[Row]:
     """Reads a label file of the Kaggle layout: a header row, then image name and code, by position.
 
     Copies differ in what their header says, and some have none: a first row whose second column is a number is data.
-
-    Args:
-        path: The file.
-        labels: The classes whose codes it uses.
-        on_finding: Is told of each bad row, which is then left out.
+    Bad rows are reported and left out.
 
     Raises:
-        UserError: The file is not text, or no CSV file; or what `on_finding` raises.
+        UserError: The file is not text, or no CSV file; or what `report` raises.
     """
-    rows = []
-    for position, (number, fields) in enumerate(read_csv_rows(path)):
-        if position == 0 and len(fields) == 2 and not fields[1].lstrip("-").isdigit():
-            continue
-        if len(fields) != 2:
-            words = f"expected two columns like 'train_00001_aligned.jpg,5', found {','.join(fields)[:80]!r}"
-            on_finding(Finding("bad row", f"{printable(path)}, row {number}: {words}", names=(fields[0],)))
-        else:
-            rows.append((number, fields[0], fields[1]))
-    return check_rows(path, rows, labels, on_finding)
+    rows = [(number, ",".join(fields), fields) for number, fields in read_csv_rows(path)]
+    header = rows[0][2] if rows else []
+    if len(header) == 2 and not header[1].lstrip("-").isdigit():
+        rows = rows[1:]
+    return _check_rows(path, rows, "two columns like 'train_00001_aligned.jpg,5'", labels, report)

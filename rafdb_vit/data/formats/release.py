@@ -1,4 +1,4 @@
-"""Reads the official release: one label file, aligned or original images in one folder each.
+"""Reads the official release: one label file, and a folder each of aligned and of original images.
 
 The release's baseline classifier outputs are not read.
 """
@@ -7,11 +7,11 @@ import os
 from pathlib import Path
 
 from rafdb_vit.data.files import IMAGE_SUFFIXES, check_inside, list_files
-from rafdb_vit.data.findings import Finding, Notes, OnFinding, printable
+from rafdb_vit.data.findings import Reporter, printable
 from rafdb_vit.data.form import DataForm
-from rafdb_vit.data.formats.label_file import Row, read_list_file
+from rafdb_vit.data.formats.label_file import read_list_file
 from rafdb_vit.data.found import SPLITS, Faces, FoundData, Layout
-from rafdb_vit.data.labels import LABEL_SETS, LabelSet
+from rafdb_vit.data.labels import LABEL_SETS
 from rafdb_vit.runtime.errors import UserError
 
 LIST_FILES = ("list_patition_label.txt", "list_partition_label.txt")
@@ -37,19 +37,13 @@ def find_label_file(root: Path, folders: list[Path], names: tuple[str, ...]) -> 
     return found[0]
 
 
-def read_release(root: Path, folder: Path, form: DataForm, *, on_finding: OnFinding) -> FoundData[Faces]:
-    """Reads one subset of the release.
-
-    Args:
-        root: What was asked for; nothing outside it is read.
-        folder: The folder that holds `EmoLabel` and `Image`.
-        form: What is asked of the data.
-        on_finding: Is told of every fault.
+def read_release(root: Path, folder: Path, form: DataForm, report: Reporter) -> FoundData[Faces]:
+    """Reads one subset of the release, `folder` with `EmoLabel` and `Image` in it; nothing outside `root` is read.
 
     Raises:
-        UserError: Label file or images are not there; or what `on_finding` raises.
+        UserError: Label file or images are not there; or what `report` raises.
     """
-    labels, aligned = form.labels, form.aligned
+    labels = form.labels
     if folder.name in LABEL_SETS and folder.name != labels.subset:
         raise UserError(
             f"{printable(folder)}: expected RAF-DB's {labels.subset} set, found a folder named {folder.name}; use "
@@ -57,19 +51,28 @@ def read_release(root: Path, folder: Path, form: DataForm, *, on_finding: OnFind
         )
     check_inside(root, folder)
     label_file = find_label_file(root, [folder / "EmoLabel"], LIST_FILES)
-    image_folder = folder / "Image" / ("aligned" if aligned else "original")
+    image_folder = folder / "Image" / ("aligned" if form.aligned else "original")
     if not image_folder.is_dir():
-        kind = "aligned images" if aligned else "original photographs"
+        kind = "aligned images" if form.aligned else "original photographs"
         raise UserError(f"{printable(image_folder)}: no such folder; expected the {kind} of the release in it")
-    notes, faces = Notes(on_finding), {split: Faces() for split in SPLITS}
-    images = list_files(root, image_folder, IMAGE_SUFFIXES, notes)
-    for row in read_list_file(label_file, labels, notes):
-        _add_row(faces, row, images, image_folder, label_file, labels, aligned=aligned, notes=notes)
-    for name in notes.names:
-        images.pop(_name_image(name, aligned=aligned), None)
-    for path in sorted(images.values()):
-        words = f"{printable(path)}: no row in {printable(label_file)} names this image; expected one for every image"
-        on_finding(Finding("image without label", words, (path,)))
+    faces = {split: Faces() for split in SPLITS}
+    images = list_files(root, image_folder, IMAGE_SUFFIXES, report)
+    for row in read_list_file(label_file, labels, report):
+        where = f"{label_file}, row {row.number}"
+        split = row.image.split("_", 1)[0]
+        name = _name_image(row.image, aligned=form.aligned)
+        path = str(image_folder / name)
+        if split not in SPLITS:
+            words = f"{where}: expected a name that begins with train_ or test_, found {row.image!r}"
+            report("bad row", words, name=row.image)
+        elif name in images:
+            faces[split].add(images.pop(name), labels.id_of_code(row.code), row.image)
+        elif path not in report.files:
+            report("label without image", f"{where}: no image {path}; expected one for every row", path)
+    spoken_of = {_name_image(name, aligned=form.aligned) for name in report.names}
+    for path in sorted(path for name, path in images.items() if name not in spoken_of):
+        words = f"{path}: no row in {label_file} names this image; expected one for every image"
+        report("image without label", words, path)
     return FoundData(Layout.RELEASE, folder, labels, faces, {split: split for split in SPLITS})
 
 
@@ -77,29 +80,3 @@ def _name_image(name: str, *, aligned: bool) -> str:
     """Returns the name of the image that a row's name stands for."""
     stem, _, suffix = name.rpartition(".")
     return f"{stem}_aligned.{suffix}" if aligned else name
-
-
-def _add_row(
-    faces: dict[str, Faces],
-    row: Row,
-    images: dict[str, str],
-    image_folder: Path,
-    label_file: Path,
-    labels: LabelSet,
-    *,
-    aligned: bool,
-    notes: Notes,
-) -> None:
-    """Adds the face of a row, and takes its image out of those that are left."""
-    where = f"{printable(label_file)}, row {row.number}"
-    split = row.image.split("_", 1)[0]
-    name = _name_image(row.image, aligned=aligned)
-    path = str(image_folder / name)
-    if split not in SPLITS:
-        words = f"{where}: expected a name that begins with train_ or test_, found {row.image!r}"
-        notes(Finding("bad row", words, names=(row.image,)))
-    elif name not in images and path not in notes.files:
-        words = f"{where}: no image {printable(path)}; expected one for every row"
-        notes(Finding("label without image", words, (path,)))
-    elif name in images:
-        faces[split].add(images.pop(name), labels.id_of_code(row.code), row.image)

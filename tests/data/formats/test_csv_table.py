@@ -5,7 +5,7 @@ import pytest
 from datasets import Image
 
 from rafdb_vit.data.dataset import load_data, load_rafdb
-from rafdb_vit.data.findings import refuse
+from rafdb_vit.data.findings import Reporter
 from rafdb_vit.data.form import DEFAULT_FORM
 from rafdb_vit.data.formats.csv_table import find_tables, read_tables
 from rafdb_vit.data.labels import BASIC, COMPOUND
@@ -459,7 +459,7 @@ def test_checking_collects_every_fault_and_keeps_the_good(table):
     (table.parent / "train_0003.jpg").unlink()
     damage(table, SECOND, "train_0001.jpg,Fear\n../train_0001.jpg,Fear,train\ntrain_0000.jpg,Fear,train\n")
     findings = []
-    found = read_tables(table.parent, {None: table}, DEFAULT_FORM, on_finding=findings.append)
+    found = read_tables(table.parent, {None: table}, DEFAULT_FORM, Reporter(findings.append))
     assert [(finding.kind, finding.message.split(": ")[0]) for finding in findings] == [
         ("bad row", f"{table}, row 3"),
         ("bad row", f"{table}, row 4"),
@@ -470,4 +470,4 @@ def test_checking_collects_every_fault_and_keeps_the_good(table):
         assert_one_line(finding.message)
     assert {split: len(faces.files) for split, faces in found.splits.items()} == {"train": 12, "test": 7}
     with refused(findings[0].message):
-        read_tables(table.parent, {None: table}, DEFAULT_FORM, on_finding=refuse)
+        read_tables(table.parent, {None: table}, DEFAULT_FORM, Reporter())

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from rafdb_vit.data.annotations import KINDS, read_annotations
 from rafdb_vit.data.dataset import load_rafdb
 from rafdb_vit.data.distributions import read_distributions
-from rafdb_vit.data.findings import refuse
+from rafdb_vit.data.findings import Reporter
 from rafdb_vit.data.formats.label_file import Row, read_csv_file, read_csv_rows, read_list_file, read_text
 from rafdb_vit.data.labels import BASIC, COMPOUND
 from rafdb_vit.runtime.errors import UserError
@@ -50,7 +50,7 @@ def test_whatever_a_label_file_holds_is_rows_or_one_line(scratch, read, content)
     path, findings = scratch / "labels.txt", []
     path.write_bytes(content)
     try:
-        rows = read(path, BASIC, findings.append)
+        rows = read(path, BASIC, Reporter(findings.append))
     except UserError as error:
         assert_one_line(error, path)
         return
@@ -58,12 +58,12 @@ def test_whatever_a_label_file_holds_is_rows_or_one_line(scratch, read, content)
     assert {row.code for row in rows} <= set(range(1, 8))
     assert len({row.image for row in rows}) == len(rows)
     if not findings:
-        assert read(path, BASIC) == rows
+        assert read(path, BASIC, Reporter()) == rows
         return
     for finding in findings:
         assert_one_line(finding.message, path, ", row ")
     with pytest.raises(UserError) as caught:
-        read(path, BASIC)
+        read(path, BASIC, Reporter())
     assert str(caught.value).split() == findings[0].message.split()
 
 
@@ -89,7 +89,7 @@ def test_whatever_an_annotation_holds_is_values_or_one_line(scratch, kind, conte
     path = folder / f"train_00001{kind.suffix}"
     path.write_bytes(content)
     try:
-        columns = read_annotations(scratch, scratch, kind, ["train_00001"], refuse)
+        columns = read_annotations(scratch, scratch, kind, ["train_00001"], Reporter())
     except UserError as error:
         assert_one_line(error, path)
     else:
@@ -187,7 +187,7 @@ def test_a_list_file_comes_back_as_it_was_written(scratch, pairs, newline, gap, 
     path = scratch / "list.txt"
     path.write_bytes(("\ufeff" * bom + newline.join(lines)).encode())
     expected = [Row(number, *pair) for number, pair in enumerate(pairs.items(), start=1 + blank)]
-    assert read_list_file(path, BASIC) == expected
+    assert read_list_file(path, BASIC, Reporter()) == expected
 
 
 spaced = st.lists(names, min_size=1, max_size=3).map(" ".join)
@@ -210,7 +210,7 @@ def test_a_csv_file_comes_back_as_it_was_written(scratch, pairs, newline, quotin
     path = scratch / "list.csv"
     path.write_bytes(("\ufeff" * bom + text.getvalue()).encode())
     expected = [Row(number, *pair) for number, pair in enumerate(pairs.items(), start=1 + bool(header))]
-    assert read_csv_file(path, BASIC) == expected
+    assert read_csv_file(path, BASIC, Reporter()) == expected
 
 
 BAD = "a.jpg 1\nb.jpg\nc.jpg 8\n../d.jpg 2\na.jpg 1\ne.jpg 5\na.jpg 3\nf.jpg 07\n"
@@ -227,7 +227,7 @@ FAULTS = [
 def test_checking_collects_every_bad_row_and_keeps_the_good(tmp_path, read):
     path, findings = tmp_path / "labels", []
     path.write_text(BAD if read is read_list_file else BAD.replace(" ", ","))
-    rows = read(path, BASIC, findings.append)
+    rows = read(path, BASIC, Reporter(findings.append))
     assert rows == [Row(1, "a.jpg", 1), Row(6, "e.jpg", 5), Row(8, "f.jpg", 7)]
     assert sorted(finding.kind for finding in findings) == sorted(kind for kind, _ in FAULTS)
     for finding in findings:
@@ -239,19 +239,19 @@ def test_checking_collects_every_bad_row_and_keeps_the_good(tmp_path, read):
 def test_compound_codes_go_to_eleven(tmp_path):
     path = tmp_path / "list.txt"
     path.write_text("train_0001.jpg 11\n")
-    assert read_list_file(path, COMPOUND) == [Row(1, "train_0001.jpg", 11)]
+    assert read_list_file(path, COMPOUND, Reporter()) == [Row(1, "train_0001.jpg", 11)]
     with refused(f"{path}, row 1", "1 to 7", "'11'", "--subset compound takes 1 to 11"):
-        read_list_file(path, BASIC)
+        read_list_file(path, BASIC, Reporter())
     path.write_text("train_0001.jpg 12\n")
     with refused("1 to 11 (Happily Surprised to Disgustedly Surprised)", "'12'"):
-        read_list_file(path, COMPOUND)
+        read_list_file(path, COMPOUND, Reporter())
 
 
 def test_an_unclosed_quote_does_not_swallow_the_file(tmp_path):
     path = tmp_path / "labels.csv"
     path.write_text('image,label\n"a.jpg,1\n' + "b.jpg,2\n" * 20_000)
     with refused(f"{path}, row ", "not a row of a CSV file"):
-        read_csv_file(path, BASIC)
+        read_csv_file(path, BASIC, Reporter())
 
 
 def test_a_file_that_is_far_too_large_is_not_read(tmp_path):
