@@ -105,10 +105,20 @@ def test_before_training_a_signal_ends_at_once_and_in_one_line(capsys):
     assert signal.getsignal(signal.SIGTERM) == before
 
 
+@pytest.fixture(scope="module")
+def two_epochs(forks, words, tmp_path_factory):
+    """A run with checkpoints, as the fixture `train` makes them."""
+    out = tmp_path_factory.mktemp("two-epochs") / "run"
+    own = ("--num_train_epochs", 2, "--early_stopping_patience", 5, "--dataloader_num_workers", 0)
+    ended = forks.run(*words, *own, "--save_total_limit", 2, "--output_dir", out, OMP_NUM_THREADS="1")
+    assert ended.status == 0, ended.err
+    return out
+
+
 @pytest.fixture
-def begun(train, tmp_path):
-    """A run with checkpoints."""
-    return train("--num_train_epochs", "2").folder
+def begun(two_epochs, tmp_path):
+    """A copy of it, where `train` goes on."""
+    return shutil.copytree(two_epochs, tmp_path / "run")
 
 
 @pytest.mark.parametrize(

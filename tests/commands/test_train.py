@@ -3,8 +3,6 @@
 import json
 import re
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -283,14 +281,9 @@ def test_mistakes_before_the_start(flags, message, tmp_path, monkeypatch):
     assert "secret-word" not in caught.value.line
 
 
-def test_a_mistake_at_the_command_line_is_one_line_and_status_2(tmp_path):
-    done = subprocess.run(
-        [sys.executable, str(ROOT / "train.py"), "--data_dir", str(tmp_path / "none")],
-        capture_output=True,
-        text=True,
-        cwd=tmp_path,
-    )
-    assert (done.returncode, done.stdout) == (2, "")
-    assert len(done.stderr.splitlines()) == 1
-    assert done.stderr.startswith(f"error: {tmp_path / 'none'}: no such folder")
-    assert not (tmp_path / "runs" / "none-vit-base-patch16-224-in21k").exists()
+def test_a_mistake_at_the_command_line_is_one_line_and_status_2(tmp_path, forks):
+    done = forks.run("train.py", "--data_dir", tmp_path / "none")
+    assert (done.status, done.out) == (2, "")
+    assert len(done.err.splitlines()) == 1
+    assert done.err.startswith(f"error: {tmp_path / 'none'}: no such folder")
+    assert not (ROOT / "runs" / "none-vit-base-patch16-224-in21k").exists()

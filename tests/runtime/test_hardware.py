@@ -78,12 +78,22 @@ def test_data_workers_on_a_gpu(monkeypatch, cpus, processes, expected):
     assert default_workers("cuda") == expected
 
 
-LAUNCHER = """
+LAUNCHER = '''
 import os, subprocess, sys
-child = "from rafdb_vit.runtime import hardware; hardware.count_cpus = lambda: 6; print(hardware.set_threads())"
+child = """
+import sys
+class torch:  # in place of the real one, which takes seconds to import
+    set_num_threads = staticmethod(lambda count: setattr(torch, "threads", count))
+    get_num_threads = staticmethod(lambda: getattr(torch, "threads", int(os.environ["OMP_NUM_THREADS"])))
+import os
+sys.modules["torch"] = torch
+from rafdb_vit.runtime import hardware
+hardware.count_cpus = lambda: 6
+print(hardware.set_threads())
+"""
 exported = {**os.environ, "OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS", "1"), "ACCELERATE_MIXED_PRECISION": "no"}
 subprocess.run([sys.executable, "-c", child], env={**exported, "LOCAL_WORLD_SIZE": sys.argv[1]}, check=True)
-"""
+'''
 
 
 @pytest.mark.parametrize(

@@ -67,7 +67,8 @@ class ForkServer:
         return self.run(*words, **shared, OMP_NUM_THREADS="1", TORCHELASTIC_RUN_ID="tests")
 
     def close(self) -> None:
-        self.server.stdin.close()
+        # Not by closing its stdin alone: data workers that a test left behind hold that open too.
+        self.server.terminate()
         self.server.wait()
 
 
@@ -90,20 +91,12 @@ def _run_child(request: dict, run=run_script) -> int:
 
 
 def _fork(request: dict, run) -> int:
-    """Returns the process of a child that runs a command."""
+    """Returns the process of a child that runs a command, and ends as any interpreter does."""
     process = os.fork()
     if process:
         return process
-    status = 1
-    try:
-        signal.signal(signal.SIGINT, signal.default_int_handler)
-        status = _run_child(request, run)
-    except BaseException:
-        sys.excepthook(*sys.exc_info())
-    finally:
-        for stream in (sys.stdout, sys.stderr):
-            stream.flush()
-        os._exit(status)
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    sys.exit(_run_child(request, run))
 
 
 def _fork_ranks(request: dict, run) -> int:

@@ -63,9 +63,9 @@ def largest_difference(folder, alone, name="logged.json"):
 SCENARIOS = "tests/support/two_processes.py"
 
 
-def test_two_processes_follow_one(folder, alone):
-    done = launch(ROOT / SCENARIOS, "shared", folder)
-    assert done.returncode == 0, done.stderr[-3000:]
+def test_two_processes_follow_one(folder, alone, forks):
+    done = forks.launch(SCENARIOS, "shared", folder)
+    assert done.status == 0, done.err[-3000:]
     assert largest_difference(folder, alone) < 1e-5
     for left in ("resumed", "logged.json"):
         path = folder / left
