@@ -6,11 +6,14 @@ os.environ["HF_HUB_OFFLINE"] = "1"
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # two test processes share the cores
 
+import gc
 import socket
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
 from rafdb_vit.data.labels import BASIC
 from tests.support.faces import write_kaggle, write_official
@@ -33,6 +36,11 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     here = Path(__file__).parent
     places = {str(here / f"{name}.py"): i for i, name in enumerate(SLOWEST_FIRST)}
     items.sort(key=lambda item: places.get(str(item.path), len(places)))
+
+
+def pytest_collection_finish() -> None:
+    """Leaves what the libraries made when they were imported out of garbage collection, which each training forces."""
+    gc.freeze()
 
 
 @pytest.fixture(autouse=True, scope="session")
@@ -89,13 +97,29 @@ def forks(tmp_path_factory) -> Iterator[ForkServer]:
     server.close()
 
 
-@pytest.fixture
-def train(faces_dir: Path, tiny_vit: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable:
-    """Runs the train command in this process on the tiny model; flags given replace the defaults.
+def draw_a_dot(content: object, path: Path, **words: object) -> Path:
+    """Stands in for a plot: a picture of one pixel."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.new("RGB", (1, 1)).save(path)
+    return path
 
-    The page is not drawn, which takes half a second of a run's two: tests/report and test_evaluate look at it.
+
+@contextmanager
+def nothing_drawn() -> Iterator[None]:
+    """Trains without drawing page and plots, which takes most of a small run's time.
+
+    tests/report and the runs of test_train and test_evaluate look at them.
     """
-    monkeypatch.setattr("rafdb_vit.report.page.render_page", lambda evaluation: "<!doctype html>")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("rafdb_vit.report.page.render_page", lambda evaluation: "<!doctype html>")
+        for plot in ("plot_confusion_matrix", "plot_learning_curves"):
+            patch.setattr(f"rafdb_vit.training.run_folder.{plot}", draw_a_dot)
+        yield
+
+
+@pytest.fixture
+def train(faces_dir: Path, tiny_vit: Path, tmp_path: Path) -> Iterator[Callable]:
+    """Runs the train command in this process on the tiny model; flags given replace the defaults."""
 
     def run(*flags: str, out: str = "run", data: Path = faces_dir, model: Path = tiny_vit):
         from rafdb_vit.commands.train import main
@@ -107,4 +131,5 @@ def train(faces_dir: Path, tiny_vit: Path, tmp_path: Path, monkeypatch: pytest.M
         ]
         return main([*base, *flags])
 
-    return run
+    with nothing_drawn():
+        yield run
