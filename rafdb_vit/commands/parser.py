@@ -34,8 +34,11 @@ def command(*dataclass_types: Any, **settings: Any) -> Callable[[Callable[..., R
     """
 
     def decorate(work: Callable[..., Result]) -> Callable[..., Result]:
+        """Returns the `main` of the function that does a command's work."""
+
         @wraps(work)
         def main(argv: Sequence[str] | None = None) -> Result:
+            """Parses the command line and does the work; carries the docstring of the function that does it."""
             words = sys.argv[1:] if argv is None else argv
             parsed, _ = parse_arguments(dataclass_types, words, takes_config=False, **settings)
             return work(*parsed)

@@ -61,9 +61,11 @@ class _Canvas:
         return [(self.centre[0] + x * cos - y * sin, self.centre[1] + x * sin + y * cos) for x, y in points]
 
     def fill(self, points: Points, colour: Colour) -> None:
+        """Fills a polygon."""
         ImageDraw.Draw(self.image).polygon(self.points(points), fill=colour)
 
     def line(self, points: Points, colour: Colour, width: float) -> None:
+        """Draws a line through points; `width` is in face coordinates."""
         pixels = max(1, round(width * self.scale))
         ImageDraw.Draw(self.image).line(self.points(points), fill=colour, width=pixels, joint="curve")
 

@@ -1,3 +1,4 @@
+import numpy as np
 import pytest
 
 from rafdb_vit.data.dataset import find_splits, load_data, load_rafdb
@@ -151,7 +152,8 @@ def test_ties_agree():
 
 def test_ties_agree_after_scaling(tmp_path):
     path = write(tmp_path / "d.txt", *(f"{file} 0.143 0.143 0.143 0.143 0.143 0.143 0.143" for file in FILES))
-    match_distributions(path, read_distributions(path, BASIC), FILES, IDS, BASIC)
+    matched = match_distributions(path, read_distributions(path, BASIC), FILES, IDS, BASIC)
+    np.testing.assert_allclose(matched, np.full((len(FILES), 7), 1 / 7))
 
 
 def test_every_split_has_the_vectors_of_its_faces(tmp_path, faces_dir, faces):
