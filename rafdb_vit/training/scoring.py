@@ -98,7 +98,7 @@ def _load_data(data: FormArguments, run: PastRun | None, split: str) -> FoundDat
         found = data.load(needed=("test",) if split == "test" else ("train", "test"), scored=split, drawn=drawn)
     say(f"Data        {found.describe()}, split {split}: {len(found.splits[split]):,} faces")
     if found.without_groups:
-        say(f"No figures by gender, race and age: {found.without_groups}")
+        say(f"No metrics by gender, race and age: {found.without_groups}")
     return found
 
 
@@ -127,7 +127,7 @@ def _write(
     if run is not None and (words := run.compare(result, split=split, files=files)):
         say(words)
     say(f"The page     {folder}/report.html\nPredictions  {folder}/predictions.csv")
-    say(f"All figures  {folder}/evaluation.json")
+    say(f"All metrics  {folder}/evaluation.json")
 
 
 def _name_model(model: str) -> str:
