@@ -13,11 +13,11 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
-from PIL import Image
 
 from rafdb_vit.data.labels import BASIC
 from tests.support.faces import write_kaggle, write_official
 from tests.support.fork_server import ForkServer
+from tests.support.images import draw_a_dot
 from tests.support.models import save_vit
 
 LOOPBACK = ("127.0.0.1", "::1", "localhost")
@@ -95,13 +95,6 @@ def forks(tmp_path_factory) -> Iterator[ForkServer]:
     server = ForkServer(tmp_path_factory.mktemp("forks"))
     yield server
     server.close()
-
-
-def draw_a_dot(content: object, path: Path, **words: object) -> Path:
-    """Stands in for a plot: a picture of one pixel."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    Image.new("RGB", (1, 1)).save(path)
-    return path
 
 
 @contextmanager

@@ -3,6 +3,7 @@
 import io
 import struct
 import zlib
+from pathlib import Path
 
 import numpy as np
 from PIL import Image
@@ -50,3 +51,10 @@ def save_again(picture, quality=60):
     content = io.BytesIO()
     picture.save(content, "JPEG", quality=quality)
     return Image.open(content)
+
+
+def draw_a_dot(content: object, path: Path, **words: object) -> Path:
+    """Stands in for a plot: a picture of one pixel."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.new("RGB", (1, 1)).save(path)
+    return path
