@@ -6,6 +6,7 @@ import sys
 import warnings
 from collections.abc import Mapping, Sequence
 
+from rafdb_vit.runtime.errors import escape
 from rafdb_vit.runtime.processes import is_main_process
 
 DEMO_BANNER = """\
@@ -16,9 +17,13 @@ DEMO_BANNER = """\
 
 
 def say(text: str = "") -> None:
-    """Prints on stdout, on the main process only; goes on in silence when nobody reads it any more (`... | head`)."""
+    """Prints on stdout, on the main process only; goes on in silence when nobody reads it any more (`... | head`).
+
+    Whatever steers a terminal is printed as its code: names of classes, files and runs come from other people.
+    """
     if not is_main_process():
         return
+    text = "\n".join(map(escape, text.split("\n")))
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")  # names of files in a terminal that is not UTF-8
     try:

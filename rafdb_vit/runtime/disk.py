@@ -1,16 +1,80 @@
-"""Writing to a disk that may be full or gone."""
+"""Reading files that may be anything, and writing to a disk that may be full or gone."""
 
+import errno
+import json
 import os
 import shutil
+import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from rafdb_vit.runtime.errors import UserError
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
+
+
+MOST_BYTES = 64 * 2**20
+"""Of a text file; the largest that is known, the index of a large model, has a few megabytes."""
+_DEEPEST = 50
+"""Levels of a YAML file; those that are written here have two."""
+
+
+def expand(path: str | Path) -> Path:
+    """Returns a path with `~` and `~USER` in place of their folders.
+
+    Raises:
+        UserError: There is no such user.
+    """
+    try:
+        return Path(path).expanduser()
+    except RuntimeError as error:
+        raise UserError(f"{path}: there is no such user; write the folder out") from error
+
+
+def read_bytes(path: str | Path, *, most: int = MOST_BYTES) -> bytes:
+    """Reads a plain file; a pipe or a device, which might never end, is none.
+
+    Raises:
+        OSError: There is none, it cannot be read, or it has more than `most` bytes.
+    """
+    handle = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_CLOEXEC", 0))
+    with os.fdopen(handle, "rb") as file:
+        found = os.fstat(handle)
+        if not stat.S_ISREG(found.st_mode):
+            raise OSError(errno.EINVAL, "not a plain file", str(path))
+        if found.st_size > most:
+            raise OSError(errno.EFBIG, f"{found.st_size:,} bytes, expected {most:,} at most", str(path))
+        return file.read(most)
+
+
+def read_text(path: str | Path, *, most: int = MOST_BYTES) -> str:
+    """Reads a plain file of UTF-8 text; see `read_bytes`.
+
+    Raises:
+        OSError: See there.
+        UnicodeDecodeError: It is no such text.
+    """
+    return read_bytes(path, most=most).decode("utf-8").replace("\r\n", "\n")
+
+
+def parse_json(text: str) -> Any:
+    """Parses JSON as the standard has it: no NaN, no infinity.
+
+    Raises:
+        ValueError: It is none, or nested too deeply.
+    """
+    try:
+        return json.loads(text, parse_constant=_refuse_constant)
+    except RecursionError as error:
+        raise ValueError("nested too deeply") from error
+
+
+def _refuse_constant(name: str) -> NoReturn:
+    raise ValueError(f"{name} is no number")
 
 
 def sync(path: Path) -> None:
@@ -78,7 +142,10 @@ def naming_disk_errors(target: Path, *, act: str = "written", advice: str = _RES
 
 
 def read_yaml(path: Path, *, where: str, expected: str) -> dict[str, Any]:
-    """Reads a YAML file that holds a mapping.
+    """Reads a YAML file that holds a mapping of names to plain values.
+
+    Of YAML only what JSON has too is read: aliases, of which a few lines make gigabytes, and tags are refused; dates
+    stay text.
 
     Raises:
         UserError: It cannot be read, or holds something else; the message names `where` and what was `expected`.
@@ -86,14 +153,49 @@ def read_yaml(path: Path, *, where: str, expected: str) -> dict[str, Any]:
     import yaml
 
     try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+        content = _parse_yaml(read_text(path))
     except OSError as error:
         raise UserError(f"{where}: cannot be read ({error.strerror})") from error
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise UserError(f"{where}: not a YAML file ({error}); expected {expected}") from error
-    if not isinstance(content, dict):
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
+        raise UserError(
+            f"{where}: not a YAML file ({str(error) or 'nested too deeply'}); expected {expected}"
+        ) from error
+    if not isinstance(content, dict) or not all(isinstance(name, str) for name in content):
         raise UserError(f"{where}: expected {expected}")
     return content
+
+
+def _parse_yaml(text: str) -> Any:
+    import yaml
+
+    depth = 0
+    for event in yaml.parse(text, Loader=yaml.SafeLoader):
+        if isinstance(event, yaml.AliasEvent):
+            raise ValueError(f"the alias *{event.anchor}, which is not read")
+        depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
+        if depth > _DEEPEST:
+            raise ValueError("nested too deeply")
+        if tag := getattr(event, "tag", None):
+            raise ValueError(f"the tag {tag}, which is not read")
+        if "\0" in (getattr(event, "value", None) or ""):
+            raise ValueError("a NUL character, which no setting has")
+    return yaml.load(text, Loader=_plain_loader())  # noqa: S506 (a SafeLoader)
+
+
+@cache
+def _plain_loader() -> Any:
+    """Returns a loader that leaves dates as the text that they are."""
+    import yaml
+
+    class PlainLoader(yaml.SafeLoader):
+        """Reads what JSON has too."""
+
+    timestamp = "tag:yaml.org,2002:timestamp"
+    PlainLoader.yaml_implicit_resolvers = {
+        first: [(tag, pattern) for tag, pattern in resolvers if tag != timestamp]
+        for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
+    }
+    return PlainLoader
 
 
 def save_figure(figure: "Figure", path: Path) -> Path:

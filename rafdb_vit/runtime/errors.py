@@ -5,16 +5,27 @@ Everything else is a bug and keeps its traceback.
 
 import re
 import signal
+import unicodedata
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 
+_JOINERS = "\u200c\u200d"
+"""Format characters that scripts and emoji need; the others turn the direction of text, or hide in it."""
+_HIDDEN = ("Cc", "Cf", "Cn", "Co", "Cs", "Zl", "Zp")
+"""Unicode's categories of what has no shape: controls, direction marks, halves of characters, ends of lines."""
 _HUB_TOKEN = re.compile(r"hf_(?:[a-z]+_)?[A-Za-z0-9]{16,}")
 WORKER_PREFIX = "Caught UserError in DataLoader worker process"
 
 
 def escape(text: str) -> str:
-    """Returns text that fits in one line: control characters, and what is not UTF-8, become their codes."""
-    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+    """Returns text as it may be shown in one line: what steers a terminal, or is not UTF-8, becomes its code."""
+    if text.isascii() and text.isprintable():
+        return text
+    return "".join(c.encode("unicode_escape").decode() if _is_hidden(c) else c for c in text)
+
+
+def _is_hidden(character: str) -> bool:
+    return unicodedata.category(character) in _HIDDEN and character not in _JOINERS
 
 
 class UserError(Exception):

@@ -2,7 +2,7 @@ import os
 import subprocess
 import sys
 
-from rafdb_vit.runtime.console import render_next
+from rafdb_vit.runtime.console import render_next, say
 
 
 def test_a_trial_is_not_proposed_for_publishing():
@@ -24,3 +24,8 @@ def test_nobody_reading_any_more_is_no_fault(tmp_path):
     process.stdout.close()
     with process.stderr as errors:
         assert errors.read() == b"" and process.wait() == 0 and done.exists()
+
+
+def test_nothing_that_is_said_steers_the_terminal(capsys):
+    say("Fear\x1b]0;X\x07\nAnger\u202e\n")
+    assert capsys.readouterr().out == "Fear\\x1b]0;X\\x07\nAnger\\u202e\n\n"

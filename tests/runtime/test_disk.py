@@ -1,8 +1,10 @@
+import os
 from pathlib import Path
 
 import pytest
 
-from rafdb_vit.runtime.disk import write_whole
+from rafdb_vit.runtime.disk import expand, read_bytes, read_yaml, write_whole
+from rafdb_vit.runtime.errors import UserError
 
 
 def test_a_file_is_written_whole(tmp_path):
@@ -20,3 +22,48 @@ def test_what_was_there_stays_where_writing_fails(tmp_path, monkeypatch):
     with pytest.raises(OSError, match="No space"):
         write_whole(path, "after")
     assert path.read_text() == "before" and list(tmp_path.iterdir()) == [path]
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "a: &x [1, 2]\nb: [*x, *x]",
+        "a: !!python/object/apply:os.system [x]",
+        "a: !!timestamp 2020-99-99",
+        "a: " + 500 * "[" + 500 * "]",
+        'a: "\\0"',
+        "a: \0",
+        "1: 2",
+        "[a]",
+        "? [a]\n: 1",
+        "a: " + 5000 * "9",
+    ],
+)
+def test_yaml_that_is_more_than_settings_is_refused_in_one_line(tmp_path, text):
+    path = tmp_path / "a.yaml"
+    path.write_text(text)
+    with pytest.raises(UserError, match=r"^--config X: .*expected settings"):
+        read_yaml(path, where="--config X", expected="settings")
+
+
+def test_dates_in_yaml_stay_text(tmp_path):
+    path = tmp_path / "a.yaml"
+    path.write_text("a: 2020-13-45\nb: 1e-4\nc: [1, null]\nd: 1.5\n")
+    assert read_yaml(path, where="", expected="") == {"a": "2020-13-45", "b": "1e-4", "c": [1, None], "d": 1.5}
+
+
+def test_only_plain_files_of_a_bounded_size_are_read(tmp_path):
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(OSError, match="not a plain file"):
+        read_bytes(tmp_path / "pipe")
+    with pytest.raises(OSError, match="not a plain file"):
+        read_bytes("/dev/zero")
+    (tmp_path / "large").write_bytes(b"12345")
+    assert read_bytes(tmp_path / "large", most=5) == b"12345"
+    with pytest.raises(OSError, match="5 bytes, expected 4 at most"):
+        read_bytes(tmp_path / "large", most=4)
+
+
+def test_the_home_of_nobody():
+    with pytest.raises(UserError, match="no such user"):
+        expand("~nobody-of-that-name/runs")

@@ -1,7 +1,7 @@
 import pytest
 from torch.utils.data import DataLoader
 
-from rafdb_vit.runtime.errors import UserError, renaming_flags
+from rafdb_vit.runtime.errors import UserError, escape, renaming_flags
 
 
 class Unreadable:
@@ -29,3 +29,13 @@ def test_flags_are_renamed_in_errors_and_nothing_else():
     assert error.value.line == "MODEL a: see --model_name_or_path_other"
     with pytest.raises(KeyError), renaming_flags({"--a": "--b"}):
         raise KeyError("--a")
+
+
+def test_what_steers_a_terminal_becomes_its_code():
+    assert escape("a\x1b]0;X\x07b\u202ec\x9b1m\ud800") == r"a\x1b]0;X\x07b\u202ec\x9b1m\ud800"
+    assert escape("two\nlines\u2028or three") == r"two\nlines\u2028or three"
+
+
+@pytest.mark.parametrize("text", ["Freude é 喜び", "Screenshot 9:41\u202fAM", "a\u00a0b", "👩\u200d🔬", "کتاب\u200cها"])
+def test_what_people_write_is_shown_as_it_is(text):
+    assert escape(text) == text
