@@ -12,8 +12,9 @@ import numpy as np
 from rafdb_vit.evaluation.groups import score_groups
 from rafdb_vit.evaluation.metrics import measure_calibration
 from rafdb_vit.evaluation.results import EvaluationResult
-from rafdb_vit.runtime.disk import write_whole
+from rafdb_vit.runtime.disk import expand, write_whole
 from rafdb_vit.runtime.errors import UserError, escape
+from rafdb_vit.runtime.output_folder import OutputFolder
 
 PREDICTIONS_FILE = "predictions.csv"
 _FIXED = ("file", "label", "predicted")
@@ -57,8 +58,8 @@ class Predictions:
         groups = score_groups(self.labels, self.predicted, len(self.names), self.groups) if self.groups else None
         return replace(result, calibration=measure_calibration(self.probabilities, self.labels), groups=groups)
 
-    def write(self, path: str | Path) -> Path:
-        """Writes a CSV file, whole or not at all: file, label, predicted, a probability a class, a column a group.
+    def render(self) -> str:
+        """Renders a CSV file: file, label, predicted, a probability a class, a column a group.
 
         Probabilities keep every bit.
         """
@@ -70,7 +71,11 @@ class Predictions:
         for i, (name, label, predicted, probabilities) in enumerate(zip(*columns, strict=True)):
             groups = (of_faces[i] for of_faces in self.groups.values())
             writer.writerow([name, self.names[label], self.names[predicted], *probabilities, *groups])
-        return write_whole(Path(path), content.getvalue())
+        return content.getvalue()
+
+    def write(self, path: str | Path) -> Path:
+        """Writes that file, whole or not at all; see `render`."""
+        return write_whole(Path(path), self.render())
 
 
 def read_predictions(path: str | Path) -> Predictions:
@@ -82,8 +87,11 @@ def read_predictions(path: str | Path) -> Predictions:
     Raises:
         UserError: There is none, or it has another form.
     """
-    path = Path(path).expanduser()
+    path = expand(path)
     path = path / PREDICTIONS_FILE if path.is_dir() else path
+    folder = OutputFolder(path.parent, (PREDICTIONS_FILE,))
+    if path.name == PREDICTIONS_FILE and folder.has_list:
+        folder.refuse_changed(PREDICTIONS_FILE, advice="restore it, or evaluate the model again")
     if not path.is_file():
         raise UserError(
             f"{path}: no such file; expected the folder of a finished run or of an evaluation, or its "

@@ -186,20 +186,21 @@ def _refuse_constant(name: str) -> None:
     raise ValueError(f"{name} is no number")
 
 
-def write_results(
-    folder: str | Path, *, validation: EvaluationResult, test: EvaluationResult, protocol: Protocol
-) -> Path:
-    """Writes `results.json` into a run folder, whole or not at all.
+def render_results(*, validation: EvaluationResult, test: EvaluationResult, protocol: Protocol) -> str:
+    """Renders the content of `results.json`.
 
     Args:
-        folder: The run folder.
         validation: Metrics of the chosen checkpoint on validation.
         test: Its metrics on test, scored once.
         protocol: How they came about.
     """
     content = {"validation": validation.describe(), "test": test.describe(), "protocol": protocol.describe()}
-    text = json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False)
-    return write_whole(Path(folder) / RESULTS_FILE, f"{text}\n")
+    return f"{json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False)}\n"
+
+
+def write_results(folder: str | Path, **content: Any) -> Path:
+    """Writes `results.json` into a folder, whole or not at all; see `render_results` for the content."""
+    return write_whole(Path(folder) / RESULTS_FILE, render_results(**content))
 
 
 def read_results(folder: str | Path) -> tuple[EvaluationResult, EvaluationResult, Protocol]:

@@ -3,13 +3,14 @@
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from statistics import fmean
 from typing import Any
 
 from rafdb_vit.evaluation.protocol import Protocol
-from rafdb_vit.evaluation.results import AVERAGES, EvaluationResult, read_results
+from rafdb_vit.evaluation.results import AVERAGES, RESULTS_FILE, EvaluationResult, read_results
+from rafdb_vit.runtime.disk import expand
 from rafdb_vit.runtime.errors import UserError, escape
+from rafdb_vit.runtime.output_folder import OutputFolder
 
 _MAY_DIFFER = ("seed", "batch", "device", "precision")
 """Settings of training that two runs of one recipe may differ in."""
@@ -80,7 +81,10 @@ def summarize_runs(folders: Sequence[str]) -> Summary:
 
 
 def _read(folder: str) -> tuple[EvaluationResult, Protocol]:
-    return read_results(Path(folder).parent if os.path.isfile(folder) else folder)[1:]
+    path = expand(folder)
+    path = path.parent if os.path.isfile(path) else path
+    OutputFolder(path, (RESULTS_FILE,)).refuse_changed(RESULTS_FILE, advice="restore it, or train again")
+    return read_results(path)[1:]
 
 
 def _identify(protocol: Protocol) -> dict[str, Any]:

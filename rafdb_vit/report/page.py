@@ -36,8 +36,9 @@ from rafdb_vit.report.wording import (
     render_plain,
     render_share,
 )
-from rafdb_vit.runtime.disk import naming_disk_errors, write_whole
+from rafdb_vit.runtime.disk import naming_disk_errors
 from rafdb_vit.runtime.errors import Interrupted, UserError
+from rafdb_vit.runtime.output_folder import OutputFolder
 
 _TEMPLATE = Path(__file__).with_name("page.html")
 _MOST_ERRORS = 15
@@ -145,31 +146,35 @@ def _describe_gaps(groups: Mapping[str, Any]) -> list[dict[str, Any]]:
     ]
 
 
-def write_evaluation(folder: str | Path, evaluation: Evaluation, *, content: Mapping[str, Any] | None = None) -> None:
+def write_evaluation(output: OutputFolder, evaluation: Evaluation, *, content: Mapping[str, Any] | None = None) -> None:
     """Writes `predictions.csv`, `report.html` and perhaps `evaluation.json`, each whole or not at all.
 
     The first is written only when all are made.
 
     Args:
-        folder: Made if missing.
+        output: Where to.
         evaluation: What the page shows.
         content: Of `evaluation.json`; None where `results.json` holds the metrics.
 
     Raises:
-        UserError: They cannot be written.
+        UserError: They cannot be written, or something else is in the way.
     """
-    folder, page = Path(folder), render_page(evaluation)
-    text = None if content is None else json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False)
-    with naming_disk_errors(folder, advice="make room, or take another folder"):
-        folder.mkdir(parents=True, exist_ok=True)
-        evaluation.predictions.write(folder / PREDICTIONS_FILE)
-        write_whole(folder / REPORT_FILE, page)
-        if text is not None:
-            write_whole(folder / EVALUATION_FILE, f"{text}\n")
+    texts = {PREDICTIONS_FILE: evaluation.predictions.render(), REPORT_FILE: render_page(evaluation)}
+    if content is not None:
+        texts[EVALUATION_FILE] = f"{json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False)}\n"
+    output.refuse_others(texts)
+    with naming_disk_errors(output.path, advice="make room, or take another folder"):
+        for name, text in texts.items():
+            output.write(name, text)
 
 
 def write_run_page(
-    run: Path, data: FoundData[Dataset], predictions: Predictions, result: EvaluationResult, *, protocol: Protocol
+    output: OutputFolder,
+    data: FoundData[Dataset],
+    predictions: Predictions,
+    result: EvaluationResult,
+    *,
+    protocol: Protocol,
 ) -> None:
     """Writes predictions and page of a run, which is whole without them; see `Evaluation` for the arguments.
 
@@ -177,9 +182,10 @@ def write_run_page(
         UserError: They cannot be written; the message says that the run is whole.
         Interrupted: A signal ended it; likewise.
     """
+    run = output.path
     again = f"`rafdb-vit evaluate {run}` writes one"
     try:
-        write_evaluation(run, Evaluation.of_run(run, data, predictions, result, protocol))
+        write_evaluation(output, Evaluation.of_run(run, data, predictions, result, protocol))
     except UserError as error:
         words = f"the run in {run} is whole, but its page could not be written"
         raise UserError(f"{words}: {error.line}; {again}") from error

@@ -1,7 +1,6 @@
 import re
 from dataclasses import replace
 from html.parser import HTMLParser
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -11,9 +10,10 @@ from rafdb_vit.data.labels import BASIC
 from rafdb_vit.evaluation.baselines import REPORT_OF_2023
 from rafdb_vit.evaluation.predictions import Predictions, read_predictions
 from rafdb_vit.evaluation.protocol import DataProtocol, Protocol
-from rafdb_vit.report.evaluation import Evaluation
+from rafdb_vit.report.evaluation import EVALUATION_FILES, Evaluation
 from rafdb_vit.report.page import render_page, write_evaluation
 from rafdb_vit.runtime.errors import UserError
+from rafdb_vit.runtime.output_folder import OutputFolder
 from tests.support.finished_run import describe_data, describe_run
 
 EMPTY = {"area", "base", "br", "col", "hr", "img", "input", "link", "meta", "path", "use", "rect"}
@@ -219,18 +219,20 @@ def test_many_classes(evaluation):
 
 
 def test_it_is_written_whole_beside_its_predictions(evaluation, tmp_path):
-    write_evaluation(tmp_path / "new", evaluation, content={"split": "test"})
-    assert {path.name for path in (tmp_path / "new").iterdir()} == {"predictions.csv", "report.html", "evaluation.json"}
+    output = OutputFolder(tmp_path / "new", EVALUATION_FILES)
+    write_evaluation(output, evaluation, content={"split": "test"})
+    assert {path.name for path in (tmp_path / "new").iterdir()} == {*EVALUATION_FILES, "files.json"}
+    assert not any(output.is_changed(name) for name in EVALUATION_FILES)
     assert (tmp_path / "new" / "report.html").read_text(encoding="utf-8").rstrip().endswith("</html>")
     assert read_predictions(tmp_path / "new").score().accuracy == evaluation.result.accuracy
 
 
 def test_a_disk_that_is_full(evaluation, tmp_path, monkeypatch):
-    def refuse(self, *args, **kwargs):
+    def refuse(*args, **kwargs):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(Path, "write_text", refuse)
+    monkeypatch.setattr("rafdb_vit.runtime.output_folder._write", refuse)
     with pytest.raises(UserError, match="No space left on device") as error:
-        write_evaluation(tmp_path, evaluation)
+        write_evaluation(OutputFolder(tmp_path, EVALUATION_FILES), evaluation)
     assert "\n" not in error.value.line
     assert list(tmp_path.iterdir()) == []
