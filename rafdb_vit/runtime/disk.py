@@ -72,14 +72,14 @@ def read_text(path: str | Path, *, most: int = MOST_BYTES) -> str:
     return read_bytes(path, most=most).decode("utf-8").replace("\r\n", "\n")
 
 
-def parse_json(text: str) -> Any:
-    """Parses JSON as the standard has it: no NaN, no infinity.
+def parse_json(text: str, *, finite: bool = True) -> Any:
+    """Parses JSON as the standard has it: no NaN, no infinity; with them if not all numbers have to be `finite`.
 
     Raises:
         ValueError: It is none, or nested too deeply.
     """
     try:
-        return json.loads(text, parse_constant=_refuse_constant)
+        return json.loads(text, parse_constant=_refuse_constant if finite else None)
     except RecursionError as error:
         raise ValueError("nested too deeply") from error
 
