@@ -123,7 +123,8 @@ class ImagePrediction:
         """Renders the prediction in one line."""
         if self.probabilities is None:
             return f"not read: {self.error}"
-        return "  ".join([escape(self.file), *(f"{name} {share:.4f}" for name, share in self.probabilities.items())])
+        shares = (f"{escape(name)} {share:.4f}" for name, share in self.probabilities.items())
+        return "  ".join([escape(self.file), *shares])
 
 
 def list_images(paths: Sequence[str]) -> list[str]:

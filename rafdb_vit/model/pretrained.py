@@ -87,11 +87,11 @@ def read_model(
     Raises:
         UserError: The configuration does not go with the weights, or one of them cannot be read.
     """
-    options: dict[str, Any] = {"use_safetensors": True, "ignore_mismatched_sizes": True, "trust_remote_code": False}
+    options: dict[str, Any] = {"use_safetensors": True, "ignore_mismatched_sizes": True, "output_loading_info": True}
     faults = naming_faults(f"{where}: the model cannot be read", f"expected weights and {CONFIG_FILE} of one model")
     with quiet_loading(), _bounding(where, size), faults:
         return AutoModelForImageClassification.from_pretrained(
-            folder, config=config, dtype=torch.float32, output_loading_info=True, **options
+            folder, config=config, dtype=torch.float32, trust_remote_code=False, **options
         )
 
 
