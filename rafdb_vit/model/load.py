@@ -149,7 +149,7 @@ def match_outputs(names: Sequence[str], classes: Sequence[str], *, where: str) -
         count = meanings.count(_meaning(name))
         if count != 1:
             raise UserError(
-                f"{where}: its classes are {', '.join(names)}; expected one for each class of the data "
+                f"{where}: its classes are {shorten(', '.join(names))}; expected one for each class of the data "
                 f"({', '.join(classes)}), and {name} is {f'{count} of' if count else 'not among'} them"
             )
         order.append(meanings.index(_meaning(name)))

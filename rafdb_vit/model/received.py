@@ -51,7 +51,7 @@ _ELSEWHERE = {
 }
 _IMPLEMENTATION = re.compile(r"_?(attn|experts)_implementation(_internal)?")
 _OTHER_MODEL = ("architecture", "backbone")
-_COUNT = re.compile(r"(^|_)(layers?|depths?|blocks|stages)$")
+_COUNT = re.compile(r"(^|_)(layers?|depths?|blocks|stages|repeats)$")
 _SIDE = re.compile(r"(^|_)(image|input|crop|pad)_size$")
 
 

@@ -59,13 +59,13 @@ def load_all_ways(folder):
 
 
 def refuse_all_ways(folder, *parts):
-    start = time.monotonic()
+    start = time.process_time()
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     for load in load_all_ways(folder):
         with refused(folder, *parts) as caught:
             load()
         assert len(caught.value.line) < 1000
-    assert time.monotonic() - start < 6, "three times two seconds"
+    assert time.process_time() - start < 6, "three times two seconds"
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 500_000, "kilobytes"
 
 
@@ -216,6 +216,7 @@ def test_damaged_weights(folder, content):
         (CONFIG, "text_config", {"num_labels": 20_000_000}),
         (CONFIG, "num_hidden_layers", 100_000),
         (CONFIG, "depths", [60] * 9),
+        (CONFIG, "num_block_repeats", [1, 1000]),
         (CONFIG, "hidden_size", 10**9),
         (CONFIG, "hidden_size", 2**13),
         (CONFIG, "intermediate_size", 10**6),
@@ -232,10 +233,10 @@ def test_damaged_weights(folder, content):
 def test_nothing_asks_for_more_than_the_weights_bear(folder, file, key, value):
     rewrite(folder / file, **{key: value})
     for load in load_all_ways(folder):
-        start, before = time.monotonic(), resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+        start, before = time.process_time(), resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
         with refused(folder, file):
             load()
-        assert time.monotonic() - start < 2
+        assert time.process_time() - start < 2
         assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 500_000, "kilobytes"
 
 
