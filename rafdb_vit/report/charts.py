@@ -41,11 +41,16 @@ _STYLE: Any = {
 }
 
 
+def rank_weakest(result: EvaluationResult) -> list[str]:
+    """Returns the classes with faces, those first that the model tells worst."""
+    known = [name for name, row in result.per_class.items() if row["support"]]
+    return sorted(known, key=lambda name: result.per_class[name]["f1"])
+
+
 def draw_class_metrics(result: EvaluationResult) -> str:
     """Draws each class's F1 with its interval, precision and recall beside it; of many classes, the weakest."""
-    known = [name for name, row in result.per_class.items() if row["support"]]
-    weakest = sorted(known, key=lambda name: result.per_class[name]["f1"])[:MOST_CLASSES]
-    names = [name for name in known if name in weakest]
+    weakest = rank_weakest(result)[:MOST_CLASSES]
+    names = [name for name in result.per_class if name in weakest]
     with drawing(_STYLE):
         height = 0.9 + 0.4 * len(names)
         figure = Figure(figsize=(3.9, height))
