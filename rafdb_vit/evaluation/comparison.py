@@ -66,7 +66,7 @@ class Comparison:
 
     def render(self, first: str, second: str) -> str:
         """Renders one table for people; `first` and `second` are what the models are called."""
-        width = max(len(row.metric) for row in self.differences)
+        width = max(len(escape(row.metric)) for row in self.differences)
         lines = [f"A  {escape(first)}", f"B  {escape(second)}", f"{self.n:,} faces, the same for both", ""]
         lines.append(f"{'':{width}} {'A':>9} {'B':>9} {'B - A':>9}   95% interval")
         for row in self.differences:
