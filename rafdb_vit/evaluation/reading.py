@@ -1,6 +1,7 @@
 """What a file that somebody sent may hold: values of the types that dataclasses state, within bounds."""
 
 import math
+import re
 from collections.abc import Mapping, Sequence
 from types import NoneType, UnionType
 from typing import Any, Union, get_args, get_origin
@@ -17,6 +18,8 @@ _LARGEST = 10**15
 _LARGEST_FLOAT = 1e100
 """Products and sums of a few of them are still finite."""
 _DEEPEST = 10
+_HALF = re.compile("[\ud800-\udfff]")
+"""Half a character, which JSON can name and no file in UTF-8 can hold."""
 _WORDS = {str: "text", int: "a whole number", float: "a number", bool: "true or false", NoneType: "null"}
 
 
@@ -158,7 +161,7 @@ def _is_plain(value: Any, kind: Any) -> bool:
     if isinstance(value, bool) or kind is bool:
         return isinstance(value, bool) and kind is bool
     if kind is str:
-        return isinstance(value, str) and len(value) <= MOST_LETTERS
+        return isinstance(value, str) and len(value) <= MOST_LETTERS and not _HALF.search(value)
     if kind is float:
         return isinstance(value, int | float) and math.isfinite(value) and abs(value) <= _LARGEST_FLOAT
     return isinstance(value, kind) and (kind is NoneType or abs(value) <= _LARGEST)
