@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Mapping, Sequence
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -101,13 +102,16 @@ def _find_gaps(rows: Mapping[str, Any], confusions: Mapping[str, np.ndarray]) ->
         worst = min(compared, key=lambda name: rows[name][metric])
         difference = rows[best][metric] - rows[worst][metric]
         if difference > 0:
-            interval = as_pair(_bootstrap_gap(confusions[best], confusions[worst])[:, column])
+            interval = as_pair(
+                _bootstrap_gap(*(tuple(map(tuple, confusions[name].tolist())) for name in (best, worst)))[:, column]
+            )
             of = len(compared)
             gaps[metric] = {"between": [best, worst], "difference": difference, "interval": interval, "of": of}
     return gaps
 
 
-def _bootstrap_gap(one: np.ndarray, other: np.ndarray) -> np.ndarray:
+@lru_cache(maxsize=64)
+def _bootstrap_gap(one: tuple[tuple[int, ...], ...], other: tuple[tuple[int, ...], ...]) -> np.ndarray:
     """Returns [2, 2] the intervals of the differences of accuracy and macro-F1 of two groups, drawn independently."""
 
     def subtract(sums: np.ndarray) -> np.ndarray:
@@ -115,4 +119,4 @@ def _bootstrap_gap(one: np.ndarray, other: np.ndarray) -> np.ndarray:
         rates = rate_sums(sums, only_present=True)[..., _PLACES]
         return rates[:, 0] - rates[:, 1]
 
-    return bootstrap_matrices(np.stack([one, other]), subtract)
+    return bootstrap_matrices(np.array([one, other]), subtract)

@@ -1,6 +1,5 @@
 """What a file that somebody sent may hold: values of the types that dataclasses state, within bounds."""
 
-import math
 import re
 from collections.abc import Mapping, Sequence
 from types import NoneType, UnionType
@@ -121,9 +120,10 @@ def check_matrix(matrix: Any, classes: int, where: str) -> None:
 
 def _check_numbers(counts: list[Any], where: str) -> int:
     """Checks counts, and returns their sum."""
-    if not set(map(type, counts)) <= {int} or min(counts, default=0) < 0 or sum(counts) > MOST_FACES:
-        odd = next((count for count in counts if type(count) is not int or not 0 <= count <= MOST_FACES), sum(counts))
-        raise ValueError(f"{where} has {describe_value(odd)}; expected whole numbers from 0, {MOST_FACES:,} in all")
+    odd = [count for count in counts if type(count) is not int or not 0 <= count <= MOST_FACES]
+    if odd or sum(counts) > MOST_FACES:
+        found = describe_value(odd[0] if odd else sum(counts))
+        raise ValueError(f"{where} has {found}; expected whole numbers from 0, {MOST_FACES:,} in all")
     return sum(counts)
 
 
@@ -163,5 +163,5 @@ def _is_plain(value: Any, kind: Any) -> bool:
     if kind is str:
         return isinstance(value, str) and len(value) <= MOST_LETTERS and not _HALF.search(value)
     if kind is float:
-        return isinstance(value, int | float) and math.isfinite(value) and abs(value) <= _LARGEST_FLOAT
+        return isinstance(value, int | float) and abs(value) <= _LARGEST_FLOAT  # neither NaN nor infinity is
     return isinstance(value, kind) and (kind is NoneType or abs(value) <= _LARGEST)

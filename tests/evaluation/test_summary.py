@@ -5,7 +5,7 @@ import pytest
 from rafdb_vit.data.labels import BASIC
 from rafdb_vit.evaluation.protocol import Protocol
 from rafdb_vit.evaluation.results import write_results
-from rafdb_vit.evaluation.summary import summarize_runs
+from rafdb_vit.evaluation.summary import Summary, summarize_runs
 from rafdb_vit.runtime.errors import UserError
 from tests.support.finished_run import describe_data, describe_run, random_result
 
@@ -94,3 +94,10 @@ def test_how_the_batch_was_shared_is_not_the_recipe(tmp_path):
     batches = ({"processes": 1}, {"processes": 4})
     folders = [write(tmp_path / f"{i}", i, batch=batch) for i, batch in enumerate(batches)]
     assert summarize_runs(folders).seeds == [0, 1]
+
+
+def test_names_cannot_forge_lines_of_the_table():
+    metrics = {"f1 of a\nb": [0.5, 0.6], "accuracy": [0.5, 0.6]}
+    lines = Summary([1, 2], "data\nset", 5, metrics).render().splitlines()
+    assert len(lines) == 5 and "data\\nset" in lines[0] and lines[3].startswith("f1 of a\\nb ")
+    assert len(lines[3]) == len(lines[4])
