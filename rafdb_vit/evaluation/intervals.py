@@ -24,8 +24,8 @@ DRAWS = 10_000
 FEWEST_DRAWS = 2_000
 """Of matrices with very many outcomes; the ends of intervals are then a little less sure."""
 SEED = 0
-_MOST_DRAWN = 50_000_000
-"""Counts that are drawn for one bootstrap, where that leaves `FEWEST_DRAWS`: more would take a minute."""
+_MOST_DRAWN = 25_000_000
+"""Counts that are drawn for one bootstrap, where that leaves `FEWEST_DRAWS`; they take a second or two."""
 _AT_ONCE = 2_000_000
 """Numbers of a statistic's input that are in memory together."""
 Statistic = Callable[[np.ndarray], np.ndarray]

@@ -80,17 +80,18 @@ class Predictions:
             block = _render_floats(self.probabilities[start : start + _ROWS_AT_ONCE])
             for i, own in enumerate(block, start=start):
                 names = (quote(guard(self.files[i])), classes[self.labels[i]], classes[predicted[i]])
-                lines.append(",".join((*names, *own, *(of_faces[i] for of_faces in groups))))
+                lines.append(",".join((*names, own, *(of_faces[i] for of_faces in groups))))
         return "\n".join(lines) + "\n"
 
 
-def _render_floats(numbers: np.ndarray) -> list[list[str]]:
-    """Returns the shortest text of each number of [N, C] that gives all its bits; three times as fast as `repr`."""
+def _render_floats(numbers: np.ndarray) -> list[str]:
+    """Returns each row of [N, C] with commas between: the shortest text that gives all bits, faster than `repr`."""
     import pyarrow as pa
+    import pyarrow.compute as pc
 
-    texts = pa.array(numbers.ravel()).cast(pa.string()).to_pylist()
-    width = numbers.shape[1]
-    return [texts[i : i + width] for i in range(0, len(texts), width)]
+    texts = pa.array(numbers.ravel()).cast(pa.string())
+    starts = pa.array(np.arange(0, numbers.size + 1, numbers.shape[1]), pa.int32())
+    return pc.binary_join(pa.ListArray.from_arrays(starts, texts), ",").to_pylist()
 
 
 def read_predictions(path: str | Path) -> Predictions:
