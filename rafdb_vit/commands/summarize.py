@@ -31,4 +31,4 @@ def main(asked: SummarizeArguments) -> None:
     from rafdb_vit.evaluation.summary import summarize_runs
 
     summary = summarize_runs(asked.runs)
-    say(json.dumps(summary.describe(), indent=2, ensure_ascii=False) if asked.json else summary.render())
+    say(json.dumps(summary.describe(), indent=2) if asked.json else summary.render())

@@ -1,4 +1,5 @@
 import re
+from collections import Counter
 from dataclasses import replace
 from html.parser import HTMLParser
 
@@ -207,15 +208,73 @@ def test_without_groups_curves_or_mistakes(evaluation):
     assert "does not say who the faces are" in Page(render_page(replace(plain, without_groups=None))).text
 
 
-def test_many_classes(evaluation):
-    names = [f"class {i}" for i in range(40)]
-    predictions = replace(
-        evaluation.predictions, logits=np.pad(evaluation.predictions.logits, ((0, 0), (0, 33))), names=names
+@pytest.fixture(scope="module")
+def many(evaluation):
+    """A page of 60 classes, all labels of which the last 53 are never right."""
+    rng = np.random.default_rng(0)
+    n = len(evaluation.faces)
+    names = [f"class {i:02d}" for i in range(60)]
+    labels = np.concatenate([np.arange(n - 4) % 60, np.zeros(4, dtype=int)])
+    predictions = Predictions([f"f{i}" for i in range(n)], labels, rng.normal(size=(n, 60)), names)
+    counts = {"train": {name: 100 - i for i, name in enumerate(names)}}
+    return Page(
+        render_page(replace(evaluation, predictions=predictions, result=predictions.score(), training_counts=counts))
     )
-    assert (
-        "does not fit this page"
-        in Page(render_page(replace(evaluation, predictions=predictions, result=predictions.score()))).text
+
+
+def test_of_many_classes_the_weakest_and_the_most_confused_stand_in_it(many):
+    assert "does not fit this page; it stands in evaluation.json" in many.text
+    assert re.search(r"The \d+ pairs of classes that are confused most often Labelled Taken for", many.text)
+    assert re.search(r"The \d+ weakest of 60 classes, the weakest first; the averages are over all", many.text)
+    assert "trained with; the 50 classes of 60 with the fewest Class Train class 59 41" in many.text
+    assert "Total of all 60" in many.text
+    assert sum(tag == "svg" for tag, _ in many.tags) <= 25
+
+
+HOSTILE = (
+    "<script>alert(1)</script>",
+    '"><img src=x onerror=alert(1)>',
+    "' onload='alert(1)",
+    "</svg></title></style><script>",
+    "<!-- -->",
+    "{{ 7 * 7 }}{% raw %}",
+    "$\\frac{$",
+    "\0\x1b[31m\u202e",
+)
+
+
+def render_named(evaluation, name):
+    """A page with the name wherever one can stand."""
+    own = evaluation.predictions
+    names = [f"{name}{i}" for i in range(7)]
+    groups = {name: [names[i % 2] for i in range(len(own.files))]}
+    predictions = replace(own, names=names, files=[f"{name}{i}" for i in range(len(own.files))], groups=groups)
+    counts = {name: dict.fromkeys(names, 3)}
+    sources = {"test": name}
+    return Page(
+        render_page(
+            replace(
+                evaluation,
+                model=name,
+                data=replace(evaluation.data, name=name, used=counts, sources=sources, images=name),
+                predictions=predictions,
+                result=predictions.score(),
+                details={name: {name: name, "x": {name: [name]}}},
+                training_counts={"train": dict.fromkeys(names, 3)},
+                without_groups=name,
+            )
+        )
     )
+
+
+def test_names_of_others_are_text_wherever_they_stand(evaluation):
+    def count(page):
+        # Of labels of charts, long ones take two elements.
+        return Counter((tag, *sorted(attributes)) for tag, attributes in page.tags if tag not in ("text", "g"))
+
+    benign = count(render_named(evaluation, "a b"))
+    for name in ("".join(HOSTILE), "".join(HOSTILE[::-1])):
+        assert count(render_named(evaluation, name)) == benign, name
 
 
 def test_it_is_written_whole_beside_its_predictions(evaluation, tmp_path):
