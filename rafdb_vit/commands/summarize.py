@@ -12,7 +12,12 @@ class SummarizeArguments:
     """What to summarize."""
 
     runs: list[str] = field(
-        metadata={"help": "Folders of finished runs, alike but for their seed.", "positional": True, "nargs": "+"}
+        metadata={
+            "help": "Folders of finished runs, alike but for their seed.",
+            "positional": True,
+            "nargs": "+",
+            "path": True,
+        }
     )
     json: bool = switch("Print the summary as JSON, for programs.")
 
@@ -31,4 +36,4 @@ def main(asked: SummarizeArguments) -> None:
     from rafdb_vit.evaluation.summary import summarize_runs
 
     summary = summarize_runs(asked.runs)
-    say(json.dumps(summary.describe(), indent=2, ensure_ascii=False) if asked.json else summary.render())
+    say(json.dumps(summary.describe(), indent=2) if asked.json else summary.render())
