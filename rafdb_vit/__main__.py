@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from rafdb_vit import __version__
 from rafdb_vit.commands.parser import run_command
+from rafdb_vit.runtime.console import say
 from rafdb_vit.runtime.errors import UserError
 
 VERBS = {
@@ -27,9 +28,9 @@ def _usage() -> str:
 def _dispatch(argv: Sequence[str] | None) -> object:
     words = sys.argv[1:] if argv is None else argv
     if not words or words[0] in ("-h", "--help"):
-        print(_usage())
+        say(_usage())
     elif words[0] == "--version":
-        print(f"rafdb-vit {__version__}")
+        say(f"rafdb-vit {__version__}")
     elif words[0] in VERBS:
         return importlib.import_module(f"rafdb_vit.commands.{words[0]}").main(words[1:])
     else:

@@ -1,13 +1,12 @@
 """`check`: says what is wrong with a data folder, before an hour of GPU is spent on it."""
 
 import os
-import sys
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from rafdb_vit.commands.parser import command, switch
 from rafdb_vit.data.labels import LABEL_SETS
-from rafdb_vit.runtime.console import say
+from rafdb_vit.runtime.console import say, say_aside
 from rafdb_vit.runtime.errors import UserError
 from rafdb_vit.training.flags import flag
 
@@ -20,14 +19,18 @@ class CheckArguments:
     """What to check, and how to say what was found."""
 
     data_dir: str = field(
-        metadata={"help": "RAF-DB's folder, a folder of class folders, or a CSV file of labels.", "positional": True}
+        metadata={
+            "help": "RAF-DB's folder, a folder of class folders, or a CSV file of labels.",
+            "positional": True,
+            "path": True,
+        }
     )
     subset: str = flag("basic", "RAF-DB's basic set (7 classes) or compound set (11).", choices=list(LABEL_SETS))
     aligned: bool = flag(True, "Check the aligned images; false: the original photographs.")
     image_column_name: str | None = flag(None, "A CSV file's column of image paths. Default: found by its name.")
     label_column_name: str | None = flag(None, "Likewise of labels.")
     json: bool = switch("Print every finding as JSON, for programs.")
-    figures: str | None = flag(None, "Folder for pictures of class counts and of the images found at fault.")
+    figures: str | None = flag(None, "Folder for pictures of class counts and of the images found at fault.", path=True)
 
 
 @command(
@@ -62,7 +65,7 @@ def main(check: CheckArguments) -> int:
         from rafdb_vit.data.check.pictures import draw_pictures
 
         for path in draw_pictures(result, check.figures):
-            print(f"Picture  {path}", file=sys.stderr)  # noqa: T201 (stdout is the result's)
+            say_aside(f"Picture  {path}")  # stdout is the result's
     return FOUND if result.findings else 0
 
 

@@ -12,9 +12,15 @@ class CompareArguments:
     """What to compare."""
 
     first: str = field(
-        metadata={"help": "A run folder, an evaluation's folder, or a predictions.csv.", "positional": True}
+        metadata={
+            "help": "A run folder, an evaluation's folder, or a predictions.csv.",
+            "positional": True,
+            "path": True,
+        }
     )
-    second: str = field(metadata={"help": "Another; differences are second less first.", "positional": True})
+    second: str = field(
+        metadata={"help": "Another; differences are second less first.", "positional": True, "path": True}
+    )
     json: bool = switch("Print the comparison as JSON, for programs.")
 
 

@@ -6,10 +6,11 @@ from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 
-from rafdb_vit.commands.parser import parse_arguments
+from rafdb_vit.commands.parser import check_settings, parse_arguments
+from rafdb_vit.runtime.disk import expand
 from rafdb_vit.runtime.errors import UserError
 from rafdb_vit.runtime.hardware import EVAL_BATCH_SIZE
-from rafdb_vit.training.flags import FormArguments, flag
+from rafdb_vit.training.flags import DataArguments, FormArguments, flag
 
 _SPLITS_OF_FLAGS = {
     "max_test_samples": ["test"],
@@ -24,11 +25,15 @@ class EvaluateArguments:
     """What to evaluate, and how."""
 
     model: str = field(
-        metadata={"help": "A run folder, a checkpoint, or a model of the Hub (USER/NAME).", "positional": True}
+        metadata={
+            "help": "A run folder, a checkpoint, or a model of the Hub (USER/NAME).",
+            "positional": True,
+            "path": True,
+        }
     )
     split: str = flag("test", "The split to score.", choices=["train", "validation", "test"])
     output_dir: str | None = flag(
-        None, "Folder for what is written. Default: evaluations/DATA-SPLIT in the model's folder."
+        None, "Folder for what is written. Default: evaluations/DATA-SPLIT in the model's folder.", path=True
     )
     model_revision: str | None = flag(None, "Branch, tag or commit on the Hub.")
     per_device_eval_batch_size: int = flag(EVAL_BATCH_SIZE, "Faces at once on each process.")
@@ -74,10 +79,10 @@ def main(argv: Sequence[str] | None = None) -> Path:
 
     run = find_run(asked.model)
     if run is not None:
-        known = {*vars(asked), *vars(data)} - {"model", "model_revision", "output_dir", "split", "use_cpu"}
-        (asked, data), _ = _parse([*run.render_settings(known, given=given), *argv])
+        settings = check_settings((EvaluateArguments, DataArguments), run.settings, where=str(run.config))
+        (asked, data), _ = _parse(argv, settings=run.choose_settings(settings, given=given))
     if bool(data.data_dir) == bool(data.dataset_name):
         raise UserError("--data_dir: expected the folder of labelled faces, or --dataset_name (one of the two)")
-    if run is not None and data.data_dir and "data_dir" not in given and not Path(data.data_dir).exists():
+    if run is not None and data.data_dir and "data_dir" not in given and not expand(data.data_dir).exists():
         raise UserError(f"--data_dir: the run was trained on {data.data_dir}, which is not there now; give its folder")
     return score_model(data, run, **vars(asked))

@@ -1,22 +1,24 @@
 """Command lines: dataclasses into arguments, recipes in front of them, one line for each error, exit statuses."""
 
-import difflib
-import json
 import signal
 import sys
-from argparse import ArgumentDefaultsHelpFormatter
+from argparse import Action, ArgumentDefaultsHelpFormatter, ArgumentError, Namespace
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import field
+from copy import copy
+from dataclasses import field, fields
 from functools import wraps
 from pathlib import Path
 from types import FrameType, MappingProxyType
 from typing import Any, NoReturn, TypeVar
 
-from rafdb_vit.runtime.disk import read_yaml
+from rafdb_vit.commands.settings import SettingsReader, check_number, check_text, suggest
+from rafdb_vit.runtime.console import escaping_warnings, say_aside
+from rafdb_vit.runtime.disk import expand, read_yaml
 from rafdb_vit.runtime.errors import Interrupted, UserError
-from rafdb_vit.runtime.processes import is_main_process
+from rafdb_vit.training.flags import check_path
 
-_NONE: Mapping[str, str] = MappingProxyType({})
+_NONE: Mapping[str, Any] = MappingProxyType({})
+_NOT_GIVEN = object()
 RECIPES = Path(__file__).parents[1] / "recipes"
 Result = TypeVar("Result")
 
@@ -72,7 +74,16 @@ def _build_parser(types: Sequence[Any], refused: Mapping[str, str], *, takes_con
             elif words.get("switch"):
                 parser.add_argument(f"--{name}", help=words["help"], action="store_true")
             else:
-                HfArgumentParser._parse_dataclass_field(parser, field)
+                known = copy(field)  # argparse does not know what else is said of a field
+                known.metadata = {word: value for word, value in words.items() if word != "path"}
+                HfArgumentParser._parse_dataclass_field(parser, known)
+
+        def _get_value(self, action: Action, arg_string: str) -> Any:
+            try:
+                value = super()._get_value(action, check_text(arg_string))
+                return check_number(value) if isinstance(value, int | float) else value
+            except ValueError as error:
+                raise ArgumentError(action, str(error)) from error
 
         def error(self, message: str) -> NoReturn:
             """Refuses a command line; argparse's own hook."""
@@ -87,45 +98,26 @@ def _build_parser(types: Sequence[Any], refused: Mapping[str, str], *, takes_con
     return parser
 
 
-def _suggest(name: str, known: Sequence[str]) -> str:
-    close = difflib.get_close_matches(name, known, n=1)
-    return f"; did you mean {close[0]}?" if close else ""
-
-
-def config_arguments(path: str | Path, known: Sequence[str]) -> list[str]:
-    """Turns a YAML file of settings into words of a command line.
-
-    Args:
-        path: A mapping of flag names to values: scalars, lists (several values) or mappings (as JSON).
-        known: The names of the flags, without the dashes.
+def read_config(path: str | Path, reader: SettingsReader) -> dict[str, Any]:
+    """Reads a YAML file of settings: flag names, and scalars, lists (several values) or mappings (as JSON).
 
     Raises:
-        UserError: The file cannot be read, is no such mapping, or names a flag that does not exist.
+        UserError: The file cannot be read, is no such mapping, names a flag that does not exist, or has a value of
+            another type than the flag's.
     """
-    content = read_yaml(Path(path), where=f"--config {path}", expected="lines like 'learning_rate: 1e-4'")
-    for name in content:
-        if name not in known:
-            raise UserError(f"--config {path}: {name} is no flag{_suggest(str(name), known)}")
-    return words_of_settings(content)
+    where = f"--config {path}"
+    check_path("--config", str(path))
+    return reader.read(read_yaml(expand(path), where=where, expected="lines like 'learning_rate: 1e-4'"), where=where)
 
 
-def words_of_settings(settings: Mapping[str, Any]) -> list[str]:
-    """Turns settings by flag name into words of a command line: a list into several, a dictionary into JSON.
+def check_settings(dataclass_types: Sequence[Any], settings: Mapping[str, Any], *, where: str) -> dict[str, Any]:
+    """Returns the values of settings that stand in a file, as flags of these dataclasses; see `SettingsReader.read`.
 
-    None leaves a flag out.
+    Raises:
+        UserError: One has a value of another type than the flag's.
     """
-    words: list[str] = []
-    for name, value in settings.items():
-        if value is None:
-            continue
-        words.append(f"--{name}")
-        if isinstance(value, dict):
-            words.append(json.dumps(value))
-        elif isinstance(value, list | tuple):
-            words += map(str, value)
-        else:
-            words.append(str(value))
-    return words
+    parser = _build_parser(dataclass_types, {}, takes_config=False)
+    return SettingsReader(parser, dataclass_types, {}).read(settings, where=where)
 
 
 def parse_arguments(
@@ -134,15 +126,16 @@ def parse_arguments(
     *,
     prog: str,
     description: str,
+    settings: Mapping[str, Any] = _NONE,
     implied_recipes: Mapping[str, str] = _NONE,
     refused: Mapping[str, str] = _NONE,
     takes_config: bool = True,
 ) -> tuple[tuple[Any, ...], dict[str, Any]]:
     """Parses a command line.
 
-    The settings of its `--config` file, if it `takes_config`, stand before its flags, so that these win. A flag in
-    `implied_recipes` stands for a recipe, a file with settings that come before all others. A flag in `refused` takes
-    no value but its default, for the reason that is given there.
+    Its flags win over `settings`, values by flag name, and these over the settings of its `--config` file, if it
+    `takes_config`. A flag in `implied_recipes` stands for a recipe, a file with settings that all others win over. A
+    flag in `refused` takes no value but its default, for the reason that is given there.
 
     Returns:
         An instance of each dataclass, whose fields are the flags, and the settings that were asked for, by flag name.
@@ -151,27 +144,52 @@ def parse_arguments(
         UserError: A flag is unknown or its value not accepted; one line says which and why.
     """
     parser = _build_parser(dataclass_types, refused, takes_config=takes_config, prog=prog, description=description)
-    dests = {option: action.dest for action in parser._actions for option in action.option_strings}
-    known = [name for name in dict.fromkeys(dests.values()) if name not in ("help", "config")]
-    _check_known(argv, [*dests], refused)
-    words = list(argv)
-    namespace = parser.parse_args(words)
-    if takes_config and namespace.config is not None:
-        words = config_arguments(namespace.config, known) + words
-        namespace = parser.parse_args(words)
-    given = {dests.get(word.split("=", 1)[0]) for word in words}
-    asked = {name: getattr(namespace, name) for name in sorted(known) if name in given}
+    reader = SettingsReader(parser, dataclass_types, refused)
+    words, typed, config = _parse_words(parser, argv, refused)
+    settings = dict(settings)
+    config = config or (settings.pop("config", None) if takes_config else None)
+    asked = reader.read(settings, where=None) | typed
+    if config is not None:
+        asked = read_config(config, reader) | asked
     for name, value in asked.items():
         if name in refused and value != parser.get_default(name):
             raise UserError(f"--{name}: {refused[name]}")
+    values = words | asked
     for flag, recipe in implied_recipes.items():
-        if getattr(namespace, flag):
-            words = config_arguments(RECIPES / recipe, known) + words
+        if values.get(flag):
+            values = read_config(RECIPES / recipe, reader) | values
+    return tuple(_make(of, values) for of in dataclass_types), dict(sorted(asked.items()))
+
+
+def _parse_words(
+    parser: Any, argv: Sequence[str], refused: Mapping[str, str]
+) -> tuple[dict[str, Any], dict[str, Any], str | None]:
+    """Returns what stands on a command line: its words, its flags, both by name, and the file of `--config`."""
+    flags = {action.dest for action in parser._actions if action.option_strings and action.dest != "help"}
+    _check_known(argv, [option for action in parser._actions for option in action.option_strings], refused)
+    given = vars(parser.parse_args(list(argv), Namespace(**dict.fromkeys(flags, _NOT_GIVEN))))
+    config = given.pop("config", _NOT_GIVEN)
+    typed = {name: value for name, value in given.items() if name in flags and value is not _NOT_GIVEN}
+    words = {name: value for name, value in given.items() if name not in flags}
+    return words, typed, None if config is _NOT_GIVEN else config
+
+
+def _make(dataclass_type: Any, values: Mapping[str, Any]) -> Any:
+    """Returns an instance of a dataclass, after its paths were tried.
+
+    Raises:
+        UserError: A value is not accepted.
+    """
+    own = {of.name: of for of in fields(dataclass_type) if of.init and of.name in values}
+    for name, of in own.items():
+        if of.metadata.get("path"):
+            label = name.upper() if of.metadata.get("positional") else f"--{name}"
+            for path in values[name] if isinstance(values[name], list) else [values[name]]:
+                check_path(label, path)
     try:
-        parsed = parser.parse_args_into_dataclasses(words, look_for_args_file=False)[: len(dataclass_types)]
+        return dataclass_type(**{name: values[name] for name in own})
     except (ValueError, TypeError, ImportError, OSError) as error:
         raise UserError(" ".join(str(error).split())) from error
-    return tuple(parsed), asked
 
 
 def _check_known(argv: Sequence[str], known: Sequence[str], refused: Mapping[str, str]) -> None:
@@ -180,7 +198,7 @@ def _check_known(argv: Sequence[str], known: Sequence[str], refused: Mapping[str
         if flag.startswith("--") and flag not in known:
             if flag[2:] in refused:
                 raise UserError(f"{flag}: {refused[flag[2:]]}")
-            raise UserError(f"{flag}: no such flag{_suggest(flag, known) or '; see --help'}")
+            raise UserError(f"{flag}: no such flag{suggest(flag, known) or '; see --help'}")
 
 
 def run_command(main: Callable[[Sequence[str] | None], Any]) -> int:
@@ -191,14 +209,13 @@ def run_command(main: Callable[[Sequence[str] | None], Any]) -> int:
     """
     previous = {signum: signal.signal(signum, _interrupt) for signum in (signal.SIGINT, signal.SIGTERM)}
     try:
-        status = main(None)
+        with escaping_warnings():
+            status = main(None)
     except UserError as error:
-        if is_main_process() or error.on_one:
-            print(f"error: {error.line}", file=sys.stderr)
+        say_aside(f"error: {error.line}", on_every_process=error.on_one)
         return 2
     except Interrupted as stop:
-        if is_main_process():
-            print(f"{stop.name}: {stop.message or 'ended before anything was done'}", file=sys.stderr)
+        say_aside(f"{stop.name}: {stop.message or 'ended before anything was done'}")
         return stop.status
     finally:
         for signum, handler in previous.items():

@@ -1,11 +1,10 @@
 """`predict`: the expression in pictures of cropped faces."""
 
 import json
-import sys
 from dataclasses import dataclass, field
 
 from rafdb_vit.commands.parser import command, switch
-from rafdb_vit.runtime.console import quiet_libraries, say
+from rafdb_vit.runtime.console import quiet_libraries, say, say_aside
 from rafdb_vit.runtime.errors import Interrupted, UserError
 from rafdb_vit.runtime.hardware import pick_device, set_threads
 from rafdb_vit.training.flags import flag
@@ -21,7 +20,9 @@ class PredictArguments:
     images: list[str] = field(
         metadata={"help": "Pictures of one cropped face each, or folders of such.", "positional": True, "nargs": "+"}
     )
-    model: str = field(metadata={"help": "A run folder, a checkpoint, or a model of the Hub (USER/NAME)."})
+    model: str = field(
+        metadata={"help": "A run folder, a checkpoint, or a model of the Hub (USER/NAME).", "path": True}
+    )
     model_revision: str | None = flag(None, "Branch, tag or commit on the Hub.")
     json: bool = switch("Print a JSON list, for programs.")
     batch_size: int = flag(32, "Pictures at once.")
@@ -59,7 +60,7 @@ def main(asked: PredictArguments) -> int:
         for prediction in predict_images(classifier, files, device=device, batch_size=asked.batch_size):
             made.append(prediction)
             if prediction.error is not None:
-                print(prediction.render(), file=sys.stderr)  # noqa: T201 (stdout is for the predictions)
+                say_aside(prediction.render())  # stdout is for the predictions
             elif not asked.json:
                 say(prediction.render())
     except Interrupted as stop:

@@ -13,7 +13,7 @@ _TOKEN = "a token on the command line ends up in logs and histories; use `hf aut
 class PushArguments:
     """What to publish, and where."""
 
-    run: str = field(metadata={"help": "Folder of a finished training run.", "positional": True})
+    run: str = field(metadata={"help": "Folder of a finished training run.", "positional": True, "path": True})
     repo_id: str = field(metadata={"help": "USER/NAME or ORGANISATION/NAME; made if it is not there."})
     private: bool = switch("Make it private, if it is new.")
     revision: str | None = flag(None, "Branch to publish on; made if it is not there.")

@@ -12,7 +12,12 @@ class SummarizeArguments:
     """What to summarize."""
 
     runs: list[str] = field(
-        metadata={"help": "Folders of finished runs, alike but for their seed.", "positional": True, "nargs": "+"}
+        metadata={
+            "help": "Folders of finished runs, alike but for their seed.",
+            "positional": True,
+            "nargs": "+",
+            "path": True,
+        }
     )
     json: bool = switch("Print the summary as JSON, for programs.")
 

@@ -1,11 +1,14 @@
 """`train`: the flags of training; `rafdb_vit.training.run` does it."""
 
+import json
+import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
-from rafdb_vit.commands.parser import parse_arguments, words_of_settings
+from rafdb_vit.commands.parser import parse_arguments
 from rafdb_vit.runtime.errors import UserError
 from rafdb_vit.training.flags import DataArguments, ModelArguments
 
@@ -22,11 +25,7 @@ def main(argv: Sequence[str] | None = None) -> "TrainOutcome":
         Interrupted: A signal ended the run; its message says what was saved and how to go on.
     """
     argv = sys.argv[1:] if argv is None else argv
-    data, model, args, asked = parse_training_arguments(argv)
-
-    from rafdb_vit.training.run import run_training
-
-    return run_training(data, model, args, asked=asked, argv=argv)
+    return _train(argv, {})
 
 
 def train(**settings: Any) -> "TrainOutcome":
@@ -42,13 +41,30 @@ def train(**settings: Any) -> "TrainOutcome":
         UserError: A setting is unknown or does not work; nothing was trained, or what was trained is on disk.
         Interrupted: A signal ended the run.
     """
-    return main(words_of_settings(settings))
+    return _train([], settings)
+
+
+def _train(argv: Sequence[str], settings: Mapping[str, Any]) -> "TrainOutcome":
+    data, model, args, asked = parse_training_arguments(argv, settings)
+
+    from rafdb_vit.training.run import run_training
+
+    words = [word for name, value in settings.items() if value is not None for word in _render_setting(name, value)]
+    return run_training(data, model, args, asked=asked, argv=[*argv, *words])
+
+
+def _render_setting(name: str, value: Any) -> list[str]:
+    """Returns a setting as a command line has it, for the line that goes on with an interrupted run."""
+    if isinstance(value, list | tuple):
+        return [f"--{name}", *map(str, value)]
+    return [f"--{name}={json.dumps(value) if isinstance(value, dict) else value}"]
 
 
 def parse_training_arguments(
     argv: Sequence[str],
+    settings: Mapping[str, Any] = MappingProxyType({}),
 ) -> "tuple[DataArguments, ModelArguments, ExpressionTrainingArguments, dict[str, Any]]":
-    """Parses the command line of training.
+    """Parses the command line of training, and settings by flag name that stand for one.
 
     Returns:
         Data, model and training arguments, and the settings that were asked for, by flag name.
@@ -62,6 +78,7 @@ def parse_training_arguments(
     (data, model, args), asked = parse_arguments(
         (DataArguments, ModelArguments, ExpressionTrainingArguments),
         argv,
+        settings=settings,
         prog="train.py",
         description="Fine-tune a Vision Transformer to read facial expressions.",
         implied_recipes={"demo": "demo.yaml"},
@@ -82,4 +99,4 @@ def _name_run(data: DataArguments, model: ModelArguments) -> str:
     if data.demo:
         return "demo"
     source = f"scratch-{model.from_scratch}" if model.from_scratch else Path(model.model_name_or_path).name
-    return f"{Path(str(data.source)).resolve().name.removesuffix('.csv')}-{source}"
+    return f"{Path(os.path.realpath(str(data.source))).name.removesuffix('.csv')}-{source}"

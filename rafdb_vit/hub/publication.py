@@ -3,7 +3,6 @@
 Training can publish at its end: what speaks against it is said before the start, and a failure leaves the run whole.
 """
 
-import shlex
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +17,7 @@ from rafdb_vit.hub.staging import StagedRun, check_publishable, stage_run
 from rafdb_vit.model.download import is_pickle
 from rafdb_vit.runtime.console import say
 from rafdb_vit.runtime.errors import Interrupted, UserError, renaming_flags
+from rafdb_vit.runtime.launch import render_command
 from rafdb_vit.runtime.processes import broadcast_from_main, raise_on_all
 
 MESSAGE = "Model, figures and card of a rafdb_vit run"
@@ -273,4 +273,4 @@ def _render_command(publication: Publication, run: str | Path) -> str:
     for name, value in vars(publication).items():
         if value:
             words += [f"--{name}"] if value is True else [f"--{name}", value]
-    return shlex.join(words)
+    return render_command(words)

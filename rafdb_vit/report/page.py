@@ -39,7 +39,8 @@ from rafdb_vit.report.wording import (
     render_share,
 )
 from rafdb_vit.runtime.disk import naming_disk_errors
-from rafdb_vit.runtime.errors import Interrupted, UserError
+from rafdb_vit.runtime.errors import Interrupted, UserError, escape
+from rafdb_vit.runtime.launch import render_command
 from rafdb_vit.runtime.output_folder import OutputFolder
 
 _TEMPLATE = Path(__file__).with_name("page.html")
@@ -223,11 +224,12 @@ def write_run_page(
         Interrupted: A signal ended it; likewise.
     """
     run = output.path
-    again = f"`rafdb-vit evaluate {run}` writes one"
+    again = f"`{render_command(['rafdb-vit', 'evaluate', str(run)])}` writes one"
     try:
         write_evaluation(output, Evaluation.of_run(run, data, predictions, result, protocol))
     except UserError as error:
         words = f"the run in {run} is whole, but its page could not be written"
         raise UserError(f"{words}: {error.line}; {again}") from error
     except Interrupted as stop:
-        raise Interrupted(stop.signum, f"the run in {run} is whole, but its page was not written; {again}") from stop
+        words = f"the run in {escape(str(run))} is whole, but its page was not written"
+        raise Interrupted(stop.signum, f"{words}; {again}") from stop

@@ -1,12 +1,20 @@
-"""What a person sees: printed once, by the main process, without the libraries' own messages."""
+"""What a person sees: printed once, by the main process, without the libraries' own messages.
+
+Everything that reaches stdout or stderr goes through here, but for progress bars, which hold no names. Whatever steers
+a terminal is printed as its code: names of classes, files and runs come from other people.
+"""
 
 import io
+import logging
 import os
 import sys
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import TextIO
 
 from rafdb_vit.runtime.errors import escape
+from rafdb_vit.runtime.launch import render_command
 from rafdb_vit.runtime.processes import is_main_process
 
 DEMO_BANNER = """\
@@ -19,17 +27,57 @@ DEMO_BANNER = """\
 def say(text: str = "") -> None:
     """Prints on stdout, on the main process only; goes on in silence when nobody reads it any more (`... | head`).
 
-    Whatever steers a terminal is printed as its code: names of classes, files and runs come from other people.
+    Line breaks stay: a name that becomes part of several lines is escaped before, see `escape`.
     """
-    if not is_main_process():
-        return
-    text = "\n".join(map(escape, text.split("\n")))
-    if isinstance(sys.stdout, io.TextIOWrapper):
-        sys.stdout.reconfigure(errors="backslashreplace")  # names of files in a terminal that is not UTF-8
+    if is_main_process():
+        _print(text, sys.stdout)
+
+
+def say_aside(text: str, *, on_every_process: bool = False) -> None:
+    """Prints on stderr, as `say` does: errors, and what is no part of a command's result."""
+    if on_every_process or is_main_process():
+        _print(text, sys.stderr)
+
+
+def say_between_bars(text: str) -> None:
+    """Prints on stdout, as `say` does, while progress bars are shown, which move below it."""
+    from tqdm.auto import tqdm
+
+    with tqdm.external_write_mode():
+        say(text)
+
+
+def _print(text: str, stream: TextIO) -> None:
+    if isinstance(stream, io.TextIOWrapper):
+        stream.reconfigure(errors="backslashreplace")  # names of files in a terminal that is not UTF-8
     try:
-        print(text, flush=True)
+        print(_escape_lines(text), file=stream, flush=True)
     except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+        os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
+
+
+def _escape_lines(text: str) -> str:
+    return "\n".join(map(escape, text.split("\n")))
+
+
+class _EscapedRecord(logging.LogRecord):
+    """What a library logs; such messages repeat names too."""
+
+    def getMessage(self) -> str:
+        return _escape_lines(super().getMessage())
+
+
+@contextmanager
+def escaping_warnings() -> Iterator[None]:
+    """Escapes what libraries warn of and log in a block as `say` does."""
+    make_record, format_usually = logging.getLogRecordFactory(), warnings.formatwarning
+    logging.setLogRecordFactory(_EscapedRecord)
+    warnings.formatwarning = lambda *words, **more: _escape_lines(format_usually(*words, **more))
+    try:
+        yield
+    finally:
+        logging.setLogRecordFactory(make_record)
+        warnings.formatwarning = format_usually
 
 
 def quiet_libraries() -> None:
@@ -48,12 +96,12 @@ def quiet_libraries() -> None:
 
 def render_counts(rows_of_counts: Sequence[tuple[str, Mapping[str, int]]]) -> str:
     """Renders faces per class and split as a table: what each row is called, and its faces by class name."""
-    names = list(rows_of_counts[0][1]) if rows_of_counts else []
-    widths = {name: max(len(name), 6) + 1 for name in names}
-    lines = [f"{'':12}" + "".join(f"{name:>{width}}" for name, width in widths.items()) + f"{'total':>8}"]
+    names = {name: escape(name) for name in (rows_of_counts[0][1] if rows_of_counts else ())}
+    widths = {name: max(len(shown), 6) + 1 for name, shown in names.items()}
+    lines = [f"{'':12}" + "".join(f"{names[name]:>{width}}" for name, width in widths.items()) + f"{'total':>8}"]
     for split, row in rows_of_counts:
         counts = "".join(f"{row[name]:>{width}}" for name, width in widths.items())
-        lines.append(f"  {split:10}{counts}{sum(row.values()):>8}")
+        lines.append(f"  {escape(split):10}{counts}{sum(row.values()):>8}")
     return "\n".join(lines)
 
 
@@ -76,22 +124,27 @@ def render_start(
     return (
         f"Device      {device}, {processes} process(es) of {threads} thread(s) and {workers} data worker(s)\n"
         f"Precision   {precision} in training, fp32 for the metrics\n"
-        f"Model       {model}, {millions:.1f} M parameters{size}\n"
-        f"Run folder  {folder}\n"
-        f"Data        {data}\n"
+        f"Model       {escape(model)}, {millions:.1f} M parameters{size}\n"
+        f"Run folder  {escape(folder)}\n"
+        f"Data        {escape(data)}\n"
         f"{render_counts(list(counts.items()))}\n"
     )
 
 
 def render_next(folder: str, *, classes: int, publishable: bool) -> str:
     """Renders where a finished run lies, and the commands that use it, and publish it where it is worth that."""
-    publish = f"\nOr look at what would be published:\n  python push_to_hub.py {folder} --repo_id USER/NAME --dry_run"
+    code = (
+        "from transformers import pipeline; "
+        f"print(pipeline('image-classification', {folder!r}, top_k={classes})('FACE.jpg'))"
+    )
+    push = render_command(["python", "push_to_hub.py", folder, "--repo_id", "USER/NAME", "--dry_run"])
+    publish = f"\nOr look at what would be published:\n  {push}"
+    shown = escape(folder)
     return (
-        f"Best model   {folder}\n"
-        f"The page     {folder}/report.html\n"
-        f"All metrics  {folder}/results.json\n"
-        f"Pictures     {folder}/figures\n"
+        f"Best model   {shown}\n"
+        f"The page     {shown}/report.html\n"
+        f"All metrics  {shown}/results.json\n"
+        f"Pictures     {shown}/figures\n"
         "Next, read a cropped face:\n"
-        '  python -c "from transformers import pipeline; '
-        f"print(pipeline('image-classification', '{folder}', top_k={classes})('FACE.jpg'))\""
+        f"  {render_command(['python', '-c', code])}"
     ) + (publish if publishable else "")

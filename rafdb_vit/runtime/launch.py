@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-from rafdb_vit.runtime.errors import Interrupted
+from rafdb_vit.runtime.errors import Interrupted, escape
 from rafdb_vit.runtime.processes import count_local_processes, count_processes
 
 _RESUME = "--resume_from_checkpoint"
@@ -25,6 +25,19 @@ def _launcher_words() -> list[str]:
     return []
 
 
+def render_command(words: Sequence[str]) -> str:
+    """Renders words as one line that may be pasted into a shell, where each stays the word that it is."""
+    return " ".join(map(_quote, words))
+
+
+def _quote(word: str) -> str:
+    """Quotes a word; what steers a terminal as the codes that bash and zsh read between `$'` and `'`."""
+    if escape(word) == word:
+        return shlex.quote(word)
+    letters = (chr(byte) for byte in os.fsencode(word))
+    return "$'" + "".join(c if " " <= c <= "~" and c not in "'\\" else f"\\x{ord(c):02x}" for c in letters) + "'"
+
+
 def render_resume_command(argv: Sequence[str]) -> str:
     """Renders the line that goes on with an interrupted run; `argv` is its command line without the program."""
     kept, words = [], list(argv)
@@ -40,7 +53,7 @@ def render_resume_command(argv: Sequence[str]) -> str:
         start = [*(_launcher_words() or ["python"]), *words]
     else:
         start = [program.name, "train"]
-    return shlex.join([*start, *kept, _RESUME])
+    return render_command([*start, *kept, _RESUME])
 
 
 @contextmanager

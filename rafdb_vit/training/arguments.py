@@ -53,7 +53,7 @@ class ExpressionTrainingArguments(TrainingArguments):
     - `remove_unused_columns` False (transforms need the columns), `ddp_find_unused_parameters` False (DDP warns else).
     """
 
-    output_dir: str = flag("", "The run folder. Default: runs/<data>-<model>.")
+    output_dir: str = flag("", "The run folder. Default: runs/<data>-<model>.", path=True)
     per_device_train_batch_size: int = flag(32, "Faces at once on each device.")
     per_device_eval_batch_size: int = flag(EVAL_BATCH_SIZE, "The same when evaluating.")
     num_train_epochs: float = flag(25.0, "Epochs to train, unless stopped early.")
@@ -93,6 +93,7 @@ class ExpressionTrainingArguments(TrainingArguments):
         "Checkpoint folder to go on from; without a value the newest in --output_dir.",
         nargs="?",
         const=NEWEST_CHECKPOINT,
+        path=True,
     )
 
     def __post_init__(self) -> None:

@@ -2,10 +2,10 @@
 
 from typing import Any
 
-from tqdm.auto import tqdm
 from transformers import ProgressCallback, TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
 from rafdb_vit.model.preprocessing import TrainTransform
+from rafdb_vit.runtime.console import say_between_bars
 from rafdb_vit.training.sampler import EpochSampler
 
 
@@ -60,7 +60,7 @@ class EpochLineCallback(TrainerCallback):
         self.train_loss = logs.get("loss", self.train_loss)
         self.learning_rate = logs.get("learning_rate", self.learning_rate)
         if self.training and state.is_world_process_zero and "eval_loss" in logs:
-            tqdm.write(self._line(args, state, logs))
+            say_between_bars(self._line(args, state, logs))
 
     def _line(self, args: TrainingArguments, state: TrainerState, logs: dict[str, float]) -> str:
         epoch = f"{logs.get('epoch', 0):.4g}".rjust(len(f"{args.num_train_epochs:.4g}"))

@@ -112,6 +112,7 @@ _AT_LEAST = {
     **dict.fromkeys(("save_total_limit", "max_grad_norm", "learning_rate", "weight_decay"), 0),
     **dict.fromkeys(("label_smoothing_factor", "seed", "data_seed"), 0),
 }
+_BELOW = {"label_smoothing_factor": 1, "seed": 2**32}  # numpy's seeds
 _EFFECT_NEEDS = {
     "logging_steps": ("logging_strategy", "steps"),
     "eval_steps": ("eval_strategy", "steps"),
@@ -134,11 +135,7 @@ def refuse_values(values: Mapping[str, Any]) -> None:
     Raises:
         UserError: The first of them that cannot work.
     """
-    for name, least in _AT_LEAST.items():
-        if values[name] is not None and values[name] < least:
-            raise UserError(f"--{name} {values[name]}: expected {least} or more")
-    if values["label_smoothing_factor"] >= 1:
-        raise UserError(f"--label_smoothing_factor {values['label_smoothing_factor']}: expected less than 1")
+    _refuse_out_of_range(values)
     if values["num_train_epochs"] <= 0 and values["max_steps"] <= 0:
         raise UserError(f"--num_train_epochs {values['num_train_epochs']:g}: expected more than 0")
     if values["dataloader_num_workers"] == 0 and values["dataloader_persistent_workers"]:
@@ -153,6 +150,15 @@ def refuse_values(values: Mapping[str, Any]) -> None:
     if values["ddp_backend"] and "RANK" not in os.environ:
         raise UserError(f"--ddp_backend {values['ddp_backend']}: is for several processes, which a launcher starts")
     _refuse_strategies(values)
+
+
+def _refuse_out_of_range(values: Mapping[str, Any]) -> None:
+    for name, least in _AT_LEAST.items():
+        if values[name] is not None and values[name] < least:
+            raise UserError(f"--{name} {values[name]}: expected {least} or more")
+    for name, limit in _BELOW.items():
+        if values[name] >= limit:
+            raise UserError(f"--{name} {values[name]}: expected less than {limit}")
 
 
 def _refuse_strategies(values: Mapping[str, Any]) -> None:

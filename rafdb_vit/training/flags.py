@@ -6,12 +6,16 @@ from typing import TYPE_CHECKING, Any
 
 from rafdb_vit.data.form import DataForm
 from rafdb_vit.data.labels import LABEL_SETS
+from rafdb_vit.runtime.disk import expand
 from rafdb_vit.runtime.errors import UserError
 
 if TYPE_CHECKING:
     from datasets import Dataset
 
     from rafdb_vit.data.found import FoundData
+
+_LONGEST_SHOWN = 200
+"""Characters of a path that a message repeats."""
 
 
 def flag(default: Any, text: str, **metadata: Any) -> Any:
@@ -20,17 +24,42 @@ def flag(default: Any, text: str, **metadata: Any) -> Any:
     Args:
         default: Its value where it is not given.
         text: What it does, for `--help`.
-        **metadata: What else `HfArgumentParser` takes: `choices`, `nargs`, `const`.
+        **metadata: What else `HfArgumentParser` takes: `choices`, `nargs`, `const`; and `path=True` for a path, which
+            is tried when the command line is parsed, see `check_path`.
     """
     return field(default=default, metadata={"help": text, **metadata})
+
+
+def check_path(flag: str, path: str) -> None:
+    """Refuses a path that the system does not take, whether or not there is something.
+
+    Args:
+        flag: The flag as a message names it.
+        path: What it was given: a path, or the name of a model or a data set on the Hub.
+
+    Raises:
+        UserError: Its name is too long, its links go in a circle, it lies in a folder that is closed to this user, or
+            it begins with the folder of a user that does not exist.
+    """
+    shown = path if len(path) <= _LONGEST_SHOWN else f"{path[:_LONGEST_SHOWN]}..."
+    try:
+        expand(path).stat()
+    except (FileNotFoundError, NotADirectoryError):
+        return
+    except OSError as error:
+        raise UserError(f"{flag} {shown}: cannot be looked at ({error.strerror}); expected another path") from error
+    except UserError as error:
+        raise UserError(f"{flag} {error.line}") from error
 
 
 @dataclass
 class FormArguments:
     """Which data, and in which form."""
 
-    data_dir: str | None = flag(None, "RAF-DB's folder, a folder of class folders, or a CSV file of paths and labels.")
-    dataset_name: str | None = flag(None, "A data set of the Hub, or on disk, in place of --data_dir.")
+    data_dir: str | None = flag(
+        None, "RAF-DB's folder, a folder of class folders, or a CSV file of paths and labels.", path=True
+    )
+    dataset_name: str | None = flag(None, "A data set of the Hub, or on disk, in place of --data_dir.", path=True)
     image_column_name: str | None = flag(
         None, "Column of images, or of their paths. Default: found by its name or type."
     )
@@ -48,6 +77,10 @@ class FormArguments:
     split_seed: int = flag(0, "Seed of the validation split and of the --max_* draws.")
     max_validation_samples: int | None = flag(None, "Take a stratified sample of so many for validation.")
     max_test_samples: int | None = flag(None, "Likewise for test.")
+
+    def __post_init__(self) -> None:
+        if self.split_seed < 0:
+            raise UserError(f"--split_seed {self.split_seed}: expected 0 or more")
 
     @property
     def max_samples(self) -> dict[str, int | None]:
@@ -97,7 +130,7 @@ class DataArguments(FormArguments):
 
     demo: bool = flag(False, "Train on drawn faces, with settings for a few minutes on a CPU.")
     distribution_file: str | None = flag(
-        None, "Train on the expression distribution vectors of this file (soft labels)."
+        None, "Train on the expression distribution vectors of this file (soft labels).", path=True
     )
     max_train_samples: int | None = flag(None, "Train on a stratified sample of so many.")
 
@@ -123,7 +156,7 @@ class ModelArguments:
     """What to train."""
 
     model_name_or_path: str = flag(
-        "google/vit-base-patch16-224-in21k", "Image classifier to fine-tune: a name on the Hub or a folder."
+        "google/vit-base-patch16-224-in21k", "Image classifier to fine-tune: a name on the Hub or a folder.", path=True
     )
     model_revision: str | None = flag(None, "Branch, tag or commit on the Hub.")
     from_scratch: str | None = flag(

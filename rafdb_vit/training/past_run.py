@@ -1,18 +1,29 @@
 """The training run that a model comes from: its data settings and its metrics, for evaluating it again."""
 
-from collections.abc import Collection, Mapping
-from dataclasses import dataclass
+import os
+import re
+import shlex
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
 from rafdb_vit.evaluation.protocol import Protocol
 from rafdb_vit.evaluation.results import RESULTS_FILE, EvaluationResult, read_results
 from rafdb_vit.runtime.console import say
+from rafdb_vit.runtime.disk import expand
+from rafdb_vit.runtime.errors import escape
+from rafdb_vit.training.checkpoints import MANIFEST
+from rafdb_vit.training.flags import FormArguments
 from rafdb_vit.training.run_folder import CONFIG_FILE, RunFolder
 
 _DATA = ("data_dir", "dataset_name")
 _FORM = ("subset", "aligned", "box_margin", "per_device_eval_batch_size")
 """What a model is used with on other data too: the form of the faces that it knows."""
+_BATCH_SIZE = "per_device_eval_batch_size"
+_MOST_AT_ONCE = 1024
+"""Faces at once that are taken over: a run may come from another person, or from a larger machine."""
+_CHECKPOINT = re.compile(r"checkpoint-\d+")
 
 
 @dataclass(frozen=True)
@@ -21,7 +32,8 @@ class PastRun:
 
     Attributes:
         folder: The run folder.
-        settings: Its `training_config.yaml`.
+        settings: Of its `training_config.yaml` what an evaluation starts from: its data, and the faces at once; not
+            what belongs to its machine.
         results: Metrics on validation, on test, and the protocol; None if it is not finished.
         is_top: The model is the run's best, at the top of the folder; not one of its checkpoints.
     """
@@ -39,33 +51,41 @@ class PastRun:
     def drew(self, data_dir: str | None) -> bool:
         """Tells whether a folder holds the faces that this run drew for itself."""
         own = RunFolder(self.folder).demo_faces
-        return data_dir is not None and own.is_dir() and Path(data_dir).resolve() == own.resolve()
+        return data_dir is not None and own.is_dir() and os.path.realpath(expand(data_dir)) == os.path.realpath(own)
 
-    def render_settings(self, known: Collection[str], *, given: Mapping[str, Any]) -> list[str]:
-        """Returns, as words of a command line, how the run was given its data, less what is given again.
+    @property
+    def config(self) -> Path:
+        """The file of its settings."""
+        return self.folder / CONFIG_FILE
+
+    def choose_settings(self, settings: Mapping[str, Any], *, given: Mapping[str, Any]) -> dict[str, Any]:
+        """Returns how the run was given its data, by flag name, less what is given again, and says so.
 
         On other data than the run's own only the form of the faces is taken over.
 
         Args:
-            known: Flags of the command.
-            given: Those that its line has, which win.
+            settings: The run's, each of its flag's type.
+            given: Flags of the command line, which win.
         """
-        settings = {name: value for name, value in self.settings.items() if name in known and value is not None}
-        if self.settings.get("demo"):
+        settings = {name: value for name, value in settings.items() if value is not None}
+        if settings.pop("demo", False):
             settings["data_dir"] = str(RunFolder(self.folder).demo_faces)
+        if not 1 <= settings.get(_BATCH_SIZE, 1) <= _MOST_AT_ONCE:
+            del settings[_BATCH_SIZE]
         if any(name in given for name in _DATA) and not self._is_own_data(settings, given):
             settings = {name: value for name, value in settings.items() if name in _FORM}
         taken = {name: value for name, value in settings.items() if name not in given}
         if taken:
-            say(f"Settings    of {self.folder}: {', '.join(f'--{name} {value}' for name, value in taken.items())}")
-        return [word for name, value in taken.items() for word in (f"--{name}", str(value))]
+            words = ", ".join(f"--{name} {shlex.quote(str(value))}" for name, value in taken.items())
+            say(escape(f"Settings    of {self.folder}: {words}"))
+        return taken
 
     def _is_own_data(self, settings: Mapping[str, Any], given: Mapping[str, Any]) -> bool:
         """Tells whether the data is that of the run; other data has other columns and splits."""
         if "dataset_name" in given:
             return bool(given["dataset_name"] == settings.get("dataset_name"))
         own = settings.get("data_dir")
-        return own is not None and Path(own).expanduser().resolve() == Path(given["data_dir"]).expanduser().resolve()
+        return own is not None and os.path.realpath(expand(own)) == os.path.realpath(expand(given["data_dir"]))
 
     def compare(self, result: EvaluationResult, *, split: str, files: Mapping[str, str]) -> str | None:
         """Returns how metrics compare with those that training wrote for the same faces; None for other faces.
@@ -97,14 +117,26 @@ class PastRun:
 def find_run(model: str) -> PastRun | None:
     """Returns the run that a model comes from: its folder, or one of its checkpoints; None if it is of none.
 
+    Only a checkpoint of a run takes the settings of the folder above it: any other model that somebody put there is
+    not that run's.
+
     Raises:
         UserError: A file of the run cannot be read.
     """
-    folder = Path(model).expanduser()
+    folder = expand(model)
     if not folder.is_dir():
         return None
-    for run in (folder, folder.resolve().parent):
-        if (run / CONFIG_FILE).is_file():
-            results = read_results(run) if (run / RESULTS_FILE).is_file() else None
-            return PastRun(run, RunFolder(run).read_settings(), results, is_top=run == folder)
+    if os.path.lexists(folder / CONFIG_FILE):
+        return _read_run(folder, is_top=True)
+    place = Path(os.path.realpath(folder))
+    is_checkpoint = _CHECKPOINT.fullmatch(place.name) and (place / MANIFEST).is_file()
+    if is_checkpoint and os.path.lexists(place.parent / CONFIG_FILE):
+        return _read_run(place.parent, is_top=False)
     return None
+
+
+def _read_run(folder: Path, *, is_top: bool) -> PastRun:
+    known = (*(field.name for field in fields(FormArguments)), "demo", _BATCH_SIZE)
+    settings = {name: value for name, value in RunFolder(folder).read_settings().items() if name in known}
+    results = read_results(folder) if os.path.lexists(folder / RESULTS_FILE) else None
+    return PastRun(folder, settings, results, is_top)

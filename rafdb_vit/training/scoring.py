@@ -1,5 +1,6 @@
 """Scoring of a finished model on labelled faces: its metrics, its predictions and the page."""
 
+import os
 from collections.abc import Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -20,12 +21,12 @@ from rafdb_vit.report.page import write_evaluation
 from rafdb_vit.report.wording import describe_absent
 from rafdb_vit.runtime.console import DEMO_BANNER, quiet_libraries, say
 from rafdb_vit.runtime.disk import check_writable, expand
-from rafdb_vit.runtime.errors import UserError
+from rafdb_vit.runtime.errors import UserError, escape
 from rafdb_vit.runtime.hardware import default_workers, describe_device, set_threads
 from rafdb_vit.runtime.lock import find_holder, hold
 from rafdb_vit.runtime.output_folder import OutputFolder
 from rafdb_vit.runtime.processes import broadcast_from_main, main_process_first, raise_on_all, raise_on_one
-from rafdb_vit.training.flags import FormArguments
+from rafdb_vit.training.flags import FormArguments, check_path
 from rafdb_vit.training.past_run import PastRun
 from rafdb_vit.training.run_folder import CONFIG_FILE
 
@@ -64,7 +65,7 @@ def score_model(
     device, processes, threads = state.device.type, state.num_processes, torch.get_num_threads()
     say(f"Device      {describe_device(device)}, {processes} process(es) of {threads} thread(s), fp32")
     if left_out:
-        say(f"Left out    {', '.join(left_out)}: classes of the model that the data does not have")
+        say(f"Left out    {escape(', '.join(left_out))}: classes of the model that the data does not have")
     workers = default_workers(device) if dataloader_num_workers is None else dataloader_num_workers
     settings = {"batch_size": per_device_eval_batch_size, "workers": workers}
     with raise_on_one(advice="put that right and run the same command again"):
@@ -80,12 +81,12 @@ def _choose_output(
     """Returns where to write; an earlier evaluation in that place is replaced."""
     if output_dir:
         return OutputFolder(expand(output_dir), EVALUATION_FILES)
-    name = f"{Path(str(data.source)).resolve().name.removesuffix('.csv')}-{split}"
+    name = f"{Path(os.path.realpath(expand(str(data.source)))).name.removesuffix('.csv')}-{split}"
     if sample := data.max_samples.get(split):
         name = f"{name}-{sample}"
     folder, above = expand(model), Path()
     if run is not None and not run.is_top:
-        name, above = f"{folder.resolve().name}-{name}", run.folder
+        name, above = f"{Path(os.path.realpath(folder)).name}-{name}", run.folder
     elif folder.is_dir():
         above = folder
     else:
@@ -96,6 +97,7 @@ def _choose_output(
 def _check_folder(output: OutputFolder, data_dir: str | None) -> None:
     """Refuses a folder that cannot be written to, or holds something else, before anything is computed."""
     folder = output.path
+    check_path("--output_dir", str(folder))
     check_writable(folder)
     held = next((name for name in (RESULTS_FILE, CONFIG_FILE) if output.holds(name)), None)
     if held is not None:
@@ -123,9 +125,9 @@ def _load_data(data: FormArguments, run: PastRun | None, split: str) -> FoundDat
         say(DEMO_BANNER)
     with main_process_first() if data.dataset_name else raise_on_all():
         found = data.load(needed=("test",) if split == "test" else ("train", "test"), scored=split, drawn=drawn)
-    say(f"Data        {found.describe()}, split {split}: {len(found.splits[split]):,} faces")
+    say(f"Data        {escape(found.describe())}, split {split}: {len(found.splits[split]):,} faces")
     if found.without_groups:
-        say(f"No metrics by gender, race and age: {found.without_groups}")
+        say(f"No metrics by gender, race and age: {escape(found.without_groups)}")
     return found
 
 
@@ -155,9 +157,9 @@ def _write(
         say(f"{absent}\n")
     if run is not None and (words := run.compare(result, split=split, files=files)):
         say(words)
-    folder = output.path
-    say(f"The page     {folder}/report.html\nPredictions  {folder}/predictions.csv")
-    say(f"All metrics  {folder}/evaluation.json")
+    place = escape(str(output.path))
+    say(f"The page     {place}/report.html\nPredictions  {place}/predictions.csv")
+    say(f"All metrics  {place}/evaluation.json")
 
 
 def _name_model(model: str) -> str:
@@ -165,5 +167,5 @@ def _name_model(model: str) -> str:
     folder = expand(model)
     if not folder.is_dir():
         return model
-    parts = folder.resolve().parts
+    parts = Path(os.path.realpath(folder)).parts
     return "/".join(parts[-2:] if parts[-1].startswith("checkpoint-") else parts[-1:])

@@ -199,6 +199,39 @@ def test_data_that_is_not_where_the_run_had_it(changed, command):
     ]
 
 
+OF_DATA = ("aligned", "subset", "split_seed", "box_margin", "data_dir", "max_test_samples", "demo")
+
+
+@pytest.mark.parametrize("name", OF_DATA)
+def test_no_setting_of_a_run_becomes_another_flag(name, faces_dir, tiny_vit, tmp_path, command):
+    run = shutil.copytree(tiny_vit, tmp_path / "received")
+    settings = {"data_dir": str(faces_dir), name: f"--output_dir={tmp_path / 'elsewhere'}"}
+    (run / "training_config.yaml").write_text(yaml.safe_dump(settings))
+    status, _, err = command("evaluate", run, "--use_cpu")
+    assert status == 2 and len(err) == 1 and not (tmp_path / "elsewhere").exists()
+    where = f"{run}/training_config.yaml: {name}"
+    if name == "data_dir":
+        where = "--data_dir: the run was trained on --output_dir="
+    assert err[0].startswith(f"error: {where}")
+
+
+def test_what_belongs_to_the_machine_of_a_run_is_not_taken_over(faces_dir, tiny_vit, tmp_path, command, monkeypatch):
+    run = shutil.copytree(tiny_vit, tmp_path / "my run")
+    of_machine = {"dataloader_num_workers": 10**6, "use_cpu": False, "fp16": True, "bf16": "x", "output_dir": "/x"}
+    settings = {"data_dir": str(faces_dir), "split_seed": 3, "per_device_eval_batch_size": 10**9, "title": "$(x)"}
+    (run / "training_config.yaml").write_text(yaml.safe_dump(settings | of_machine))
+    status, out, _ = command("evaluate", run, "--use_cpu")
+    assert status == 0 and f"Settings    of {run}: --data_dir {faces_dir}, --split_seed 3\n" in out
+
+
+def test_the_folder_above_a_model_is_not_its_run(faces_dir, tiny_vit, tmp_path, command):
+    (tmp_path / "training_config.yaml").write_text(yaml.safe_dump({"data_dir": str(faces_dir)}))
+    for name in ("model", "checkpoint-3"):
+        model = shutil.copytree(tiny_vit, tmp_path / name)
+        status, _, err = command("evaluate", model, "--use_cpu")
+        assert status == 2 and len(err) == 1 and "--data_dir: expected the folder" in err[0]
+
+
 def test_a_runs_own_files_are_not_overwritten(run, faces_dir, tiny_vit, command):
     before = {path.name: path.read_bytes() for path in run.glob("*.*")}
     status, _, err = command("evaluate", tiny_vit, "--data_dir", faces_dir, "--output_dir", run, "--use_cpu")
