@@ -9,6 +9,7 @@ age, and no metric reached on these drawings says anything about real faces.
 """
 
 import math
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,7 @@ from PIL import Image, ImageDraw, ImageFilter
 
 from rafdb_vit.data.labels import BASIC
 
+_LABEL_FILE = "list_patition_label.txt"
 ACTION_UNITS: dict[str, dict[int, float]] = {
     "Surprise": {1: 1.0, 2: 1.0, 5: 0.8, 26: 1.0},
     "Fear": {1: 1.0, 2: 0.3, 4: 0.6, 5: 1.0, 20: 1.0, 25: 1.0, 26: 0.15},
@@ -214,6 +216,12 @@ def draw_face(expression: str, intensity: float, rng: np.random.Generator) -> Im
     return _light_and_lens(image, rng)
 
 
+def is_drawn_file(path: str) -> bool:
+    """Tells whether a file, by its path below the root, is one that `write_drawn_faces` writes."""
+    aligned, labels = (f"{BASIC.subset}/{name}" for name in ("Image/aligned/", f"EmoLabel/{_LABEL_FILE}"))
+    return path == labels or bool(re.fullmatch(rf"{aligned}(train|test)_\d+_aligned\.jpg", path))
+
+
 def write_drawn_faces(root: str | Path, *, train_faces: int = 800, test_faces: int = 700, seed: int = 0) -> Path:
     """Writes drawn faces in RAF-DB's official basic layout, for `load_rafdb(root)`; returns the `basic` folder.
 
@@ -235,5 +243,5 @@ def write_drawn_faces(root: str | Path, *, train_faces: int = 800, test_faces: i
             face = draw_face(expression, rng.uniform(0.3, 1.0), rng)
             face.save(images / f"{stem}_aligned.jpg", quality=int(rng.integers(70, 96)))
             rows.append(f"{stem}.jpg {BASIC.code_of_id(BASIC.names.index(expression))}")
-    (label_folder / "list_patition_label.txt").write_text("\n".join(rows), encoding="ascii")
+    (label_folder / _LABEL_FILE).write_text("\n".join(rows), encoding="ascii")
     return basic

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from rafdb_vit.evaluation.intervals import as_pair, bootstrap
-from rafdb_vit.evaluation.metrics import compute_rates, name_rates
+from rafdb_vit.evaluation.metrics import name_rates, rate_sums, sum_cells
 from rafdb_vit.evaluation.predictions import Predictions
 from rafdb_vit.runtime.errors import UserError, escape
 
@@ -66,7 +66,7 @@ class Comparison:
 
     def render(self, first: str, second: str) -> str:
         """Renders one table for people; `first` and `second` are what the models are called."""
-        width = max(len(row.metric) for row in self.differences)
+        width = max(len(escape(row.metric)) for row in self.differences)
         lines = [f"A  {escape(first)}", f"B  {escape(second)}", f"{self.n:,} faces, the same for both", ""]
         lines.append(f"{'':{width}} {'A':>9} {'B':>9} {'B - A':>9}   95% interval")
         for row in self.differences:
@@ -145,26 +145,24 @@ def _find_differences(
     labels: np.ndarray, first: np.ndarray, second: np.ndarray, names: Sequence[str]
 ) -> list[Difference]:
     """Compares the predicted ids of two models."""
-    from scipy.sparse import csr_array
+    from scipy.sparse import csr_array, hstack
 
     classes = len(names)
     outcomes, counts = np.unique(np.stack([labels, first, second]), axis=1, return_counts=True)
-    # Which cell of each model's confusion matrix an outcome counts in: most of the C^3 outcomes do not occur.
-    cells = [(model * classes + outcomes[0]) * classes + outcomes[1 + model] for model in (0, 1)]
-    places = np.tile(np.arange(len(counts)), 2), np.concatenate(cells)
-    cell_of = csr_array((np.ones(2 * len(counts)), places), shape=(len(counts), 2 * classes**2))
+    own = [sum_cells(outcomes[0], predicted, classes) for predicted in outcomes[1:]]
+    sums = csr_array(hstack(own))
 
     def rate(drawn: np.ndarray) -> np.ndarray:
         """Returns [D, 2, F] the rates of both models."""
-        return compute_rates((drawn @ cell_of).reshape(len(drawn), 2, classes, classes))
+        return rate_sums(drawn.reshape(len(drawn), 2, 3, classes))
 
     def subtract(drawn: np.ndarray) -> np.ndarray:
         """Returns how much more the second model has."""
         rates = rate(drawn)
         return rates[:, 1] - rates[:, 0]
 
-    ends = bootstrap(counts, outcomes[0], subtract, width=2 * classes**2)
-    rates = rate(counts[None])[0].tolist()
+    ends = bootstrap(counts, outcomes[0], subtract, sums=sums)
+    rates = rate((counts @ sums)[None])[0].tolist()
     found = name_rates(list(zip(*rates, map(as_pair, ends.T), strict=True)), names)
     shown = {"accuracy": found["accuracy"], "macro_f1": found["macro_f1"]}
     shown |= {f"f1 of {name}": found["per_class"][name]["f1"] for i, name in enumerate(names) if (labels == i).any()}

@@ -2,13 +2,14 @@
 
 import re
 from collections.abc import Mapping, Sequence
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
 
 from rafdb_vit.data.found import NOT_GIVEN
 from rafdb_vit.evaluation.intervals import as_pair, bootstrap_matrices, bootstrap_rates
-from rafdb_vit.evaluation.metrics import AVERAGE_RATES, compute_rates, count_confusions
+from rafdb_vit.evaluation.metrics import AVERAGE_RATES, compute_rates, count_confusions, rate_sums
 
 FEW = 30
 """Groups with fewer faces are marked, and left out of the largest gap."""
@@ -101,18 +102,21 @@ def _find_gaps(rows: Mapping[str, Any], confusions: Mapping[str, np.ndarray]) ->
         worst = min(compared, key=lambda name: rows[name][metric])
         difference = rows[best][metric] - rows[worst][metric]
         if difference > 0:
-            interval = as_pair(_bootstrap_gap(confusions[best], confusions[worst])[:, column])
+            interval = as_pair(
+                _bootstrap_gap(*(tuple(map(tuple, confusions[name].tolist())) for name in (best, worst)))[:, column]
+            )
             of = len(compared)
             gaps[metric] = {"between": [best, worst], "difference": difference, "interval": interval, "of": of}
     return gaps
 
 
-def _bootstrap_gap(one: np.ndarray, other: np.ndarray) -> np.ndarray:
+@lru_cache(maxsize=64)
+def _bootstrap_gap(one: tuple[tuple[int, ...], ...], other: tuple[tuple[int, ...], ...]) -> np.ndarray:
     """Returns [2, 2] the intervals of the differences of accuracy and macro-F1 of two groups, drawn independently."""
 
-    def subtract(matrices: np.ndarray) -> np.ndarray:
-        """Returns the differences of draws [D, 2, C, C]."""
-        rates = compute_rates(matrices, only_present=True)[..., _PLACES]
+    def subtract(sums: np.ndarray) -> np.ndarray:
+        """Returns the differences of draws [D, 2, 3, C]."""
+        rates = rate_sums(sums, only_present=True)[..., _PLACES]
         return rates[:, 0] - rates[:, 1]
 
-    return bootstrap_matrices(np.stack([one, other]), subtract)
+    return bootstrap_matrices(np.array([one, other]), subtract)

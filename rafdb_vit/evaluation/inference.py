@@ -12,14 +12,12 @@ import numpy as np
 import torch
 from accelerate import PartialState
 from datasets import Dataset
-from PIL import Image
 from torch.utils.data import DataLoader
 from tqdm.auto import tqdm
 from transformers import PreTrainedModel
 
 from rafdb_vit.data.annotations import read_groups
 from rafdb_vit.data.files import walk_images
-from rafdb_vit.data.images import open_face
 from rafdb_vit.evaluation.predictions import Predictions
 from rafdb_vit.evaluation.results import EvaluationResult
 from rafdb_vit.model.load import Classifier
@@ -125,7 +123,8 @@ class ImagePrediction:
         """Renders the prediction in one line."""
         if self.probabilities is None:
             return f"not read: {self.error}"
-        return "  ".join([escape(self.file), *(f"{name} {share:.4f}" for name, share in self.probabilities.items())])
+        shares = (f"{escape(name)} {share:.4f}" for name, share in self.probabilities.items())
+        return "  ".join([escape(self.file), *shares])
 
 
 def list_images(paths: Sequence[str]) -> list[str]:
@@ -168,15 +167,14 @@ def predict_images(
     transform, collate = build_eval_transform(classifier.processor), build_collator(classifier.processor)
     remaining = iter(files)
     while batch := list(islice(remaining, batch_size)):
-        opened = [_open(file) for file in batch]
+        rows = [_prepare(file, transform) for file in batch]
         answers: Iterator[np.ndarray] = iter(())
-        if pictures := [picture for picture in opened if isinstance(picture, Image.Image)]:
-            ((column, tensors),) = transform({"image": pictures}).items()
-            pixels = collate([{column: tensor} for tensor in tensors])["pixel_values"]
+        if whole := [row for row in rows if not isinstance(row, str)]:
+            pixels = collate(whole)["pixel_values"]
             answers = iter(softmax(_compute_logits(model, pixels.to(device)).astype(np.float64), axis=-1))
-        for file, picture in zip(batch, opened, strict=True):
-            if isinstance(picture, str):
-                yield ImagePrediction(file, error=picture)
+        for file, row in zip(batch, rows, strict=True):
+            if isinstance(row, str):
+                yield ImagePrediction(file, error=row)
             elif not np.isfinite(shares := next(answers)).all():
                 yield ImagePrediction(file, error=f"{file}: the model's answer is not finite; its weights are damaged")
             else:
@@ -184,14 +182,15 @@ def predict_images(
                 yield ImagePrediction(file, {names[label]: float(shares[label]) for label in order})
 
 
-def _open(file: str) -> Image.Image | str:
-    """Returns a picture, or why it cannot be read."""
+def _prepare(file: str, transform: Callable[..., dict[str, Any]]) -> dict[str, Any] | str:
+    """Returns a picture in the model's size, or why it cannot be read; the picture itself is not kept."""
     try:
         if os.path.isdir(file):
             closed = not os.access(file, os.R_OK | os.X_OK)
             raise UserError(f"{file}: {'the folder cannot be read' if closed else 'holds no image'}")
         if not os.path.isfile(file):
             raise UserError(f"{file}: no such file")
-        return open_face({"path": file, "bytes": None})
+        rows = transform({"image": [{"path": file, "bytes": None}], "file": [file]})
+        return {column: values[0] for column, values in rows.items()}
     except UserError as error:
         return error.line

@@ -5,9 +5,12 @@ confidence.
 """
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
+
+if TYPE_CHECKING:
+    from scipy.sparse import csr_array
 
 CLASS_METRICS = ("precision", "recall", "f1")
 AVERAGE_RATES = (
@@ -22,21 +25,55 @@ def count_confusions(labels: np.ndarray, predicted: np.ndarray, classes: int) ->
     return np.bincount(labels * classes + predicted, minlength=classes**2).reshape(classes, classes)
 
 
-def compute_rates(matrices: np.ndarray, *, only_present: bool = False) -> np.ndarray:
-    """Computes the rates of confusion matrices; what is divided by nothing counts 0, as with `zero_division=0`.
+def sum_matrices(matrices: np.ndarray) -> np.ndarray:
+    """Returns all that rates depend on of confusion matrices [..., C, C]: hits, predictions, faces; [..., 3, C]."""
+    matrices = np.asarray(matrices, dtype=np.float64)
+    return np.stack([np.diagonal(matrices, axis1=-2, axis2=-1), matrices.sum(-2), matrices.sum(-1)], axis=-2)
 
-    They equal scikit-learn's bit by bit, and come for many matrices at once.
+
+def sum_cells(
+    labels: np.ndarray, predicted: np.ndarray, classes: int, *, matrix: np.ndarray | int = 0, matrices: int = 1
+) -> "csr_array":
+    """Returns what a face in each of K cells of confusion matrices adds to the sums of `sum_matrices`.
 
     Args:
-        matrices: [..., C, C] counts; rows are the labelled classes, columns the predicted ones.
+        labels: [K] the rows of the cells.
+        predicted: [K] their columns.
+        classes: C.
+        matrix: [K] which of the `matrices` each cell is in.
+        matrices: How many matrices there are.
+
+    Returns:
+        [K, matrices * 3 * C] ones.
+    """
+    from scipy.sparse import csr_array
+
+    first, cells, right = 3 * classes * matrix, np.arange(len(labels)), labels == predicted
+    columns = [(first + labels)[right], first + classes + predicted]
+    columns.append(first + 2 * classes + labels)
+    rows = np.concatenate([cells[right], cells, cells])
+    ones = np.ones(len(rows), dtype=np.int32)
+    return csr_array((ones, (rows, np.concatenate(columns))), shape=(len(labels), matrices * 3 * classes))
+
+
+def compute_rates(matrices: np.ndarray, *, only_present: bool = False) -> np.ndarray:
+    """Computes the rates of confusion matrices [..., C, C], rows labelled, columns predicted; see `rate_sums`."""
+    return rate_sums(sum_matrices(matrices), only_present=only_present)
+
+
+def rate_sums(sums: np.ndarray, *, only_present: bool = False) -> np.ndarray:
+    """Computes rates from hits, predictions and faces of classes; what is divided by nothing counts 0.
+
+    They equal scikit-learn's with `zero_division=0` bit by bit, and come for many matrices at once.
+
+    Args:
+        sums: [..., 3, C] from `sum_matrices`.
         only_present: Macro averages are over the classes that have faces, instead of all.
 
     Returns:
         [..., 7 + 3 C] rates in [0, 1]: those of `AVERAGE_RATES`, then precision, recall and F1 of each class.
     """
-    matrices = np.asarray(matrices, dtype=np.float64)
-    hits = np.diagonal(matrices, axis1=-2, axis2=-1)
-    predicted, support = matrices.sum(-2), matrices.sum(-1)
+    hits, predicted, support = np.moveaxis(np.asarray(sums, dtype=np.float64), -2, 0)
     rates = (_divide(hits, predicted), _divide(hits, support), _divide(2 * hits, predicted + support))
     total = support.sum(-1)
     counted = support > 0 if only_present else np.ones_like(support, dtype=bool)
@@ -51,7 +88,7 @@ def _divide(numerator: np.ndarray, denominator: np.ndarray) -> np.ndarray:
 
 
 def name_rates(values: Sequence[Any], names: Sequence[str]) -> dict[str, Any]:
-    """Names values that come in the order of `compute_rates`; those of the C classes stand under `per_class`."""
+    """Names values that come in the order of `rate_sums`; those of the C classes stand under `per_class`."""
     named: dict[str, Any] = dict(zip(AVERAGE_RATES, values, strict=False))
     of_classes = [values[len(AVERAGE_RATES) + i :: len(names)] for i in range(len(names))]
     named["per_class"] = {

@@ -2,23 +2,30 @@
 
 import csv
 import io
-from collections.abc import Mapping, Sequence
+from array import array
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 
 import numpy as np
 
+from rafdb_vit.evaluation.cells import guard, quote, unguard
 from rafdb_vit.evaluation.groups import score_groups
 from rafdb_vit.evaluation.metrics import measure_calibration
+from rafdb_vit.evaluation.reading import MOST_CLASSES
 from rafdb_vit.evaluation.results import EvaluationResult
-from rafdb_vit.runtime.disk import write_whole
+from rafdb_vit.runtime.disk import expand, read_bytes, write_whole
 from rafdb_vit.runtime.errors import UserError, escape
+from rafdb_vit.runtime.output_folder import OutputFolder
 
 PREDICTIONS_FILE = "predictions.csv"
 _FIXED = ("file", "label", "predicted")
 _PROBABILITY = "probability_"
 _GROUP = "group_"
+_ROWS_AT_ONCE = 1_000
+_MOST_BYTES = 2**30
+"""Of a `predictions.csv`; that of 25,000 faces and 500 classes has a quarter of it."""
 
 
 @dataclass(frozen=True)
@@ -57,20 +64,35 @@ class Predictions:
         groups = score_groups(self.labels, self.predicted, len(self.names), self.groups) if self.groups else None
         return replace(result, calibration=measure_calibration(self.probabilities, self.labels), groups=groups)
 
-    def write(self, path: str | Path) -> Path:
-        """Writes a CSV file, whole or not at all: file, label, predicted, a probability a class, a column a group.
+    def render(self) -> str:
+        """Renders a CSV file: file, label, predicted, a probability a class, a column a group.
 
-        Probabilities keep every bit.
+        Probabilities keep every bit. Names that a spreadsheet would take for a formula begin with an apostrophe.
         """
         head = [*_FIXED, *(_PROBABILITY + name for name in self.names), *(_GROUP + name for name in self.groups)]
-        columns = (self.files, self.labels.tolist(), self.predicted.tolist(), self.probabilities.tolist())
-        content = io.StringIO()
-        writer = csv.writer(content, lineterminator="\n")
-        writer.writerow(head)
-        for i, (name, label, predicted, probabilities) in enumerate(zip(*columns, strict=True)):
-            groups = (of_faces[i] for of_faces in self.groups.values())
-            writer.writerow([name, self.names[label], self.names[predicted], *probabilities, *groups])
-        return write_whole(Path(path), content.getvalue())
+        classes, predicted = [quote(guard(name)) for name in self.names], self.predicted
+        groups = [[quote(guard(name)) for name in of_faces] for of_faces in self.groups.values()]
+        lines = [",".join(map(quote, head))]
+        for start in range(0, len(self.files), _ROWS_AT_ONCE):
+            block = _render_floats(self.probabilities[start : start + _ROWS_AT_ONCE])
+            for i, own in enumerate(block, start=start):
+                names = (quote(guard(self.files[i])), classes[self.labels[i]], classes[predicted[i]])
+                lines.append(",".join((*names, own, *(of_faces[i] for of_faces in groups))))
+        return "\n".join(lines) + "\n"
+
+    def write(self, path: str | Path) -> Path:
+        """Writes that file, whole or not at all; see `render`."""
+        return write_whole(Path(path), self.render())
+
+
+def _render_floats(numbers: np.ndarray) -> list[str]:
+    """Returns each row of [N, C] with commas between: the shortest text that gives all bits, faster than `repr`."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    texts = pa.array(numbers.ravel()).cast(pa.string())
+    starts = pa.array(np.arange(0, numbers.size + 1, numbers.shape[1]), pa.int32())
+    return pc.binary_join(pa.ListArray.from_arrays(starts, texts), ",").to_pylist()
 
 
 def read_predictions(path: str | Path) -> Predictions:
@@ -82,51 +104,91 @@ def read_predictions(path: str | Path) -> Predictions:
     Raises:
         UserError: There is none, or it has another form.
     """
-    path = Path(path).expanduser()
+    path = expand(path)
     path = path / PREDICTIONS_FILE if path.is_dir() else path
+    folder = OutputFolder(path.parent, (PREDICTIONS_FILE,))
+    if path.name == PREDICTIONS_FILE and folder.has_list:
+        folder.refuse_changed(PREDICTIONS_FILE, advice="restore it, or evaluate the model again")
     if not path.is_file():
         raise UserError(
             f"{path}: no such file; expected the folder of a finished run or of an evaluation, or its "
             f"{PREDICTIONS_FILE}: `rafdb-vit evaluate MODEL --data_dir DIR` writes one"
         )
     try:
-        with path.open(newline="", encoding="utf-8-sig") as file:
-            return _parse(list(csv.reader(file)))
+        content = io.TextIOWrapper(io.BytesIO(read_bytes(path, most=_MOST_BYTES)), encoding="utf-8-sig", newline="")
+        return _parse(csv.reader(content))
     except OSError as error:
         raise UserError(f"{path}: cannot be read ({error.strerror})") from error
-    except (ValueError, KeyError, csv.Error) as error:
-        reason = f"no class is called {error}" if isinstance(error, KeyError) else error
+    except (ValueError, csv.Error) as error:
         raise UserError(
-            f"{path}: not what `rafdb-vit evaluate` writes ({escape(str(reason)):.200}); evaluate the model again"
+            f"{path}: not what `rafdb-vit evaluate` writes ({escape(str(error)):.200}); evaluate the model again"
         ) from error
 
 
-def _parse(cells: list[list[str]]) -> Predictions:
-    """Makes predictions of the cells of a file; raises ValueError or KeyError where it has another form."""
-    head, *rows = cells
-    names = [name.removeprefix(_PROBABILITY) for name in head if name.startswith(_PROBABILITY)]
-    groups = {name.removeprefix(_GROUP): head.index(name) for name in head if name.startswith(_GROUP)}
-    expected = [*_FIXED, *(_PROBABILITY + name for name in names), *(_GROUP + name for name in groups)]
-    if head != expected or not names or not rows:
-        raise ValueError("its columns are others, or it has no rows")
+def _parse(rows: Iterator[list[str]]) -> Predictions:
+    """Makes predictions of the rows of a file; raises ValueError where it has another form."""
+    head = next(rows, [])
+    names, groups = _parse_head(head)
+    ids, texts = {name: i for i, name in enumerate(names)}, _Texts()
+    probabilities, labels, predicted = array("d"), array("q"), array("q")
+    columns: list[list[str]] = [[] for _ in range(1 + len(groups))]
     for number, row in enumerate(rows, start=2):
         if len(row) != len(head):
-            raise ValueError(f"row {number} has {len(row)} cells of {len(head)}")
-    ids = {name: i for i, name in enumerate(names)}
-    probabilities = np.array([[float(cell) for cell in row[3 : 3 + len(names)]] for row in rows])
+            raise ValueError(f"row {number} has {len(row):,} cells of {len(head):,}")
+        file, label, answer, *rest = row
+        probabilities.extend(map(float, rest[: len(names)]))
+        for cell, found in ((label, labels), (answer, predicted)):
+            if (name := texts[cell]) not in ids:
+                raise ValueError(f"no class is called {name!r}")
+            found.append(ids[name])
+        columns[0].append(unguard(file))
+        for column, cell in zip(columns[1:], rest[len(names) :], strict=True):
+            column.append(texts[cell])
+    return _check(
+        Predictions(
+            files=columns[0],
+            labels=np.array(labels),
+            logits=_take_logarithms(np.array(probabilities).reshape(-1, len(names))),
+            names=names,
+            groups=dict(zip(groups, columns[1:], strict=True)),
+        ),
+        np.array(predicted),
+    )
+
+
+class _Texts(dict[str, str]):
+    """The texts of cells; equal ones, of which columns of classes and groups are full, are kept once."""
+
+    def __missing__(self, cell: str) -> str:
+        self[cell] = unguard(cell)
+        return self[cell]
+
+
+def _parse_head(head: Sequence[str]) -> tuple[list[str], list[str]]:
+    """Returns the classes and the groups that the columns are of."""
+    names = [name.removeprefix(_PROBABILITY) for name in head if name.startswith(_PROBABILITY)]
+    groups = [name.removeprefix(_GROUP) for name in head if name.startswith(_GROUP)]
+    expected = [*_FIXED, *(_PROBABILITY + name for name in names), *(_GROUP + name for name in groups)]
+    if list(head) != expected or not names:
+        raise ValueError("its columns are others")
+    if len(head) > MOST_CLASSES or len(set(head)) < len(head):
+        raise ValueError(f"{len(head):,} columns; expected {MOST_CLASSES:,} at most, no two alike")
+    return names, groups
+
+
+def _take_logarithms(probabilities: np.ndarray) -> np.ndarray:
+    if not len(probabilities):
+        raise ValueError("it has no rows")
     if not ((probabilities >= 0).all() and np.isclose(probabilities.sum(axis=1), 1, atol=1e-6).all()):
         raise ValueError("probabilities of a face do not add up to 1")
     with np.errstate(divide="ignore"):
-        logits = np.log(probabilities)
-    predictions = Predictions(
-        files=[row[0] for row in rows],
-        labels=np.array([ids[row[1]] for row in rows]),
-        logits=logits,
-        names=names,
-        groups={name: [row[place] for row in rows] for name, place in groups.items()},
-    )
-    if [ids[row[2]] for row in rows] != predictions.predicted.tolist():
+        return np.log(probabilities)
+
+
+def _check(predictions: Predictions, predicted: np.ndarray) -> Predictions:
+    """Returns predictions of which the `predicted` ids of the file are those that they should be."""
+    if not np.array_equal(predicted, predictions.predicted):
         raise ValueError("a predicted class is not the most probable one")
-    if len(set(predictions.files)) != len(rows):
+    if len(set(predictions.files)) != len(predictions.files):
         raise ValueError("a face stands in it twice")
     return predictions

@@ -3,14 +3,17 @@
 import os
 import platform
 from collections.abc import Mapping, Sequence
-from dataclasses import MISSING, asdict, dataclass, field, fields
+from dataclasses import MISSING, asdict, dataclass, field, fields, is_dataclass
 from importlib.metadata import version
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar, get_type_hints
 
 from rafdb_vit.data.found import ORDER, FoundData, count_labels
+from rafdb_vit.data.labels import LABEL_SETS
+from rafdb_vit.data.names import has_published_counts, is_rafdb
 from rafdb_vit.data.splits import hash_files
 from rafdb_vit.evaluation.intervals import METHOD
+from rafdb_vit.evaluation.reading import check_counts, check_keys, check_type
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -50,6 +53,17 @@ class DataProtocol:
     sources: Mapping[str, str] = field(default_factory=lambda: {"test": "test"})
     images: str = "as found"
     targets: str = "single labels"
+
+    @property
+    def is_misnamed(self) -> bool:
+        """Whether it is called RAF-DB, whose licence then follows, though its own counts are not those of RAF-DB."""
+        if not is_rafdb(self.name):
+            return False
+        return not any(
+            has_published_counts(labels, self.found)
+            for subset, labels in LABEL_SETS.items()
+            if self.name == f"RAF-DB {subset}"
+        )
 
 
 @dataclass(frozen=True)
@@ -92,8 +106,8 @@ class ModelProtocol:
     commit: str | None
     type: str
     parameters: int
-    image_size: int | None
-    patch_size: int | None
+    image_size: int | Sequence[int] | None
+    patch_size: int | Sequence[int] | None
 
 
 @dataclass(frozen=True)
@@ -148,21 +162,24 @@ class Protocol:
         """Returns the protocol that `describe` wrote, also one of an earlier version.
 
         Raises:
-            ValueError: It lacks something, which the message names.
+            ValueError: It lacks something, or something in it is not what it should be; the message names it.
         """
-        _check(content, "protocol", ("test", "scoring", "versions", "training"))
-        _check(content["training"], "protocol.training", ("seed", "precision", "max_steps"))
-        _check(content["versions"], "protocol.versions", ("rafdb-vit",))
+        check_keys(content, ("test", "scoring", "versions", "training"), "protocol")
         parts: dict[str, Any] = {
-            "data": _read_part(DataProtocol, content.get("data"), "protocol.data"),
-            "validation": _read_part(ValidationProtocol, content.get("validation"), "protocol.validation"),
-            "model": _read_part(ModelProtocol, content.get("model"), "protocol.model"),
-            "checkpoint": _read_part(CheckpointProtocol, content.get("checkpoint"), "protocol.checkpoint"),
+            name: _read_part(kind, content.get(name), f"protocol.{name}")
+            for name, kind in (
+                ("data", DataProtocol),
+                ("validation", ValidationProtocol),
+                ("model", ModelProtocol),
+                ("checkpoint", CheckpointProtocol),
+            )
         }
         protocol = _read_part(cls, {**content, **parts}, "protocol")
-        _check(protocol.data.used, "protocol.data.used", ORDER)
-        if protocol.validation.carved_from is not None and None in vars(protocol.validation).values():
-            raise ValueError("lacks fraction or seed in protocol.validation")
+        _check_settings(protocol.training)
+        check_keys(protocol.versions, ("rafdb-vit",), "protocol.versions")
+        for i, row in enumerate(protocol.history):
+            check_type(row.get("epoch"), float, f"protocol.history[{i}].epoch")
+        _check_data(protocol.data, protocol.validation)
         return protocol
 
     def describe(self) -> dict[str, Any]:
@@ -181,18 +198,36 @@ class EvaluationProtocol:
     versions: Mapping[str, str] = field(default_factory=describe_versions)
 
 
-def _check(content: Any, where: str, needed: Sequence[str]) -> None:
-    if not isinstance(content, Mapping):
-        raise ValueError(f"lacks {where}")
-    if missing := [name for name in needed if name not in content]:
-        raise ValueError(f"lacks {', '.join(missing)} in {where}")
-
-
 def _read_part(kind: type[Part], content: Any, where: str) -> Part:
     """Makes a part of the protocol from what stands in a file, less what is not known here."""
-    known = fields(kind)
-    _check(content, where, [f.name for f in known if f.default is MISSING and f.default_factory is MISSING])
-    return kind(**{f.name: content[f.name] for f in known if f.name in content})
+    known, types = fields(kind), get_type_hints(kind)
+    check_keys(content, [f.name for f in known if f.default is MISSING and f.default_factory is MISSING], where)
+    values = {f.name: content[f.name] for f in known if f.name in content}
+    for name, value in values.items():
+        if not is_dataclass(types[name]):
+            check_type(value, types[name], f"{where}.{name}")
+    return kind(**values)
+
+
+def _check_settings(training: Mapping[str, Any]) -> None:
+    """Checks the settings that others are read with."""
+    check_keys(training, ("seed", "precision", "max_steps"), "protocol.training")
+    kinds = {"seed": int, "precision": str, "max_steps": int, "augmentation": Sequence[str]}
+    for name, kind in kinds.items():
+        if name in training:
+            check_type(training[name], kind, f"protocol.training.{name}")
+
+
+def _check_data(data: DataProtocol, validation: ValidationProtocol) -> None:
+    """Checks that the splits are there, and hold counts."""
+    check_keys(data.used, ORDER, "protocol.data.used")
+    for name, splits in (("found", data.found), ("used", data.used)):
+        for split, counts in splits.items():
+            check_counts(counts, f"protocol.data.{name}.{split}")
+    own = ("test",) if validation.carved_from is not None else ("validation", "test")
+    check_keys(data.sources, own, "protocol.data.sources")
+    if validation.carved_from is not None and None in vars(validation).values():
+        raise ValueError("lacks fraction or seed in protocol.validation")
 
 
 def describe_data(found: "FoundData[Dataset]") -> DataProtocol:

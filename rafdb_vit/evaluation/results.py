@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -13,6 +13,7 @@ from rafdb_vit.evaluation.groups import find_wrong_group, score_again
 from rafdb_vit.evaluation.intervals import describe_intervals
 from rafdb_vit.evaluation.metrics import (
     AVERAGE_RATES,
+    BINS,
     CLASS_METRICS,
     compute_rates,
     count_confusions,
@@ -20,11 +21,18 @@ from rafdb_vit.evaluation.metrics import (
     name_rates,
 )
 from rafdb_vit.evaluation.protocol import Protocol
-from rafdb_vit.runtime.disk import write_whole
-from rafdb_vit.runtime.errors import UserError
+from rafdb_vit.evaluation.reading import check_entries, check_keys, check_matrix, check_names, check_type
+from rafdb_vit.runtime.disk import parse_json, read_text, write_whole
+from rafdb_vit.runtime.errors import UserError, escape
 
 RESULTS_FILE = "results.json"
 AVERAGES = ("loss", *AVERAGE_RATES)
+_CLASS_ROW: Mapping[str, type] = {**dict.fromkeys(CLASS_METRICS, float), "support": int}
+_BIN: Mapping[str, type] = {"from": float, "to": float, "n": int, "confidence": float, "accuracy": float}
+_MOST_BYTES = 256 * 2**20
+"""Of `results.json`: confusion matrices of 500 classes for each group of people take more than half of that."""
+_MOST_LISTS, _MOST_VALUES = 1_000_000, 20_000_000
+"""Of `results.json`; a few bytes of it can else become a hundred in memory."""
 
 
 def flat_name(metric: str, class_name: str) -> str:
@@ -106,14 +114,8 @@ class EvaluationResult:
         """Returns the name of a metric that contradicts the confusion matrix; None if none does.
 
         Loss and Brier score do not follow from it.
-
-        Raises:
-            ValueError: The matrix does not hold counts; or KeyError, TypeError where something else has another form.
         """
-        matrix, classes = np.asarray(self.confusion_matrix), len(self.per_class)
-        if matrix.shape != (classes, classes) or matrix.dtype.kind != "i" or matrix.min() < 0:
-            raise ValueError("the confusion matrix does not hold counts of its classes")
-        expected = self.from_confusion(matrix, list(self.per_class), loss=self.loss)
+        expected = self.from_confusion(np.asarray(self.confusion_matrix), list(self.per_class), loss=self.loss)
         ours, theirs = ({"n": result.n, **result.flat(), **result.supports} for result in (self, expected))
         wrong = next((name for name, value in theirs.items() if not np.isclose(ours[name], value, atol=1e-9)), None)
         if wrong is None and self.calibration and is_wrong(self.calibration, n=self.n, accuracy=self.accuracy):
@@ -130,15 +132,36 @@ class EvaluationResult:
         return {**asdict(self), "intervals": self.intervals}
 
     @classmethod
-    def from_description(cls, content: Mapping[str, Any]) -> "EvaluationResult":
-        """Returns the metrics that `describe` wrote; intervals and those of groups are computed anew.
+    def from_description(cls, content: Any, where: str = "it") -> "EvaluationResult":
+        """Returns the metrics that `describe` wrote; intervals are computed anew, and `score_again` does so for groups.
+
+        Args:
+            content: What stands in the file.
+            where: Where it stands, for errors.
 
         Raises:
-            TypeError: A metric is missing, or is none; or KeyError, ValueError.
+            ValueError: A metric is missing, or is none; the message says which.
         """
-        metrics = {name: value for name, value in content.items() if name != "intervals"}
-        groups = metrics.get("groups")
-        return cls(**{**metrics, "groups": score_again(groups) if groups else None})
+        check_keys(content, ["n", *AVERAGES, "per_class", "confusion_matrix"], where)
+        check_type(content["n"], int, f"{where}.n")
+        for name in AVERAGES:
+            check_type(content[name], float, f"{where}.{name}")
+        check_names(content["per_class"], f"{where}.per_class")
+        per_class = {
+            name: _read_row(row, _CLASS_ROW, f"{where}.per_class.{name:.80}")
+            for name, row in content["per_class"].items()
+        }
+        check_matrix(content["confusion_matrix"], len(per_class), f"{where}.confusion_matrix")
+        return cls(
+            **{name: content[name] for name in ("n", *AVERAGES, "confusion_matrix")},
+            per_class=per_class,
+            calibration=_read_calibration(content.get("calibration"), f"{where}.calibration"),
+            groups=_read_groups(content.get("groups"), len(per_class), f"{where}.groups"),
+        )
+
+    def score_again(self) -> "EvaluationResult":
+        """Returns the metrics with those of groups computed anew, from the confusion matrices of the groups."""
+        return replace(self, groups=score_again(self.groups) if self.groups else None)
 
     @property
     def supports(self) -> dict[str, int]:
@@ -166,15 +189,16 @@ class EvaluationResult:
     def render_report(self) -> str:
         """Renders the classification report: each class, accuracy, averages; F1 and accuracy with their intervals."""
         ends, by_class, n = self.intervals, self.intervals["per_class"], str(self.n)
+        names = [escape(name) for name in self.per_class]
         rows = [["", "precision", "recall", "f1-score", "95% interval", "support"], []]
-        for name, row in self.per_class.items():
+        for shown, (name, row) in zip(names, self.per_class.items(), strict=True):
             rates = [f"{row[metric]:.4f}" for metric in CLASS_METRICS]
-            rows.append([name, *rates, _render_ends(by_class[name]["f1"]), f"{row['support']}"])
+            rows.append([shown, *rates, _render_ends(by_class[name]["f1"]), f"{row['support']}"])
         rows += [[], ["accuracy", "", "", f"{self.accuracy:.4f}", _render_ends(ends["accuracy"]), n]]
         for average in ("macro", "weighted"):
             rates = [f"{getattr(self, f'{average}_{metric}'):.4f}" for metric in CLASS_METRICS]
             rows.append([f"{average} avg", *rates, _render_ends(ends[f"{average}_f1"]), n])
-        widths = (max(map(len, [*self.per_class, "weighted avg"])), 10, 10, 10, 15, 10)
+        widths = (max(map(len, [*names, "weighted avg"])), 10, 10, 10, 15, 10)
         return "\n".join(" ".join(f"{cell:>{w}}" for cell, w in zip(row, widths, strict=False)) for row in rows)
 
 
@@ -182,24 +206,56 @@ def _render_ends(ends: Sequence[float] | None) -> str:
     return f"{ends[0]:.4f}-{ends[1]:.4f}" if ends else "unknown"
 
 
-def _refuse_constant(name: str) -> None:
-    raise ValueError(f"{name} is no number")
+def _read_row(row: Any, kinds: Mapping[str, type], where: str) -> dict[str, Any]:
+    """Returns the values of a row that are known here."""
+    check_keys(row, list(kinds), where)
+    for name, kind in kinds.items():
+        check_type(row[name], kind, f"{where}.{name}")
+    return {name: row[name] for name in kinds}
 
 
-def write_results(
-    folder: str | Path, *, validation: EvaluationResult, test: EvaluationResult, protocol: Protocol
-) -> Path:
-    """Writes `results.json` into a run folder, whole or not at all.
+def _read_calibration(content: Any, where: str) -> dict[str, Any] | None:
+    if content is None:
+        return None
+    errors = _read_row(content, {"expected_calibration_error": float, "brier_score": float}, where)
+    check_entries(content.get("bins"), list, f"{where}.bins")
+    bins = [_read_row(row, _BIN, f"{where}.bins[{i}]") for i, row in enumerate(content["bins"][: BINS + 1])]
+    return {**errors, "bins": bins}
+
+
+def _read_groups(content: Any, classes: int, where: str) -> dict[str, Any] | None:
+    """Returns the confusion matrices of groups, from which all else about them follows."""
+    if content is None:
+        return None
+    check_names(content, where)
+    scored: dict[str, Any] = {}
+    for attribute, own in content.items():
+        check_keys(own, ("groups",), f"{where}.{attribute:.80}")
+        check_names(own["groups"], f"{where}.{attribute:.80}.groups")
+        scored[attribute] = {"groups": {}}
+        for name, row in own["groups"].items():
+            place = f"{where}.{attribute:.80}.{name:.80}"
+            check_keys(row, ("confusion_matrix",), place)
+            check_matrix(row["confusion_matrix"], classes, f"{place}.confusion_matrix")
+            scored[attribute]["groups"][name] = {"confusion_matrix": row["confusion_matrix"]}
+    return scored
+
+
+def render_results(*, validation: EvaluationResult, test: EvaluationResult, protocol: Protocol) -> str:
+    """Renders the content of `results.json`.
 
     Args:
-        folder: The run folder.
         validation: Metrics of the chosen checkpoint on validation.
         test: Its metrics on test, scored once.
         protocol: How they came about.
     """
     content = {"validation": validation.describe(), "test": test.describe(), "protocol": protocol.describe()}
-    text = json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False)
-    return write_whole(Path(folder) / RESULTS_FILE, f"{text}\n")
+    return f"{json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False)}\n"
+
+
+def write_results(folder: str | Path, **content: Any) -> Path:
+    """Writes `results.json` into a folder, whole or not at all; see `render_results` for the content."""
+    return write_whole(Path(folder) / RESULTS_FILE, render_results(**content))
 
 
 def read_results(folder: str | Path) -> tuple[EvaluationResult, EvaluationResult, Protocol]:
@@ -213,20 +269,42 @@ def read_results(folder: str | Path) -> tuple[EvaluationResult, EvaluationResult
     """
     path = Path(folder) / RESULTS_FILE
     try:
-        content = json.loads(path.read_text(encoding="utf-8"), parse_constant=_refuse_constant)
-        results = {split: EvaluationResult.from_description(content[split]) for split in ("validation", "test")}
-        wrong = [(split, name) for split, result in results.items() if (name := result.find_contradiction())]
+        content = _parse(read_text(path, most=_MOST_BYTES))
+        check_keys(content, ("validation", "test", "protocol"), "the file")
+        results = {split: EvaluationResult.from_description(content[split], split) for split in ("validation", "test")}
         protocol = Protocol.read(content["protocol"])
+        _check_classes(results, protocol)
     except FileNotFoundError as error:
         raise UserError(f"{path}: no such file; expected the folder of a finished training run") from error
     except OSError as error:
         raise UserError(f"{path}: cannot be read ({error.strerror})") from error
-    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+    except ValueError as error:
         raise UserError(f"{path}: not the results of a training run ({error}); train again to write it") from error
-    if wrong:
-        split, name = wrong[0]
-        raise UserError(
-            f"{path}: {name} of {split} is not what its confusion matrix gives; it was changed after the run: train "
-            "again, or restore the file"
-        )
-    return results["validation"], results["test"], protocol
+    if fault := _find_change(results, protocol):
+        raise UserError(f"{path}: {fault}; it was changed after the run: train again, or restore the file")
+    return results["validation"].score_again(), results["test"].score_again(), protocol
+
+
+def _parse(text: str) -> Any:
+    """Parses `results.json`; raises ValueError where it is none, or would take much more memory than any has."""
+    for sign, most in (("[", _MOST_LISTS), ("{", _MOST_LISTS), (",", _MOST_VALUES)):
+        if text.count(sign) > most:
+            raise ValueError(f"it holds more values than any results, {text.count(sign):,} times a {sign!r}")
+    return parse_json(text)
+
+
+def _check_classes(results: Mapping[str, EvaluationResult], protocol: Protocol) -> None:
+    """Checks that results and data are of the same classes."""
+    for split, result in results.items():
+        for own in ("train", split):
+            if missing := [name for name in result.per_class if name not in protocol.data.used[own]]:
+                raise ValueError(f"protocol.data.used.{own} lacks the class {missing[0]!r:.80} of {split}")
+
+
+def _find_change(results: Mapping[str, EvaluationResult], protocol: Protocol) -> str | None:
+    """Returns what contradicts something else in the same file; None if all agrees."""
+    for split, result in results.items():
+        if name := result.find_contradiction():
+            return f"{name} of {split} is not what its confusion matrix gives"
+    name = protocol.data.name
+    return f"the data is called {name}, and its counts are not those of {name}" if protocol.data.is_misnamed else None

@@ -3,13 +3,14 @@
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from statistics import fmean
 from typing import Any
 
 from rafdb_vit.evaluation.protocol import Protocol
-from rafdb_vit.evaluation.results import AVERAGES, EvaluationResult, read_results
+from rafdb_vit.evaluation.results import AVERAGES, RESULTS_FILE, EvaluationResult, read_results
+from rafdb_vit.runtime.disk import expand
 from rafdb_vit.runtime.errors import UserError, escape
+from rafdb_vit.runtime.output_folder import OutputFolder
 
 _MAY_DIFFER = ("seed", "batch", "device", "precision")
 """Settings of training that two runs of one recipe may differ in."""
@@ -42,12 +43,13 @@ class Summary:
 
     def render(self) -> str:
         """Renders a table: mean, lowest and highest value of each metric."""
-        width = max(map(len, self.metrics))
+        metrics = [(escape(name), values) for name, values in self.metrics.items()]
+        width = max(len(name) for name, _ in metrics)
         seeds = ", ".join(map(str, self.seeds))
-        lines = [f"{len(self.seeds)} runs, seeds {seeds}; {self.data}, test, {self.n:,} faces", ""]
+        lines = [f"{len(self.seeds)} runs, seeds {seeds}; {escape(self.data)}, test, {self.n:,} faces", ""]
         lines.append(f"{'':{width}} {'mean':>9} {'lowest':>9} {'highest':>9}")
-        for name, values in self.metrics.items():
-            lines.append(f"{escape(name):{width}} {fmean(values):>9.4f} {min(values):>9.4f} {max(values):>9.4f}")
+        for name, values in metrics:
+            lines.append(f"{name:{width}} {fmean(values):>9.4f} {min(values):>9.4f} {max(values):>9.4f}")
         return "\n".join(lines)
 
 
@@ -63,7 +65,7 @@ def summarize_runs(folders: Sequence[str]) -> Summary:
     common = [_identify(protocol) for protocol in protocols]
     seeds: dict[int, str] = {}
     for folder, test, protocol, own in zip(folders, tests, protocols, common, strict=True):
-        seed = int(protocol.training["seed"])
+        seed = protocol.training["seed"]
         if seed in seeds:
             raise UserError(f"{folder}: has the seed of {seeds[seed]}, {seed}; expected another: train with --seed")
         seeds[seed] = folder
@@ -80,7 +82,10 @@ def summarize_runs(folders: Sequence[str]) -> Summary:
 
 
 def _read(folder: str) -> tuple[EvaluationResult, Protocol]:
-    return read_results(Path(folder).parent if os.path.isfile(folder) else folder)[1:]
+    path = expand(folder)
+    path = path.parent if os.path.isfile(path) else path
+    OutputFolder(path, (RESULTS_FILE,)).refuse_changed(RESULTS_FILE, advice="restore it, or train again")
+    return read_results(path)[1:]
 
 
 def _identify(protocol: Protocol) -> dict[str, Any]:

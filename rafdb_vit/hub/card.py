@@ -6,17 +6,23 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from huggingface_hub import EvalResult, ModelCard, ModelCardData
 from jinja2 import Environment, StrictUndefined
+from markupsafe import Markup
 
 from rafdb_vit.data.names import DRAWN, is_rafdb, phrase_data
 from rafdb_vit.evaluation.baselines import score_majority
 from rafdb_vit.evaluation.groups import FEW
-from rafdb_vit.evaluation.intervals import METHOD
+from rafdb_vit.evaluation.intervals import describe_method
 from rafdb_vit.evaluation.protocol import DataProtocol, Protocol
 from rafdb_vit.evaluation.results import EvaluationResult
 from rafdb_vit.hub.license import License, describe_license
+from rafdb_vit.hub.markdown import finalize, is_on_hub, link_model, quote_code, quote_python
+from rafdb_vit.report.charts import rank_weakest
 from rafdb_vit.report.plots import CONFUSION_FILE, CURVES_FILE
+from rafdb_vit.report.wording import join_names
+from rafdb_vit.runtime.errors import escape
 
 _TEMPLATE = Path(__file__).with_name("model_card.md")
 _METRICS = {
@@ -26,6 +32,8 @@ _METRICS = {
     "Macro recall": ("recall", "macro_recall"),
 }
 _SIGNATURE = "<!-- Rendered by rafdb_vit from results.json; SHA-256 of all above: {}. An edited card is kept. -->"
+_MOST_CLASSES = 50
+"""In the tables; of more classes, the weakest are shown."""
 _NOT_SHOWN = ("batch", "max_steps", "schedule_settings", "sharding")
 _SETTING_NAMES = {
     "epochs": "epochs, unless stopped early",
@@ -67,10 +75,10 @@ def render_card(
     learning curves beside the card if it `has_curves`.
     """
     data, name = protocol.data, repo_id.split("/")[-1]
-    environment = Environment(undefined=StrictUndefined, autoescape=False)
-    environment.filters.update(interval=_render_interval, cell=_render_cell)
+    environment = Environment(undefined=StrictUndefined, autoescape=False, finalize=finalize)
+    environment.filters.update(interval=_render_interval, code=quote_code, python=quote_python, model=link_model)
     text = environment.from_string(_TEMPLATE.read_text("utf-8")).render(
-        card_data=_build_metadata(test, protocol, name=name, license=license).to_yaml(),
+        card_data=Markup(_build_metadata(test, protocol, name=name, license=license).to_yaml()),
         title=name,
         repo_id=repo_id,
         revision=revision,
@@ -85,11 +93,12 @@ def render_card(
         weakest=_describe_weakest(test),
         objection=find_objection(data),
         settings=_list_settings(protocol),
-        confusion_file=CONFUSION_FILE,
-        curves_file=CURVES_FILE if has_curves else None,
-        method=METHOD,
+        confusion_file=Markup(CONFUSION_FILE),
+        curves_file=Markup(CURVES_FILE) if has_curves else None,
+        shown=_choose_classes(test),
+        method=describe_method(int(np.count_nonzero(test.confusion_matrix))),
         few=FEW,
-        license_text=describe_license(license, data.name),
+        license_text=Markup(describe_license(license, data.name)),
     )
     return ModelCard(f"{text.rstrip()}\n\n{_SIGNATURE.format(_hash_text(text))}\n")
 
@@ -99,7 +108,8 @@ def was_edited(card: str) -> bool:
 
     Metadata alone, which the Hub's form for a new card writes, do not count as words.
     """
-    signature = re.search(_SIGNATURE.format("([0-9a-f]{64})").replace(".", r"\."), card)
+    # The last one: the metadata may hold names that look like one.
+    *_, signature = None, *re.finditer(_SIGNATURE.format("([0-9a-f]{64})").replace(".", r"\."), card)
     if signature is None:
         return bool(re.sub(r"\A---\n.*?\n---\s*", "", card, flags=re.S).strip())
     return signature[1] != _hash_text(card[: signature.start()]) or bool(card[signature.end() :].strip())
@@ -109,22 +119,17 @@ def _render_interval(ends: Sequence[float] | None) -> str:
     return "unknown" if ends is None else f"{ends[0]:.4f} to {ends[1]:.4f}"
 
 
-def _render_cell(name: str) -> str:
-    """Returns a name from the data as plain text in a cell of a table."""
-    return re.sub(r"([\\`*_\[\]<>|#])", r"\\\1", " ".join(name.split()))
-
-
 def _hash_text(text: str) -> str:
     return hashlib.sha256(text.strip().encode()).hexdigest()
 
 
 def _build_metadata(test: EvaluationResult, protocol: Protocol, *, name: str, license: License) -> ModelCardData:
-    model, data_name = protocol.model, protocol.data.name
+    model, data_name = protocol.model, escape(protocol.data.name)
     scores = {label: (metric, getattr(test, field)) for label, (metric, field) in _METRICS.items()}
-    scores |= {f"F1 {label}": ("f1", row["f1"]) for label, row in test.per_class.items()}
+    scores |= {f"F1 {escape(label)}": ("f1", test.per_class[label]["f1"]) for label in _choose_classes(test)}
     return ModelCardData(
-        base_model=model.source if model.origin == "Hub" else None,
-        datasets=[data_name] if "/" in data_name else None,
+        base_model=model.source if model.origin == "Hub" and is_on_hub(model.source) else None,
+        datasets=[data_name] if "/" in data_name and is_on_hub(data_name) else None,
         library_name="transformers",
         pipeline_tag="image-classification",
         license=license.identifier,
@@ -150,13 +155,21 @@ def _build_metadata(test: EvaluationResult, protocol: Protocol, *, name: str, li
     )
 
 
+def _choose_classes(test: EvaluationResult) -> list[str]:
+    """Returns the classes that the card shows: all, or the weakest of many."""
+    if len(test.per_class) <= _MOST_CLASSES:
+        return list(test.per_class)
+    return rank_weakest(test)[:_MOST_CLASSES]
+
+
 def _describe_weakest(test: EvaluationResult) -> str:
     """Returns a sentence on the classes that the model cannot tell, or tells worst; empty if it tells all alike."""
     weakest = {name: test.per_class[name] for name in test.weakest}
     names = [f"{name} (F1 {row['f1']:.2f}, {row['support']} test faces)" for name, row in weakest.items()]
     if names and not any(row["recall"] for row in weakest.values()):
-        return f"Not one test face was recognised of: {', '.join(names)}."
-    return f"Weakest on {' and '.join(names)}." if names else ""
+        return f"Not one test face was recognised of: {join_names(names)}."
+    listed = join_names(names) if len(names) > 2 else " and ".join(names)
+    return f"Weakest on {listed}." if names else ""
 
 
 def _list_settings(protocol: Protocol) -> dict[str, Any]:

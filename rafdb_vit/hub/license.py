@@ -34,7 +34,7 @@ def choose_license(data_name: str, asked: str | None) -> License:
     Raises:
         UserError: The data is not RAF-DB, and no licence is given; or the given one is malformed.
     """
-    if asked and re.fullmatch(r"https?://[^\s<>()\"'\[\]]+", asked):
+    if asked and re.fullmatch(r"https?://[^\s<>()\"'\[\]`\\|{}^]+", asked):
         return License("other", name="terms-of-the-publisher", link=asked)
     if asked == "other":
         raise UserError("--license other: says nothing of the terms; give their address (https://...) instead")

@@ -6,7 +6,8 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from rafdb_vit.model.download import quiet_loading
+from rafdb_vit.model.pretrained import naming_faults, open_pipeline
+from rafdb_vit.model.received import check_received
 from rafdb_vit.runtime.errors import UserError
 
 PICTURES = 3
@@ -31,10 +32,10 @@ def probe_model(folder: str | Path, *, classes: int) -> list[list[float]]:
     Raises:
         UserError: `pipeline` does not give a probability for each of the classes.
     """
-    from transformers import pipeline
-
-    with quiet_loading():
-        read = pipeline("image-classification", str(folder), device="cpu", top_k=classes + 1, trust_remote_code=False)
+    where = str(folder)
+    size = check_received(where, Path(folder))
+    read = open_pipeline(where, Path(folder), size, top_k=classes + 1)
+    with naming_faults(f"{where}: pipeline cannot read a picture", "expected a model that it can use"):
         ids = {name: position for position, name in enumerate((read.model.config.id2label or {}).values())}
         answers = [{row["label"]: row["score"] for row in rows} for rows in read(make_probe_images())]
     if any(len(answer) != classes or abs(sum(answer.values()) - 1) > 1e-3 for answer in answers):

@@ -24,8 +24,9 @@ from rafdb_vit.hub.license import choose_license
 from rafdb_vit.hub.probe import probe_model
 from rafdb_vit.model.download import CHECKPOINT_FILES, hash_file, hash_model
 from rafdb_vit.report.plots import CONFUSION_FILE, CURVES_FILE, PLOTS_FOLDER, plot_confusion_matrix
-from rafdb_vit.runtime.disk import naming_disk_errors
+from rafdb_vit.runtime.disk import expand, naming_disk_errors
 from rafdb_vit.runtime.errors import UserError
+from rafdb_vit.runtime.output_folder import OutputFolder
 
 CARD_FILE = "README.md"
 _STAGING_ADVICE = (
@@ -127,6 +128,7 @@ def stage_run(
         UserError: Something is missing, is not what was measured, or must not leave this machine.
     """
     run = _find_run(run)
+    _refuse_changed(run)
     validation, test, protocol = read_results(run)
     data = protocol.data
     check_publishable(data, license=license, force=force)
@@ -162,13 +164,16 @@ def stage_run(
 
 
 def _find_run(run: str | Path) -> Path:
-    try:
-        folder = Path(run).expanduser()
-    except RuntimeError:  # ~USER of nobody
-        folder = Path(run)
+    folder = expand(run)
     if not os.path.isdir(folder):
         raise UserError(f"{run}: no such folder; expected that of a finished training run")
     return folder
+
+
+def _refuse_changed(run: Path) -> None:
+    """Refuses a run whose metrics or learning curves are not what training wrote."""
+    names = (RESULTS_FILE, f"{PLOTS_FOLDER}/{CURVES_FILE}")
+    OutputFolder(run, names).refuse_changed(*names, advice="restore it, or train again")
 
 
 def _list_files(folder: Path) -> list[Path]:
@@ -187,9 +192,6 @@ def _copy(run: Path, folder: Path) -> None:
 def _check_measured(run: Path, folder: Path, protocol: Protocol) -> None:
     """Refuses a model other than the one whose metrics are in `results.json`."""
     measured, staged = protocol.files_sha256, hash_model(folder)
-    curves = f"{PLOTS_FOLDER}/{CURVES_FILE}"
-    if (folder / curves).is_file():
-        staged[curves] = hash_file(folder / curves)
     if not measured:
         raise UserError(f"{run / RESULTS_FILE}: does not say which files were measured; train again to write it")
     for name in sorted({*measured, *staged}):

@@ -2,6 +2,7 @@
 
 import hashlib
 import os
+import shlex
 from collections.abc import Iterator
 from contextlib import contextmanager
 from fnmatch import fnmatch
@@ -20,15 +21,19 @@ from huggingface_hub.errors import (
 from huggingface_hub.utils import validate_repo_id
 from transformers.utils import logging
 
+from rafdb_vit.model.received import CONFIG_FILE, INDEX_FILE, PROCESSOR_FILE, WEIGHTS_FILE
 from rafdb_vit.runtime.console import say
+from rafdb_vit.runtime.disk import expand
 from rafdb_vit.runtime.errors import UserError
 
 CHECKPOINT_FILES = (
-    *("config.json", "preprocessor_config.json"),
-    *("model.safetensors", "model.safetensors.index.json", "model-*-of-*.safetensors"),
+    *(CONFIG_FILE, PROCESSOR_FILE),
+    *(WEIGHTS_FILE, INDEX_FILE, "model-*-of-*.safetensors"),
 )
 PICKLE_FILES = ("pytorch_model*.bin", "*.pt", "*.pth", "*.ckpt", "*.pkl")
 _HUB_TIMEOUT = 5.0
+_MOST_REVISION = 256
+"""Letters; a file in the cache has its name."""
 
 
 def find_checkpoint(name_or_path: str, *, revision: str | None = None) -> tuple[Path, str | None]:
@@ -44,25 +49,34 @@ def find_checkpoint(name_or_path: str, *, revision: str | None = None) -> tuple[
     Raises:
         UserError: There is no such folder or repository, the Hub cannot be reached, or the weights are pickled.
     """
-    folder, where = Path(name_or_path).expanduser(), f"--model_name_or_path {name_or_path}"
+    folder, where = expand(name_or_path), f"--model_name_or_path {name_or_path}"
     if not name_or_path.strip() or os.path.isfile(folder):
         found = "is a file" if name_or_path.strip() else "is empty"
         raise UserError(f"{where}: {found}; expected a model's folder, or a Hub name")
-    if os.path.isdir(folder) and not os.access(folder, os.R_OK | os.X_OK):
-        raise UserError(f"{where}: cannot be read; check the folder's permissions")
-    if is_local := folder.is_dir():
+    if os.path.isdir(folder):
+        if not os.access(folder, os.R_OK | os.X_OK):
+            raise UserError(f"{where}: cannot be read; check the folder's permissions")
         if revision is not None:
             raise UserError(f"--model_revision {revision}: {name_or_path} is a folder; revisions are for Hub models")
-    elif name_or_path.startswith((".", "~", "/")) or name_or_path.count("/") > 1:
-        raise UserError(f"{where}: no such folder; expected one with config.json, or a Hub name")
-    else:
-        try:
-            validate_repo_id(name_or_path)
-        except HFValidationError as error:
-            raise UserError(f"{where}: neither a folder nor a name on the Hub such as {{user}}/{{model}}") from error
-        folder = _download(where, name_or_path, revision)
+        _check_files(where, str(folder), folder)
+        return folder, None
+    _check_name(where, name_or_path)
+    if revision is not None and not (revision.isprintable() and 0 < len(revision) < _MOST_REVISION):
+        raise UserError(f"--model_revision {revision}: expected a branch, a tag or a commit")
+    folder = _download(where, name_or_path, revision)
     _check_files(where, name_or_path, folder)
-    return folder, None if is_local else folder.name
+    return folder, folder.name
+
+
+def _check_name(where: str, name: str) -> None:
+    """Refuses what is neither a folder nor USER/NAME, so that a mistyped folder is not asked for on the Hub."""
+    expected = f"expected a folder with {CONFIG_FILE}; a model of the Hub is USER/NAME"
+    if name.startswith((".", "~", "/")) or name.count("/") != 1:
+        raise UserError(f"{where}: no such folder; {expected}")
+    try:
+        validate_repo_id(name)
+    except HFValidationError as error:
+        raise UserError(f"{where}: no such folder, nor a name that the Hub allows; {expected}") from error
 
 
 def is_pickle(path: str) -> bool:
@@ -116,21 +130,26 @@ def _download(where: str, name: str, revision: str | None) -> Path:
     return Path(folder)
 
 
-def _check_files(where: str, name: str, folder: Path) -> None:
-    if not (folder / "config.json").is_file():
-        raise UserError(f"{where}: has no config.json; expected a model saved with save_pretrained")
-    if not any(folder.glob("*.safetensors")):
+def _check_files(where: str, source: str, folder: Path) -> None:
+    if not os.path.lexists(folder / CONFIG_FILE):
+        raise UserError(f"{where}: has no {CONFIG_FILE}; expected a model saved with save_pretrained")
+    if not any(os.path.lexists(folder / name) for name in (WEIGHTS_FILE, INDEX_FILE)):
         pickled = [path.name for pattern in PICKLE_FILES for path in folder.glob(pattern)]
-        found = f"its weights are pickled ({pickled[0]}), which can run code" if pickled else "has no model.safetensors"
-        convert = (
-            'python -c "from transformers import AutoModelForImageClassification as M; '
-            f"M.from_pretrained('{name}', use_safetensors=False).save_pretrained('converted')\""
-        )
+        found = f"its weights are pickled ({pickled[0]}), which can run code" if pickled else f"has no {WEIGHTS_FILE}"
         raise UserError(
-            f"{where}: {found}; if you trust its source, convert it with: {convert} and copy its *.json files"
+            f"{where}: {found}; if you trust its source, convert it with: {_render_conversion(source)} and copy its "
+            "*.json files"
         )
-    if not (folder / "preprocessor_config.json").is_file():
-        raise UserError(f"{where}: has no preprocessor_config.json; copy it from the model this one was made from")
+    if not os.path.lexists(folder / PROCESSOR_FILE):
+        raise UserError(f"{where}: has no {PROCESSOR_FILE}; copy it from the model this one was made from")
+
+
+def _render_conversion(source: str) -> str:
+    """Returns the command that makes safetensors of a model's pickles; its name may hold what a shell acts upon."""
+    return "python -c " + shlex.quote(
+        "from transformers import AutoModelForImageClassification as M; "
+        f"M.from_pretrained({source!r}, use_safetensors=False, trust_remote_code=False).save_pretrained('converted')"
+    )
 
 
 @contextmanager

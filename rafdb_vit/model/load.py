@@ -6,17 +6,15 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError
-from transformers import (
-    AutoConfig,
-    AutoImageProcessor,
-    AutoModelForImageClassification,
-    PretrainedConfig,
-    PreTrainedModel,
-)
+from PIL import Image
+from torch.func import functional_call
+from transformers import PretrainedConfig, PreTrainedModel
 
 from rafdb_vit.data.labels import BASIC, COMPOUND, fold_name, label_maps
-from rafdb_vit.model.download import find_checkpoint, quiet_loading
+from rafdb_vit.model.download import find_checkpoint
+from rafdb_vit.model.preprocessing import build_collator, build_eval_transform
+from rafdb_vit.model.pretrained import build_empty, naming_faults, read_config, read_model, read_processor
+from rafdb_vit.model.received import CONFIG_FILE, PROCESSOR_FILE, WeightsSize, check_names, check_received, shorten
 from rafdb_vit.runtime.console import say
 from rafdb_vit.runtime.errors import UserError, renaming_flags
 
@@ -40,10 +38,10 @@ def load_model(name_or_path: str, names: Sequence[str], *, revision: str | None 
     """
     folder, commit = find_checkpoint(name_or_path, revision=revision)
     where = f"--model_name_or_path {name_or_path}"
-    config, processor = _load_config(where, folder)
-    old_names = list(config.id2label.values())
-    config.id2label, config.label2id = label_maps(names).values()
-    model, lacking, _ = _load_weights(where, folder, config, commit)
+    received = _Received.open(where, folder, commit)
+    old_names = list((received.config.id2label or {}).values())
+    received.config.id2label, received.config.label2id = label_maps(names).values()
+    model, lacking, _ = received.read_weights()
     head = {name for name, _ in model.named_parameters() if not name.startswith(f"{model.base_model_prefix}.")}
     if missing := lacking - head:
         raise UserError(
@@ -54,9 +52,9 @@ def load_model(name_or_path: str, names: Sequence[str], *, revision: str | None 
         say(f"Classification head: replaced (new head of {len(names)} classes for one of {len(old_names)}).")
     elif old_names != list(names):
         _reset_head(model, head)
-        say(f"Classification head: replaced (the checkpoint's classes are {', '.join(map(str, old_names))}).")
-    _check_image_size(where, model, processor)
-    return model, processor
+        say(f"Classification head: replaced (the checkpoint's classes are {shorten(', '.join(map(str, old_names)))}).")
+    received.try_out(model)
+    return model, received.processor
 
 
 @dataclass(frozen=True)
@@ -88,16 +86,15 @@ def load_classifier(name_or_path: str, *, revision: str | None = None, flag: str
     with renaming_flags({"--model_name_or_path": flag}):
         folder, commit = find_checkpoint(name_or_path, revision=revision)
         where = f"--model_name_or_path {name_or_path}"
-        advice = "expected a model that was trained to classify: train.py makes one of it"
-        model, processor = _load_whole(where, folder, commit, advice=advice)
-        _check_image_size(where, model, processor)
-        ordered = sorted((model.config.id2label or {}).items(), key=lambda item: int(item[0]))
-        names = tuple(str(name) for _, name in ordered)
+        received = _Received.open(where, folder, commit)
+        model = received.read_whole("expected a model that was trained to classify: train.py makes one of it")
+        names = check_names(where, model.config.id2label or {})
         if any(name.startswith("LABEL_") for name in names):  # so transformers calls classes without names
             raise UserError(f"{where}: its config.json does not name its classes; write them into id2label")
         if len(set(names)) != len(names):
-            raise UserError(f"{where}: two of its classes have one name ({', '.join(names)}); mend id2label")
-    return Classifier(model, processor, names, folder)
+            raise UserError(f"{where}: two of its classes have one name ({shorten(', '.join(names))}); mend id2label")
+        received.try_out(model)
+    return Classifier(model, received.processor, names, folder)
 
 
 def load_trained(folder: str | Path) -> tuple[PreTrainedModel, Any]:
@@ -106,8 +103,9 @@ def load_trained(folder: str | Path) -> tuple[PreTrainedModel, Any]:
     Raises:
         UserError: A file is missing, or a weight is missing, superfluous or of another shape.
     """
-    find_checkpoint(str(folder))
-    return _load_whole(str(folder), Path(folder), None, advice="copy it anew")
+    found, _ = find_checkpoint(str(folder))
+    received = _Received.open(str(folder), found, None)
+    return received.read_whole("copy it anew"), received.processor
 
 
 def load_weights(model: PreTrainedModel, folder: str | Path) -> None:
@@ -128,8 +126,7 @@ def load_weights(model: PreTrainedModel, folder: str | Path) -> None:
 
 def build_from_weights(config: PretrainedConfig, weights: Mapping[str, torch.Tensor]) -> PreTrainedModel:
     """Makes a whole model of the gathered weights of a sharded one, without advancing torch's random numbers."""
-    with torch.random.fork_rng(devices=[]):
-        model = AutoModelForImageClassification.from_config(config, dtype=torch.float32)
+    model = build_empty(config)
     model.load_state_dict(weights, strict=True)
     return model
 
@@ -152,7 +149,7 @@ def match_outputs(names: Sequence[str], classes: Sequence[str], *, where: str) -
         count = meanings.count(_meaning(name))
         if count != 1:
             raise UserError(
-                f"{where}: its classes are {', '.join(names)}; expected one for each class of the data "
+                f"{where}: its classes are {shorten(', '.join(names))}; expected one for each class of the data "
                 f"({', '.join(classes)}), and {name} is {f'{count} of' if count else 'not among'} them"
             )
         order.append(meanings.index(_meaning(name)))
@@ -168,48 +165,60 @@ def _meaning(name: str) -> str:
     return fold_name(name)
 
 
-def _load_config(where: str, folder: Path) -> tuple[Any, Any]:
-    """Loads the configuration and the image processor of a checkpoint."""
-    try:
-        config = AutoConfig.from_pretrained(folder, trust_remote_code=False)
-        return config, AutoImageProcessor.from_pretrained(folder, trust_remote_code=False)
-    except (ValueError, OSError, KeyError) as error:
-        if "trust_remote_code" in str(error):
-            raise UserError(
-                f"{where}: brings code of its own, which is not run; convert it to a transformers architecture first"
-            ) from error
-        raise UserError(f"{where}: not a model that transformers knows ({error})") from error
+@dataclass(frozen=True)
+class _Received:
+    """A model's folder whose files were checked, and what was read of them.
 
-
-def _load_weights(
-    where: str, folder: Path, config: Any, commit: str | None
-) -> tuple[PreTrainedModel, set[str], set[str]]:
-    """Loads the weights that fit; returns the model, the names that the file lacks, and those it has too many.
-
-    Weights of another shape count as lacking.
+    Attributes:
+        where: What to call it in errors.
+        commit: Its commit, where it came from the Hub.
     """
-    options: dict[str, Any] = {"use_safetensors": True, "ignore_mismatched_sizes": True}
-    try:
-        with quiet_loading():
-            model, info = AutoModelForImageClassification.from_pretrained(
-                folder, config=config, dtype=torch.float32, output_loading_info=True, **options
+
+    where: str
+    folder: Path
+    commit: str | None
+    size: WeightsSize
+    config: Any
+    processor: Any
+
+    @classmethod
+    def open(cls, where: str, folder: Path, commit: str | None) -> "_Received":
+        size = check_received(where, folder, from_hub=commit is not None)
+        return cls(where, folder, commit, size, read_config(where, folder), read_processor(where, folder))
+
+    def read_weights(self) -> tuple[PreTrainedModel, set[str], set[str]]:
+        """Loads the weights that fit; returns the model, the names that the file lacks, and those it has too many.
+
+        Weights of another shape count as lacking.
+        """
+        model, info = read_model(self.where, self.folder, self.config, self.size)
+        model.config._commit_hash = self.commit
+        lacking = {*info["missing_keys"], *(name for name, *_ in info["mismatched_keys"])}
+        return model, lacking, set(info["unexpected_keys"])
+
+    def read_whole(self, advice: str) -> PreTrainedModel:
+        """Loads the weights, every one and no other; the model is in evaluation mode."""
+        model, lacking, surplus = self.read_weights()
+        if faults := lacking | surplus:
+            raise UserError(
+                f"{self.where}: {len(faults)} weights do not fit its {CONFIG_FILE}, {min(faults)} first; {advice}"
             )
-    except ValueError as error:
-        raise UserError(f"{where}: {config.model_type} is no image classifier of transformers") from error
-    except (OSError, RuntimeError, SafetensorError) as error:
-        raise UserError(f"{where}: the weights cannot be read ({error}); download the model again") from error
-    model.config._commit_hash = commit
-    lacking = {*info["missing_keys"], *(name for name, *_ in info["mismatched_keys"])}
-    return model, lacking, set(info["unexpected_keys"])
+        return model.eval()
 
-
-def _load_whole(where: str, folder: Path, commit: str | None, *, advice: str) -> tuple[PreTrainedModel, Any]:
-    """Loads a model, every weight of it and no other, in evaluation mode, and its processor."""
-    config, processor = _load_config(where, folder)
-    model, lacking, surplus = _load_weights(where, folder, config, commit)
-    if faults := lacking | surplus:
-        raise UserError(f"{where}: {len(faults)} weights do not fit its config.json, {min(faults)} first; {advice}")
-    return model.eval(), processor
+    def try_out(self, model: PreTrainedModel) -> None:
+        """Refuses a model that cannot read a grey picture: its configuration or its processor contradicts itself."""
+        _check_image_size(self.where, model, self.processor)
+        was_training = model.training
+        expected = f"expected {CONFIG_FILE} and {PROCESSOR_FILE} that go together"
+        with naming_faults(f"{self.where}: the model cannot read a picture", expected), torch.no_grad():
+            rows = build_eval_transform(self.processor)({"image": [Image.new("RGB", (100, 100), (128, 128, 128))]})
+            batch = build_collator(self.processor)([{column: values[0] for column, values in rows.items()}])
+            shape = _find_shape(model.eval(), batch["pixel_values"])
+            model.train(was_training)
+        if shape != [1, model.config.num_labels]:
+            raise UserError(
+                f"{self.where}: the model answers with numbers of shape {shape}; expected one for each class"
+            )
 
 
 def _reset_head(model: PreTrainedModel, head: set[str]) -> None:
@@ -222,10 +231,21 @@ def _reset_head(model: PreTrainedModel, head: set[str]) -> None:
             torch.nn.init.zeros_(parameter)
 
 
+def _find_shape(model: PreTrainedModel, pixels: torch.Tensor) -> list[int]:
+    """Returns the shape of a model's answer, which is found without computing it where the architecture allows that."""
+    state = {name: tensor.to("meta") for name, tensor in (*model.named_parameters(), *model.named_buffers())}
+    try:
+        answer = functional_call(model, state, (), {"pixel_values": pixels.to("meta")})
+    except (NotImplementedError, RuntimeError):  # a value, not a shape alone, is asked for on the way
+        answer = model(pixel_values=pixels)
+    return list(answer.logits.shape)
+
+
 def _check_image_size(where: str, model: PreTrainedModel, processor: Any) -> None:
     """Refuses a checkpoint whose model and image processor do not agree on the size of the input."""
-    expected = getattr(model.config, "image_size", None)
-    found = processor.size.get("height") if not getattr(processor, "do_center_crop", None) else None
+    expected, size = getattr(model.config, "image_size", None), getattr(processor, "size", {})
+    crops = getattr(processor, "do_center_crop", None)
+    found = size.get("height") if hasattr(size, "get") and not crops else None
     if isinstance(expected, int) and found is not None and found != expected:
         raise UserError(
             f"{where}: config.json says image_size {expected}, preprocessor_config.json {found}; expected one size"

@@ -22,12 +22,19 @@ from torchvision import transforms
 from torchvision.transforms.v2 import functional as F
 
 from rafdb_vit.data.images import open_face, select_undecoded
+from rafdb_vit.runtime.errors import UserError
 
+_LONGEST = 50
+"""How many times as long as its shorter side the longer side of a picture may be."""
 _COLUMNS = ("image", "label", "file", "crop", "distribution")
 
 
 def _open_faces(batch: Mapping[str, Sequence[Any]]) -> Iterator[Image.Image]:
-    """Yields the faces of a batch of columns `image`, `file` and perhaps `crop`."""
+    """Yields the faces of a batch of columns `image`, `file` and perhaps `crop`.
+
+    Each is opened when it is asked for: a whole batch of photographs takes gigabytes. `map` lets go of one before it
+    asks for the next, which a loop does not.
+    """
     count = len(batch["image"])
     rows = zip(batch["image"], batch.get("file", [""] * count), batch.get("crop", [None] * count), strict=True)
     return (open_face(image, file, crop) for image, file, crop in rows)
@@ -122,10 +129,11 @@ class EvalTransform:
 
     def __call__(self, batch: Mapping[str, Sequence[Any]]) -> dict[str, Any]:
         """Turns the column `image` into uint8 tensors [3, H, W]; `label` and `file` stay as they are."""
+        return {**_keep(batch), "image": list(map(self._resize, _open_faces(batch)))}
+
+    def _resize(self, picture: Image.Image) -> torch.Tensor:
         size, mode = self.geometry.size, self.geometry.interpolation
-        pictures = (F.pil_to_tensor(picture) for picture in _open_faces(batch))
-        images = [F.resize(picture, size, interpolation=mode, antialias=True) for picture in pictures]
-        return {**_keep(batch), "image": images}
+        return F.resize(F.pil_to_tensor(picture), size, interpolation=mode, antialias=True)
 
 
 @dataclass
@@ -136,8 +144,14 @@ class ProcessorTransform:
 
     def __call__(self, batch: Mapping[str, Sequence[Any]]) -> dict[str, Any]:
         """Turns the column `image` into normalised `pixel_values` [3, H, W]."""
-        pixels = self.processor(list(_open_faces(batch)), return_tensors="pt")["pixel_values"]
-        return {**_keep(batch), "pixel_values": list(pixels)}
+        files = batch.get("file", [""] * len(batch["image"]))
+        return {**_keep(batch), "pixel_values": list(map(self._prepare, _open_faces(batch), files))}
+
+    def _prepare(self, picture: Image.Image, file: str) -> torch.Tensor:
+        if max(picture.size) > _LONGEST * min(picture.size):
+            # Where the shorter side is resized to that of the model, the longer one would take all memory.
+            raise UserError(f"{file}: {picture.width} x {picture.height} pixels are no face; take it out")
+        return self.processor(picture, return_tensors="pt")["pixel_values"][0]
 
 
 @dataclass

@@ -4,19 +4,19 @@ import hashlib
 import io
 import re
 import textwrap
-import warnings
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
-from markupsafe import escape
-from matplotlib import rc_context
+from markupsafe import escape as escape_html
 from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
 
 from rafdb_vit.evaluation.predictions import Predictions
 from rafdb_vit.evaluation.results import EvaluationResult
+from rafdb_vit.report.drawing import drawing
 from rafdb_vit.report.plots import draw_losses, draw_rates
+from rafdb_vit.runtime.errors import escape
 
 MOST_CLASSES = 20
 """Of a chart; the weakest are shown."""
@@ -41,12 +41,17 @@ _STYLE: Any = {
 }
 
 
+def rank_weakest(result: EvaluationResult) -> list[str]:
+    """Returns the classes with faces, those first that the model tells worst."""
+    known = [name for name, row in result.per_class.items() if row["support"]]
+    return sorted(known, key=lambda name: result.per_class[name]["f1"])
+
+
 def draw_class_metrics(result: EvaluationResult) -> str:
     """Draws each class's F1 with its interval, precision and recall beside it; of many classes, the weakest."""
-    known = [name for name, row in result.per_class.items() if row["support"]]
-    weakest = sorted(known, key=lambda name: result.per_class[name]["f1"])[:MOST_CLASSES]
-    names = [name for name in known if name in weakest]
-    with rc_context(_STYLE):
+    weakest = rank_weakest(result)[:MOST_CLASSES]
+    names = [name for name in result.per_class if name in weakest]
+    with drawing(_STYLE):
         height = 0.9 + 0.4 * len(names)
         figure = Figure(figsize=(3.9, height))
         axes = figure.add_axes((0.37, 0.75 / height, 0.6, 1 - 0.85 / height))
@@ -59,8 +64,8 @@ def draw_class_metrics(result: EvaluationResult) -> str:
             label = "F1, 95% interval" if metric == "f1" else metric
             axes.plot(values, places, marker, color=colour, ms=7, mew=1.8, ls="", label=label)
         axes.set(xlim=(-0.02, 1.02), ylim=(-0.7, len(names) - 0.3))
-        labels = [textwrap.fill(name, 18, max_lines=2, placeholder="…") for name in names]
-        axes.set_yticks(places, labels, parse_math=False, fontsize=9)
+        labels = [textwrap.fill(escape(name), 18, max_lines=2, placeholder="…") for name in names]
+        axes.set_yticks(places, labels, fontsize=9)
         axes.grid(axis="x", color=GRID, alpha=0.5)
         axes.set_axisbelow(True)
         spot: Any = {"loc": "upper center", "bbox_to_anchor": (0.27, 0), "columnspacing": 1, "handletextpad": 0.3}
@@ -78,7 +83,7 @@ def draw_reliability(calibration: Mapping[str, Any]) -> str:
     bins = calibration["bins"]
     lefts, widths = [row["from"] for row in bins], [row["to"] - row["from"] for row in bins]
     accuracies, confidences = ([row[name] for row in bins] for name in ("accuracy", "confidence"))
-    with rc_context(_STYLE):
+    with drawing(_STYLE):
         figure = Figure(figsize=(3.9, 4.2))
         axes, counts = figure.add_axes((0.22, 0.38, 0.74, 0.54)), figure.add_axes((0.22, 0.13, 0.74, 0.19))
         axes.plot([0, 1], [0, 1], color=MUTED, ls="--", lw=1, label="calibrated")
@@ -114,7 +119,7 @@ def draw_precision_recall(predictions: Predictions, label: int) -> tuple[str, fl
         return None
     precision, recall, _ = precision_recall_curve(is_class, scores, drop_intermediate=True)
     average = float(average_precision_score(is_class, scores))
-    with rc_context(_STYLE):
+    with drawing(_STYLE):
         figure = Figure(figsize=(2.0, 1.8))
         axes = figure.add_axes((0.27, 0.26, 0.67, 0.69))
         axes.axhline(float(is_class.mean()), color=MUTED, ls=":", lw=1)
@@ -144,7 +149,7 @@ def draw_history(history: Sequence[Mapping[str, Any]], *, chosen_epoch: float) -
     )
     charts = []
     for draw, words in ((draw_losses, "Losses on train and validation"), (draw_rates, "Validation accuracy, macro-F1")):
-        with rc_context(_STYLE):
+        with drawing(_STYLE):
             figure = Figure(figsize=(3.7, 3.1))
             axes = figure.add_axes((0.17, 0.16, 0.79, 0.6))
             draw(axes, history, chosen_epoch=chosen_epoch)
@@ -158,11 +163,8 @@ def draw_history(history: Sequence[Mapping[str, Any]], *, chosen_epoch: float) -
 def _to_svg(figure: Figure, words: str) -> str:
     """Returns a figure as an `svg` element; `words` are what a screen reader says in its place."""
     buffer = io.StringIO()
-    with warnings.catch_warnings():
-        # Text stays text: the browser has letters that matplotlib's font lacks.
-        warnings.filterwarnings("ignore", message="Glyph .* missing from font")
-        canvas = FigureCanvasSVG(figure)
-        canvas.print_svg(buffer, metadata={"Date": None, "Creator": None, "Format": None, "Type": None})
+    canvas = FigureCanvasSVG(figure)
+    canvas.print_svg(buffer, metadata={"Date": None, "Creator": None, "Format": None, "Type": None})
     svg = buffer.getvalue()
     svg = re.sub(r"<(metadata|style)\b.*?</\1>", "", svg[svg.index("<svg") :], flags=re.S)
     svg = re.sub(r'<g id="[^"]*">', "<g>", svg).replace("xlink:href", "href")
@@ -172,4 +174,4 @@ def _to_svg(figure: Figure, words: str) -> str:
         svg = svg.replace(colour, variable)
     head, body = svg.split(">", 1)
     box = re.search(r'viewBox="[^"]*"', head)
-    return f'<svg class="chart" role="img" aria-label="{escape(words)}" {box[0] if box else ""}>{body}'
+    return f'<svg class="chart" role="img" aria-label="{escape_html(escape(words))}" {box[0] if box else ""}>{body}'

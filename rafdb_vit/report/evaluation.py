@@ -17,9 +17,7 @@ EVALUATIONS = "evaluations"
 """Folder of evaluations, in a run folder or where one stands."""
 EVALUATION_FILE = "evaluation.json"
 REPORT_FILE = "report.html"
-EVALUATION_FILES = tuple(
-    f"{name}{end}" for name in (EVALUATION_FILE, PREDICTIONS_FILE, REPORT_FILE) for end in ("", ".partial")
-)
+EVALUATION_FILES = (EVALUATION_FILE, PREDICTIONS_FILE, REPORT_FILE)
 
 
 @dataclass(frozen=True)

@@ -1,10 +1,11 @@
 """The page of an evaluation: how good a model is, for whom, and how sure that is."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from datasets import Dataset
 from jinja2 import Environment, StrictUndefined
 
@@ -12,7 +13,7 @@ from rafdb_vit.data.found import FoundData
 from rafdb_vit.data.names import DRAWN
 from rafdb_vit.evaluation.baselines import REPORT_OF_2023, is_official_test, score_majority
 from rafdb_vit.evaluation.groups import FEW
-from rafdb_vit.evaluation.intervals import METHOD
+from rafdb_vit.evaluation.intervals import describe_method
 from rafdb_vit.evaluation.predictions import PREDICTIONS_FILE, Predictions
 from rafdb_vit.evaluation.protocol import Protocol
 from rafdb_vit.evaluation.results import EvaluationResult
@@ -22,6 +23,7 @@ from rafdb_vit.report.charts import (
     draw_history,
     draw_precision_recall,
     draw_reliability,
+    rank_weakest,
 )
 from rafdb_vit.report.evaluation import EVALUATION_FILE, REPORT_FILE, Evaluation
 from rafdb_vit.report.mistakes import embed_faces, find_confusions, find_mistakes
@@ -36,14 +38,21 @@ from rafdb_vit.report.wording import (
     render_plain,
     render_share,
 )
-from rafdb_vit.runtime.disk import naming_disk_errors, write_whole
+from rafdb_vit.runtime.disk import naming_disk_errors
 from rafdb_vit.runtime.errors import Interrupted, UserError, escape
 from rafdb_vit.runtime.launch import render_command
+from rafdb_vit.runtime.output_folder import OutputFolder
 
 _TEMPLATE = Path(__file__).with_name("page.html")
 _MOST_ERRORS = 15
-_MOST_CLASSES = 12
+_MOST_COLUMNS = 12
 """Tables of more columns do not fit a page."""
+_MOST_ROWS = 50
+"""Of classes in a table; of more, those are shown that matter most."""
+_MOST_CURVES = 30
+"""Classes that all have a chart of their own; of more, as many as other charts show."""
+_MOST_PAIRS, _MOST_EXAMPLES = 20, 5
+"""Pairs of classes that stand in a table, and those with pictures."""
 _LONG_WORD = 9
 """Letters; heads of columns with longer words stand upright."""
 
@@ -54,18 +63,21 @@ def render_page(evaluation: Evaluation) -> str:
     environment.filters.update(interval=render_interval, plain=render_plain, count=render_count, words=render_name)
     result, data, predictions = evaluation.result, evaluation.data, evaluation.predictions
     majority, baseline = score_majority(result)
+    weakest = rank_weakest(result)
     calibration, groups = result.calibration or {}, result.groups or {}
     return environment.from_string(_TEMPLATE.read_text(encoding="utf-8")).render(
         evaluation=evaluation,
         result=result,
         data=data,
         names=list(result.per_class),
+        shown=list(result.per_class) if len(result.per_class) <= _MOST_ROWS else weakest[:_MOST_ROWS],
+        counted=_list_counts(evaluation),
         warnings=_find_warnings(evaluation),
         majority={"name": majority, "result": baseline},
         report=REPORT_OF_2023 if is_official_test(data, evaluation.split) else None,
         sentences=[describe_weakest(result, few=FEW), describe_absent(result)],
         class_chart=draw_class_metrics(result),
-        curves={name: draw_precision_recall(predictions, label) for label, name in enumerate(predictions.names)},
+        curves=_draw_curves(predictions, weakest),
         calibration=calibration,
         reliability_chart=draw_reliability(calibration),
         verdict=describe_calibration(calibration),
@@ -75,7 +87,7 @@ def render_page(evaluation: Evaluation) -> str:
         any_few=any(row["few"] for content in groups.values() for row in content["groups"].values()),
         few=FEW,
         most_drawn=MOST_CLASSES,
-        method=METHOD,
+        method=describe_method(int(np.count_nonzero(result.confusion_matrix))),
         history_charts=_draw_history(evaluation.trained),
         **_show_mistakes(evaluation),
     )
@@ -101,20 +113,49 @@ def _draw_history(trained: Protocol | None) -> list[str]:
 
 def _show_mistakes(evaluation: Evaluation) -> dict[str, Any]:
     mistakes = find_mistakes(evaluation.predictions)
-    confusions = find_confusions(evaluation.predictions, mistakes)
-    shown = mistakes[:_MOST_ERRORS]
+    pairs = find_confusions(evaluation.predictions, mistakes, most=_MOST_PAIRS)
+    confusions, shown = pairs[:_MOST_EXAMPLES], mistakes[:_MOST_ERRORS]
     rows = [mistake.row for mistake in shown + [face for pair in confusions for face in pair.examples]]
     return {
         "mistakes": len(mistakes),
         "surest": shown,
         "confusions": confusions,
+        "pairs": pairs,
         "pictures": embed_faces(evaluation.faces, rows),
     }
+
+
+def _draw_curves(predictions: Predictions, weakest: Sequence[str]) -> dict[str, tuple[str, float] | None]:
+    """Draws precision by recall of every class, or of the weakest of many."""
+    names = list(predictions.names) if len(predictions.names) <= _MOST_CURVES else weakest[:MOST_CLASSES]
+    ids = {name: label for label, name in enumerate(predictions.names)}
+    return {name: draw_precision_recall(predictions, ids[name]) for name in names}
+
+
+def _list_counts(evaluation: Evaluation) -> list[dict[str, Any]]:
+    """Returns the tables of faces per class: of each its title, the classes that it shows, and of how many."""
+    tables = []
+    for title, counted, names in (
+        ("Faces per class, as they were used", evaluation.data.used, list(evaluation.result.per_class)),
+        (
+            "Faces per class that the model was trained with",
+            evaluation.training_counts,
+            list((evaluation.training_counts or {}).get("train", {})),
+        ),
+    ):
+        if counted:
+            first = next(iter(counted.values()))
+            fewest = sorted(names, key=lambda name: first.get(name, 0))[:_MOST_ROWS]
+            shown = names if len(names) <= _MOST_ROWS else fewest
+            tables.append({"title": title, "splits": counted, "names": shown, "of": len(names)})
+    return tables
 
 
 def _describe_matrix(result: EvaluationResult) -> dict[str, Any]:
     """Returns the confusion matrix as a table, and what decides how its columns fit."""
     names, rows = list(result.per_class), []
+    if len(names) > _MOST_COLUMNS:
+        return {"fits": False}
     for name, counts in zip(names, result.confusion_matrix, strict=True):
         total = sum(counts)
         cells = [(count, render_share(count, total), count / max(total, 1)) for count in counts]
@@ -123,7 +164,7 @@ def _describe_matrix(result: EvaluationResult) -> dict[str, Any]:
     longest = max(len(word) for name in names for word in name.replace("-", " ").split())
     return {
         "rows": rows,
-        "fits": len(names) <= _MOST_CLASSES,
+        "fits": True,
         "upright": len(names) > 8 or longest > _LONG_WORD,
         "ems": round(max(0.62 * digits, 2.3) + 0.4, 2),
     }
@@ -146,31 +187,35 @@ def _describe_gaps(groups: Mapping[str, Any]) -> list[dict[str, Any]]:
     ]
 
 
-def write_evaluation(folder: str | Path, evaluation: Evaluation, *, content: Mapping[str, Any] | None = None) -> None:
+def write_evaluation(output: OutputFolder, evaluation: Evaluation, *, content: Mapping[str, Any] | None = None) -> None:
     """Writes `predictions.csv`, `report.html` and perhaps `evaluation.json`, each whole or not at all.
 
     The first is written only when all are made.
 
     Args:
-        folder: Made if missing.
+        output: Where to.
         evaluation: What the page shows.
         content: Of `evaluation.json`; None where `results.json` holds the metrics.
 
     Raises:
-        UserError: They cannot be written.
+        UserError: They cannot be written, or something else is in the way.
     """
-    folder, page = Path(folder), render_page(evaluation)
-    text = None if content is None else json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False)
-    with naming_disk_errors(folder, advice="make room, or take another folder"):
-        folder.mkdir(parents=True, exist_ok=True)
-        evaluation.predictions.write(folder / PREDICTIONS_FILE)
-        write_whole(folder / REPORT_FILE, page)
-        if text is not None:
-            write_whole(folder / EVALUATION_FILE, f"{text}\n")
+    texts = {PREDICTIONS_FILE: evaluation.predictions.render(), REPORT_FILE: render_page(evaluation)}
+    if content is not None:
+        texts[EVALUATION_FILE] = f"{json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False)}\n"
+    output.refuse_others(texts)
+    with naming_disk_errors(output.path, advice="make room, or take another folder"):
+        for name, text in texts.items():
+            output.write(name, text)
 
 
 def write_run_page(
-    run: Path, data: FoundData[Dataset], predictions: Predictions, result: EvaluationResult, *, protocol: Protocol
+    output: OutputFolder,
+    data: FoundData[Dataset],
+    predictions: Predictions,
+    result: EvaluationResult,
+    *,
+    protocol: Protocol,
 ) -> None:
     """Writes predictions and page of a run, which is whole without them; see `Evaluation` for the arguments.
 
@@ -178,9 +223,10 @@ def write_run_page(
         UserError: They cannot be written; the message says that the run is whole.
         Interrupted: A signal ended it; likewise.
     """
+    run = output.path
     again = f"`{render_command(['rafdb-vit', 'evaluate', str(run)])}` writes one"
     try:
-        write_evaluation(run, Evaluation.of_run(run, data, predictions, result, protocol))
+        write_evaluation(output, Evaluation.of_run(run, data, predictions, result, protocol))
     except UserError as error:
         words = f"the run in {run} is whole, but its page could not be written"
         raise UserError(f"{words}: {error.line}; {again}") from error

@@ -6,29 +6,43 @@ from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.colors import PowerNorm
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from rafdb_vit.evaluation.results import EvaluationResult
+from rafdb_vit.report.drawing import drawing, fit_name
 from rafdb_vit.runtime.disk import save_figure
 
 PLOTS_FOLDER = "figures"
 CONFUSION_FILE = "confusion_matrix.png"
 CURVES_FILE = "learning_curves.png"
+_MOST_CELLS, _MOST_TICKS, _MOST_PAIRS = 30, 60, 30
+"""Classes whose cells hold counts, classes whose names stand at the axes, and pairs beside them."""
 _TRAIN, _VALIDATION, _CHOSEN = "#4477aa", "#cc6677", "#666666"
 
 
 def plot_confusion_matrix(result: EvaluationResult, path: str | Path, *, title: str) -> Path:
-    """Draws counts and row shares; a row is a labelled class, a column a predicted one.
+    """Draws a confusion matrix; a row is a labelled class, a column a predicted one.
+
+    Counts and row shares stand in the cells. Of more than 30 classes only colours do, and beside them the pairs of
+    classes that are confused most: the picture does not grow any further.
 
     Args:
         result: Metrics of one split.
         path: The PNG file to write; its folder is made if missing.
         title: Above the matrix.
     """
-    names = list(result.per_class)
     counts = np.asarray(result.confusion_matrix)
     shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
+    names = [fit_name(name) for name in result.per_class]
+    draw = _draw_cells if len(names) <= _MOST_CELLS else _draw_overview
+    with drawing():
+        return save_figure(draw(names, counts, shares, fit_name(title, 120)), Path(path))
+
+
+def _draw_cells(names: Sequence[str], counts: np.ndarray, shares: np.ndarray, title: str) -> Figure:
+    """Draws a matrix with counts and row shares in its cells."""
     side = 1.6 + 0.85 * len(names)
     figure = Figure(figsize=(side + 0.8, side), dpi=120, layout="constrained")
     axes = figure.subplots()
@@ -42,7 +56,42 @@ def plot_confusion_matrix(result: EvaluationResult, path: str | Path, *, title: 
     axes.set_yticks(range(len(names)), labels)
     axes.set(xlabel="Predicted", ylabel="Labelled (faces)", title=title)
     figure.colorbar(image, label="Share of the labelled class", shrink=0.8)
-    return save_figure(figure, Path(path))
+    return figure
+
+
+def _draw_overview(names: Sequence[str], counts: np.ndarray, shares: np.ndarray, title: str) -> Figure:
+    """Draws a matrix in colours alone, and the most confused pairs beside it; its size is always the same."""
+    figure = Figure(figsize=(17, 10.5), dpi=120, layout="constrained")
+    axes, beside = figure.subplots(1, 2, width_ratios=(1.75, 1))
+    # The root shows single errors too, which are many and pale where there are many classes.
+    image = axes.imshow(shares, cmap="Blues", norm=PowerNorm(0.5, vmin=0, vmax=1))
+    if len(names) <= _MOST_TICKS:
+        axes.set_xticks(range(len(names)), [fit_name(name, 20) for name in names], rotation=90, fontsize=7)
+        axes.set_yticks(range(len(names)), [fit_name(name, 20) for name in names], fontsize=7)
+        axes.set(xlabel="Predicted", ylabel="Labelled")
+    else:
+        axes.set(xticks=[], yticks=[])
+        axes.set(xlabel=f"Predicted: the {len(names)} classes in their order", ylabel="Labelled: the same")
+    axes.set_title(title)
+    figure.colorbar(image, ax=axes, label="Share of the labelled class", shrink=0.7, pad=0.02)
+    beside.axis("off")
+    beside.set_title("Confused most often", loc="left")
+    columns: list[list[str]] = [["Labelled", "taken for", "faces"]]
+    columns += [[fit_name(names[row], 26), fit_name(names[column], 26), f"{n:,}"] for row, column, n in _rank(counts)]
+    for place, column, side in zip((0, 0.46, 1), zip(*columns, strict=True), ("left", "left", "right"), strict=True):
+        for line, text in enumerate(column):
+            weight = "normal" if line else "bold"
+            beside.text(place, 0.98 - line * 0.031, text, ha=side, va="top", fontsize=9, weight=weight)
+    return figure
+
+
+def _rank(counts: np.ndarray) -> list[tuple[int, int, int]]:
+    """Returns the pairs of classes that are confused most often: labelled, predicted, faces."""
+    wrong = counts.copy()
+    np.fill_diagonal(wrong, 0)
+    order = np.argsort(-wrong, axis=None, kind="stable")[:_MOST_PAIRS]
+    places = zip(*np.unravel_index(order, wrong.shape), strict=True)
+    return [(int(row), int(column), int(wrong[row, column])) for row, column in places if wrong[row, column]]
 
 
 def plot_learning_curves(history: Sequence[Mapping[str, Any]], path: str | Path, *, chosen_epoch: float) -> Path:
@@ -53,13 +102,14 @@ def plot_learning_curves(history: Sequence[Mapping[str, Any]], path: str | Path,
         path: The PNG file to write; its folder is made if missing.
         chosen_epoch: Epoch of the checkpoint that was kept, marked in both plots.
     """
-    figure = Figure(figsize=(11, 4), dpi=120, layout="constrained")
-    losses, rates = figure.subplots(1, 2)
-    draw_losses(losses, history, chosen_epoch=chosen_epoch)
-    draw_rates(rates, history, chosen_epoch=chosen_epoch)
-    losses.set_title("Loss")
-    rates.set_title("Accuracy and macro-F1")
-    return save_figure(figure, Path(path))
+    with drawing():
+        figure = Figure(figsize=(11, 4), dpi=120, layout="constrained")
+        losses, rates = figure.subplots(1, 2)
+        draw_losses(losses, history, chosen_epoch=chosen_epoch)
+        draw_rates(rates, history, chosen_epoch=chosen_epoch)
+        losses.set_title("Loss")
+        rates.set_title("Accuracy and macro-F1")
+        return save_figure(figure, Path(path))
 
 
 def draw_losses(axes: Axes, history: Sequence[Mapping[str, Any]], *, chosen_epoch: float) -> None:

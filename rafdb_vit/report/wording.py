@@ -1,10 +1,11 @@
 """What the page says in words: numbers, sentences that depend on the metrics, tables of how they came about."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from rafdb_vit.evaluation.protocol import EvaluationProtocol, Protocol
 from rafdb_vit.evaluation.results import EvaluationResult
+from rafdb_vit.runtime.errors import escape
 
 SPLIT_WARNINGS = {
     ("train", True): "The model learned from these very faces: the metrics say nothing about new ones.",
@@ -33,6 +34,13 @@ def render_share(count: int, total: int) -> str:
         share = 100 * count / total
         return "<1%" if share < 0.5 else ">99%" if share >= 99.5 else f"{share:.0f}%"
     return "100%" if count and count == total else "0%"
+
+
+def join_names(names: Iterable[str], *, most: int = 12) -> str:
+    """Returns names as a list in a sentence, of which only the first are named if there are many."""
+    all_names = list(names)
+    others = f" and {len(all_names) - most} others" if len(all_names) > most else ""
+    return ", ".join(all_names[:most]) + others
 
 
 def render_name(name: str) -> str:
@@ -65,13 +73,14 @@ def describe_weakest(result: EvaluationResult, *, few: int) -> str:
     rows = {name: result.per_class[name] for name in result.weakest}
     if not rows:
         return ""
-    faces = ", ".join(
-        f"{name} ({render_count(int(row['support']), 'face')}{', too few to be sure' if row['support'] < few else ''})"
+    faces = join_names(
+        f"{escape(name)} ({render_count(int(row['support']), 'face')}"
+        f"{', too few to be sure' if row['support'] < few else ''})"
         for name, row in rows.items()
     )
     if not any(row["f1"] for row in rows.values()):
         return f"Never right on {faces}."
-    return "Weakest on {}: F1 {}.".format(faces, ", ".join(f"{row['f1']:.2f}" for row in rows.values()))
+    return "Weakest on {}: F1 {}.".format(faces, join_names(f"{row['f1']:.2f}" for row in rows.values()))
 
 
 def describe_absent(result: EvaluationResult) -> str:
@@ -80,9 +89,9 @@ def describe_absent(result: EvaluationResult) -> str:
     if not absent:
         return ""
     f1 = [row["f1"] for row in result.per_class.values() if row["support"]]
-    shown = ", ".join(absent[:12]) + (" and others" if len(absent) > 12 else "")
     return (
-        f"{len(absent)} of {len(result.per_class)} classes have no faces here and count as 0 in macro-F1: {shown}. "
+        f"{len(absent)} of {len(result.per_class)} classes have no faces here and count as 0 in macro-F1: "
+        f"{join_names(map(escape, absent))}. "
         f"Over the others it is {sum(f1) / len(f1):.4f}."
     )
 

@@ -8,6 +8,7 @@ import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cache
+from io import BufferedReader
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
@@ -35,19 +36,29 @@ def expand(path: str | Path) -> Path:
         raise UserError(f"{path}: there is no such user; write the folder out") from error
 
 
-def read_bytes(path: str | Path, *, most: int = MOST_BYTES) -> bytes:
-    """Reads a plain file; a pipe or a device, which might never end, is none.
+def open_plain(path: str | Path) -> BufferedReader:
+    """Opens a plain file for reading; a pipe or a device, which might never end, is none.
 
     Raises:
-        OSError: There is none, it cannot be read, or it has more than `most` bytes.
+        OSError: There is none, or it cannot be read.
     """
-    handle = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_CLOEXEC", 0))
-    with os.fdopen(handle, "rb") as file:
-        found = os.fstat(handle)
-        if not stat.S_ISREG(found.st_mode):
-            raise OSError(errno.EINVAL, "not a plain file", str(path))
-        if found.st_size > most:
-            raise OSError(errno.EFBIG, f"{found.st_size:,} bytes, expected {most:,} at most", str(path))
+    file = os.fdopen(os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)), "rb")
+    if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+        file.close()
+        raise OSError(errno.EINVAL, "not a plain file", str(path))
+    return file
+
+
+def read_bytes(path: str | Path, *, most: int = MOST_BYTES) -> bytes:
+    """Reads a plain file; see `open_plain`.
+
+    Raises:
+        OSError: See there; or it has more than `most` bytes.
+    """
+    with open_plain(path) as file:
+        size = os.fstat(file.fileno()).st_size
+        if size > most:
+            raise OSError(errno.EFBIG, f"{size:,} bytes, expected {most:,} at most", str(path))
         return file.read(most)
 
 
@@ -61,14 +72,14 @@ def read_text(path: str | Path, *, most: int = MOST_BYTES) -> str:
     return read_bytes(path, most=most).decode("utf-8").replace("\r\n", "\n")
 
 
-def parse_json(text: str) -> Any:
-    """Parses JSON as the standard has it: no NaN, no infinity.
+def parse_json(text: str, *, finite: bool = True) -> Any:
+    """Parses JSON as the standard has it: no NaN, no infinity; with them if not all numbers have to be `finite`.
 
     Raises:
         ValueError: It is none, or nested too deeply.
     """
     try:
-        return json.loads(text, parse_constant=_refuse_constant)
+        return json.loads(text, parse_constant=_refuse_constant if finite else None)
     except RecursionError as error:
         raise ValueError("nested too deeply") from error
 
@@ -92,7 +103,12 @@ def check_writable(folder: Path) -> None:
     Raises:
         UserError: It is a file, or its permissions forbid it.
     """
-    existing = next(path for path in (folder, *folder.absolute().parents) if path.exists())
+    try:
+        existing = next(path for path in (folder, *folder.absolute().parents) if path.exists())
+    except OSError as error:
+        raise UserError(f"--output_dir {folder}: cannot be made ({error.strerror}); take another folder") from error
+    if folder.is_symlink() and not folder.exists():
+        raise UserError(f"--output_dir {folder}: is a link that leads nowhere; delete it, or take another folder")
     if not existing.is_dir():
         what = "is" if existing == folder else f"{existing} is"
         raise UserError(f"--output_dir {folder}: {what} a file; expected a folder")

@@ -2,24 +2,27 @@
 
 A checkpoint is written under another name, each file is brought to the disk, a list of its files follows, and only then
 is it named `checkpoint-STEP`. So a killed run leaves either a whole checkpoint or a folder that is not taken for one.
+Files of people that lie in a checkpoint stay when it is deleted.
 """
 
 import json
 import re
-import shutil
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from rafdb_vit.runtime.disk import naming_disk_errors, sync
+from rafdb_vit.runtime.disk import naming_disk_errors, parse_json, read_text, sync
 from rafdb_vit.runtime.errors import UserError
+from rafdb_vit.runtime.output_folder import OutputFolder
 from rafdb_vit.runtime.processes import raise_on_all, wait_for_all
 
 MANIFEST = "manifest.json"
 _NAME = re.compile(r"checkpoint-(\d+)")
 _STAGED = "partial-"
 _REPLACED = "replaced-"
+CHECKPOINT_FOLDERS = tuple(f"{state}checkpoint-[0-9]*" for state in ("", _STAGED, _REPLACED))
+"""Patterns of the folders that are a run's own."""
 
 
 def step_of(folder: Path) -> int:
@@ -37,11 +40,13 @@ def list_checkpoints(run: Path) -> list[Path]:
 def find_fault(folder: Path) -> str | None:
     """Returns what is wrong with a checkpoint; None if each of its files exists, as large as it was written."""
     try:
-        files = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))["files"]
+        files = _read_manifest(folder)["files"]
         sizes = {name: (folder / name).stat().st_size if (folder / name).is_file() else None for name in files}
+        if outside := [name for name in files if not (folder / name).resolve().is_relative_to(folder.resolve())]:
+            return f"its {MANIFEST} names {outside[0]}, which lies elsewhere"
     except FileNotFoundError:
         return f"has no {MANIFEST}, which is written last"
-    except (OSError, UnicodeDecodeError, ValueError, KeyError, TypeError, AttributeError):
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return f"its {MANIFEST} cannot be read"
     for name, size in sizes.items():
         if size is None:
@@ -51,30 +56,51 @@ def find_fault(folder: Path) -> str | None:
     return None
 
 
+def _read_manifest(folder: Path) -> Mapping[str, Any]:
+    """Returns the list of a checkpoint; raises ValueError, KeyError, TypeError or OSError if it is none."""
+    content = parse_json(read_text(folder / MANIFEST))
+    if not isinstance(content["files"], dict) or not isinstance(content.get("identity", {}), dict):
+        raise TypeError("its parts are no mappings")
+    return content
+
+
 def recover(run: Path) -> list[str]:
     """Tidies up what a killed run left half done; returns the names of half-written checkpoints, now gone.
 
-    One that was whole and only lacked its name gets it.
+    One that was whole and only lacked its name gets it. What no run wrote, by the folder's list, stays.
     """
-    half_written = []
-    for staged in sorted(run.glob(f"{_STAGED}checkpoint-*")):
-        if find_fault(staged) is None:
-            _put_in_place(staged, run / staged.name.removeprefix(_STAGED))
+    half_written, output = [], OutputFolder(run, CHECKPOINT_FOLDERS)
+    own = [name for name in sorted(output.hashes) if (run / name).is_dir() and not (run / name).is_symlink()]
+    for staged in (name for name in own if name.startswith(_STAGED)):
+        if find_fault(run / staged) is None:
+            _put_in_place(output, staged)
         else:
-            half_written.append(staged.name)
-            shutil.rmtree(staged)
-    for replaced in run.glob(f"{_REPLACED}checkpoint-*"):
-        shutil.rmtree(replaced)
+            half_written.append(staged)
+            output.remove_folder(staged)
+    for replaced in (name for name in own if name.startswith(_REPLACED)):
+        delete_checkpoint(output, replaced)
     return half_written
 
 
-def _put_in_place(staged: Path, target: Path) -> None:
-    replaced = target.with_name(_REPLACED + target.name)
-    if target.exists():
-        shutil.rmtree(replaced, ignore_errors=True)
-        target.rename(replaced)
-    staged.rename(target)
-    shutil.rmtree(replaced, ignore_errors=True)
+def _put_in_place(output: OutputFolder, staged: str) -> None:
+    target = staged.removeprefix(_STAGED)
+    replaced = _REPLACED + target
+    output.refuse_others([target])
+    if output.holds(target):
+        delete_checkpoint(output, replaced)
+        output.rename_folder(target, replaced)
+    output.rename_folder(staged, target)
+    delete_checkpoint(output, replaced)
+
+
+def delete_checkpoint(output: OutputFolder, name: str) -> None:
+    """Deletes a checkpoint of a run's own folder: the files that it was written with, and what is empty then."""
+    try:
+        files = {*_read_manifest(output.path / name)["files"], MANIFEST}
+    except (OSError, ValueError, KeyError, TypeError):
+        output.remove_folder(name)
+    else:
+        output.remove_folder(name, holds=files.__contains__)
 
 
 @contextmanager
@@ -93,22 +119,21 @@ def write_checkpoint(run: Path, step: int, *, writes: bool, identity: Mapping[st
         UserError: On every process: one could not write. Nothing half written is left.
     """
     target = run / f"checkpoint-{step}"
-    staged = run / f"{_STAGED}{target.name}"
+    staged, output = run / f"{_STAGED}{target.name}", OutputFolder(run, CHECKPOINT_FOLDERS)
     try:
         with raise_on_all(), naming_disk_errors(target):
             if writes:
-                shutil.rmtree(staged, ignore_errors=True)
-                staged.mkdir(parents=True)
+                output.make_folder(staged.name)
         with raise_on_all(), naming_disk_errors(target):
             yield staged
         with raise_on_all(), naming_disk_errors(target):
             if writes:
                 _write_manifest(staged, identity)
-                _put_in_place(staged, target)
+                _put_in_place(output, staged.name)
                 sync(run)
     except UserError:
         if writes:
-            shutil.rmtree(staged, ignore_errors=True)
+            output.remove_folder(staged.name)
         raise
     wait_for_all()
 
@@ -137,11 +162,12 @@ def prune_checkpoints(run: Path, *, keep: int | None, best_step: int | None) -> 
     newest, *older = list_checkpoints(run)
     older.sort(key=lambda folder: (step_of(folder) == best_step, step_of(folder)), reverse=True)
     room = max(keep - 1, int(any(step_of(folder) == best_step for folder in older)))
-    for folder in older[room:]:
+    output = OutputFolder(run, CHECKPOINT_FOLDERS)
+    own = output.hashes
+    for name in (folder.name for folder in older[room:] if folder.name in own):
         # Renamed first: a run that is killed meanwhile leaves nothing that looks like a damaged checkpoint.
-        doomed = folder.with_name(_REPLACED + folder.name)
-        folder.rename(doomed)
-        shutil.rmtree(doomed)
+        output.rename_folder(name, _REPLACED + name)
+        delete_checkpoint(output, _REPLACED + name)
 
 
 def choose_checkpoint(run: Path, *, say: Callable[[str], None]) -> Path | None:
@@ -184,7 +210,7 @@ def compare_identity(folder: Path, identity: Mapping[str, Any]) -> None:
     Raises:
         UserError: It names each setting that differs, with both values.
     """
-    written = json.loads((folder / MANIFEST).read_text(encoding="utf-8")).get("identity", {})
+    written = _read_manifest(folder).get("identity", {})
     now = json.loads(json.dumps(identity))
     # Another release of transformers may know other flags.
     differing = [name for name in written if name in now and written[name] != now[name]]

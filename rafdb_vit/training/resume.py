@@ -21,9 +21,7 @@ from rafdb_vit.runtime.errors import Interrupted
 from rafdb_vit.runtime.processes import count_processes, gather, process_index
 from rafdb_vit.runtime.signals import SignalWatch, hold_signals, release_signals
 from rafdb_vit.training.checkpoints import find_best, prune_checkpoints, write_checkpoint
-
-STATE_FILE = "trainer_state.json"
-PROGRESS_FILE = "progress.json"
+from rafdb_vit.training.progress import PROGRESS_FILE, STATE_FILE, naming_damage, read_progress
 
 
 class ResumableTrainer(Trainer):
@@ -59,6 +57,7 @@ class ResumableTrainer(Trainer):
         self.last_step: dict[str, Any] = {"grad_norm": None, "learning_rate": None}
         self.epoch_has_ended = False
         self._resumed_from: Path | None = None
+        self._progress: dict[str, Any] = {}
         self._had_stopped = False
         self._at_step_begin: tuple[torch.Tensor, Any, torch.Tensor, Any] | None = None
         super().__init__(*args, **kwargs)
@@ -67,6 +66,7 @@ class ResumableTrainer(Trainer):
         """Trains as the stock method does; `resume_from_checkpoint` is a folder."""
         if resume_from_checkpoint:
             self._resumed_from = Path(resume_from_checkpoint)
+            self._progress = read_progress(self._resumed_from)
             # It was done when the run began, and early stopping would count it twice.
             self.args.eval_on_start = False
         # Last of all callbacks: an evaluation that was still due is shown by those before it.
@@ -157,7 +157,7 @@ class ResumableTrainer(Trainer):
         """Takes up what was under way when the checkpoint was written, before the first step."""
         if self._resumed_from is None:
             return
-        progress = json.loads((self._resumed_from / PROGRESS_FILE).read_text(encoding="utf-8"))
+        progress = self._progress
         losses, self.last_step = progress["train_loss"], progress["last_step"]
         same = len(losses) == count_processes()
         self._tr_loss.fill_(losses[process_index()] if same else sum(losses) / len(losses))
@@ -178,8 +178,8 @@ class ResumableTrainer(Trainer):
         """Restores the trainer's state; finds the best checkpoint also in a run folder that was moved."""
         if self._resumed_from is None:
             return super()._init_training_state(*args, **kwargs)
-        written = TrainerState.load_from_json(str(self._resumed_from / STATE_FILE))
-        with quiet_loading():
+        with quiet_loading(), naming_damage(self._resumed_from, STATE_FILE):
+            written = TrainerState.load_from_json(str(self._resumed_from / STATE_FILE))
             found = super()._init_training_state(*args, **kwargs)
         if written.best_global_step:
             best = find_best(
@@ -200,11 +200,21 @@ class ResumableTrainer(Trainer):
         transformers 5.17 restores them on several CPU processes to the device `cpu:0`, which torch does not know.
         Delete when the oldest supported release is one that says `cpu`, as 5.24 does.
         """
-        if checkpoint is None or self.is_fsdp_enabled or self.args.device.type != "cpu":
+        if checkpoint is None:
             return super()._load_optimizer_and_scheduler(checkpoint)
+        if self.is_fsdp_enabled or self.args.device.type != "cpu":
+            with naming_damage(Path(checkpoint), f"{OPTIMIZER_NAME} or {SCHEDULER_NAME}"):
+                return super()._load_optimizer_and_scheduler(checkpoint)
         for name, target in ((OPTIMIZER_NAME, self.optimizer), (SCHEDULER_NAME, self.lr_scheduler)):
             restored: Any = target
-            restored.load_state_dict(torch.load(Path(checkpoint) / name, map_location="cpu", weights_only=True))
+            with naming_damage(Path(checkpoint), name):
+                restored.load_state_dict(torch.load(Path(checkpoint) / name, map_location="cpu", weights_only=True))
+
+    def _load_rng_state(self, checkpoint: str | None) -> None:
+        """Restores torch's, NumPy's and Python's random numbers; a damaged file is one line."""
+        if checkpoint is not None:
+            with naming_damage(Path(checkpoint), "rng_state.pth"):
+                super()._load_rng_state(checkpoint)
 
     def _finish_pending(self) -> None:
         step = self.last_step

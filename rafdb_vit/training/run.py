@@ -69,7 +69,21 @@ def run_training(
         Interrupted: A signal ended the run; its message says what was saved and how to resume.
     """
     quiet_libraries()
-    threads, folder = set_threads(), RunFolder(args.output_dir)
+    folder = RunFolder(args.output_dir)
+    with folder.held():
+        return _train_in(folder, data, model, args, asked=asked, argv=argv)
+
+
+def _train_in(
+    folder: RunFolder,
+    data: DataArguments,
+    model: ModelArguments,
+    args: ExpressionTrainingArguments,
+    *,
+    asked: Mapping[str, Any],
+    argv: Sequence[str],
+) -> TrainOutcome:
+    threads = set_threads()
     checkpoint = _find_checkpoint(folder, data, model, args)
     found = _load_data(data, folder, resuming=checkpoint is not None)
     publication = _plan_publication(found, model, args) if args.publishes else None
@@ -86,7 +100,7 @@ def run_training(
             outcome, predictions = run.score(trainer)
         protocol = broadcast_from_main(lambda: run.write_results(outcome, trainer))
     run.show_end(outcome)
-    broadcast_from_main(lambda: write_run_page(folder.path, found, predictions, outcome.test, protocol=protocol))
+    broadcast_from_main(lambda: write_run_page(folder.output, found, predictions, outcome.test, protocol=protocol))
     if publication is not None:
         broadcast_from_main(lambda: publish_trained(publication, folder.path))
     return outcome
@@ -193,6 +207,7 @@ class _Run:
         best, _ = load_trained(str(trainer.state.best_model_checkpoint))
         broadcast_from_main(lambda: self.folder.write_model(best, self.processor))
         saved, predictions = load_trained(self.folder.path), {}
+        broadcast_from_main(self.folder.check_model)
         for split in ("validation", "test"):
             predictions[split] = predict_split(
                 *saved,
@@ -205,7 +220,7 @@ class _Run:
         return TrainOutcome(self.folder.path, **results), predictions["test"]
 
     def write_results(self, outcome: TrainOutcome, trainer: ExpressionTrainer) -> Protocol:
-        """Writes plots and `results.json`, with which the run is whole; returns how its metrics came about."""
+        """Writes `results.json`, with which the run is whole, and plots; returns how its metrics came about."""
         args, augmentation = self.args, {"augmentation": trainer.transform.describe()}
         protocol = Protocol(
             data=describe_data(self.found),

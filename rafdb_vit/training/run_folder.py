@@ -1,19 +1,19 @@
 """The run folder: what lies in it, when it may be written to, and what a new run may delete there."""
 
 import platform
-import shutil
-from collections.abc import Mapping
-from dataclasses import replace
+import tempfile
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import yaml
 
-from rafdb_vit.data.drawn_faces import write_drawn_faces
+from rafdb_vit.data.drawn_faces import is_drawn_file, write_drawn_faces
 from rafdb_vit.evaluation.predictions import PREDICTIONS_FILE
 from rafdb_vit.evaluation.protocol import Protocol
-from rafdb_vit.evaluation.results import RESULTS_FILE, EvaluationResult, write_results
-from rafdb_vit.model.download import hash_file, quiet_loading
+from rafdb_vit.evaluation.results import RESULTS_FILE, EvaluationResult, render_results
+from rafdb_vit.model.download import hash_model, quiet_loading
 from rafdb_vit.report.evaluation import EVALUATION_FILES, EVALUATIONS, REPORT_FILE
 from rafdb_vit.report.plots import (
     CONFUSION_FILE,
@@ -23,21 +23,33 @@ from rafdb_vit.report.plots import (
     plot_learning_curves,
 )
 from rafdb_vit.runtime.console import say
-from rafdb_vit.runtime.disk import check_writable, naming_disk_errors, read_yaml
+from rafdb_vit.runtime.disk import check_writable, expand, naming_disk_errors, read_yaml
 from rafdb_vit.runtime.errors import UserError
-from rafdb_vit.runtime.processes import broadcast_from_main, raise_on_all
-from rafdb_vit.training.checkpoints import choose_checkpoint, compare_identity, find_fault
+from rafdb_vit.runtime.lock import LOCK_FILE, hold
+from rafdb_vit.runtime.output_folder import LIST_FILE, OutputFolder
+from rafdb_vit.runtime.processes import broadcast_from_main, is_main_process, raise_on_all
+from rafdb_vit.training.checkpoints import (
+    CHECKPOINT_FOLDERS,
+    choose_checkpoint,
+    compare_identity,
+    delete_checkpoint,
+    find_fault,
+    list_checkpoints,
+    step_of,
+)
 
 CONFIG_FILE = "training_config.yaml"
 DEMO_FACES = "drawn_faces"
-_WRITTEN_FILES = (
-    CONFIG_FILE,
-    *(name + end for name in (RESULTS_FILE, PREDICTIONS_FILE, REPORT_FILE) for end in ("", ".partial")),
-    *("config.json", "preprocessor_config.json", "model.safetensors", "model.safetensors.index.json"),
-)
 _STAGED_MODEL = "partial-model"
-_LEFTOVERS = ("partial-*", "replaced-checkpoint-*")
-_WRITTEN_PATTERNS = ("checkpoint-*", "model-*-of-*.safetensors", *_LEFTOVERS)
+_TOP_FILES = (
+    *(CONFIG_FILE, RESULTS_FILE, PREDICTIONS_FILE, REPORT_FILE),
+    *("config.json", "preprocessor_config.json", "model.safetensors", "model.safetensors.index.json"),
+    *(f"{PLOTS_FOLDER}/{name}" for name in (CONFUSION_FILE, CURVES_FILE)),
+)
+RUN_FILES = (*_TOP_FILES, "model-*-of-*.safetensors", _STAGED_MODEL, DEMO_FACES, *CHECKPOINT_FOLDERS)
+"""Patterns of what a run writes into its folder."""
+_LEFTOVERS = ("partial-", "replaced-")
+"""What a run that ended before its first checkpoint leaves, beside its settings."""
 _NOT_SETTINGS = (
     *("output_dir", "overwrite_output_dir", "resume_from_checkpoint"),
     *("push_to_hub", "hub_model_id", "hub_private_repo", "hub_revision", "hub_token", "license"),
@@ -54,13 +66,35 @@ class RunFolder:
 
     The best model lies at the top (`config.json`, `model.safetensors`, `preprocessor_config.json`), beside
     `results.json`, `predictions.csv`, `report.html`, `training_config.yaml`, `figures/` and `checkpoint-*/`; a demo
-    run's faces in `drawn_faces/`; what `evaluate` wrote of it in `evaluations/`.
+    run's faces in `drawn_faces/`; what `evaluate` wrote of it in `evaluations/`. `files.json` lists what the run wrote:
+    that alone is replaced or deleted.
     """
 
     def __init__(self, path: str | Path) -> None:
-        self.path = Path(path).expanduser()
-        self.plots = self.path / PLOTS_FOLDER
+        self.path = expand(path)
+        self.output = OutputFolder(self.path, RUN_FILES)
         self.demo_faces = self.path / DEMO_FACES
+
+    @contextmanager
+    def held(self) -> Iterator[None]:
+        """Keeps other commands from writing into the folder while the block runs; every process has to call it.
+
+        Raises:
+            UserError: On every process: another command writes into it, or it cannot be written to.
+        """
+        holding = hold(self.path)
+
+        def begin() -> None:
+            check_writable(self.path)
+            with naming_disk_errors(self.path, advice="take another --output_dir"):
+                holding.__enter__()
+
+        broadcast_from_main(begin)
+        try:
+            yield
+        finally:
+            if is_main_process():
+                holding.__exit__(None, None, None)
 
     def check(self, *, demo: bool, overwrite: bool) -> None:
         """Refuses a folder that a new run must not write into.
@@ -73,21 +107,30 @@ class RunFolder:
             UserError: There is something in the way, or the folder cannot be written to.
         """
         check_writable(self.path)
-        if not self._holds_something() or overwrite or (demo and self._is_demo_run()):
-            return
-        raise UserError(
-            f"--output_dir {self.path}: is not empty; take another folder, --overwrite_output_dir to replace the run "
-            "in it, or --resume_from_checkpoint to go on with it"
-        )
+        self.output.refuse_links()
+        if self._holds_something() and not overwrite and not (demo and self._is_demo_run()):
+            raise UserError(
+                f"--output_dir {self.path}: is not empty; take another folder, --overwrite_output_dir to replace the "
+                "run in it, or --resume_from_checkpoint to go on with it"
+            )
+        self.output.refuse_others(self._list_written())
 
     def _holds_something(self) -> bool:
         """Tells whether something could be lost: a run that ended before its first checkpoint leaves nothing."""
-        nothing = {CONFIG_FILE, *(path.name for pattern in _LEFTOVERS for path in self.path.glob(pattern))}
-        return self.path.exists() and any(path.name not in nothing for path in self.path.iterdir())
+        own = {name for name in self.output.hashes if name == CONFIG_FILE or name.startswith(_LEFTOVERS)}
+        there = [path.name.removesuffix(".partial") for path in self.path.iterdir()] if self.path.exists() else []
+        return not {*there} <= {*own, LIST_FILE, LOCK_FILE}
+
+    def _list_written(self) -> list[str]:
+        """Returns what lies where a run writes: its files, whoever wrote them, and checkpoints by their number."""
+        there = [path.name for path in self.path.iterdir()] if self.path.is_dir() else []
+        numbered = [name for name in there if step_of(Path(name.removeprefix("partial-"))) >= 0]
+        shards = [name for name in there if self.output.is_known(name) and name.endswith(".safetensors")]
+        return [name for name in (*_TOP_FILES, _STAGED_MODEL, *numbered, *shards) if self.output.holds(name)]
 
     def _is_demo_run(self) -> bool:
         try:
-            return self.read_settings().get("demo") is True
+            return CONFIG_FILE in self.output.hashes and self.read_settings().get("demo") is True
         except UserError:
             return False
 
@@ -115,20 +158,37 @@ class RunFolder:
             UserError: The checkpoint is not whole, or the folder holds something else.
         """
         check_writable(self.path)
+        self.output.refuse_links()
         if asked is None:
+            self._adopt()
             newest = choose_checkpoint(self.path, say=say)
             if newest is None:
                 self.check(demo=demo, overwrite=overwrite)
                 say(f"No checkpoint in {self.path} yet: starting from the beginning.")
             return newest
-        checkpoint = Path(asked).expanduser()
+        checkpoint = expand(asked)
         if not checkpoint.is_dir():
             raise UserError(f"--resume_from_checkpoint {asked}: no such folder; expected a run's checkpoint-STEP")
         if fault := find_fault(checkpoint):
             raise UserError(f"--resume_from_checkpoint {asked}: not a whole checkpoint, {fault}; take another")
         if checkpoint.resolve().parent != self.path.resolve():
             self.check(demo=demo, overwrite=overwrite)
+        else:
+            self._adopt()
         return checkpoint
+
+    def _adopt(self) -> None:
+        """Lists whole checkpoints, which may have been copied back; of a run without a list, all that it wrote.
+
+        Runs of the first versions kept none. Their whole checkpoints say that they are runs.
+
+        Raises:
+            UserError: Something else is in the way.
+        """
+        whole = [path.name for path in list_checkpoints(self.path) if find_fault(path) is None]
+        if whole:
+            self.output.claim(*(whole if self.output.has_list else self._list_written()))
+            self.output.refuse_others(self._list_written())
 
     def open(
         self, asked: Mapping[str, Any], *, resume_from: Path | None = None, identity: Mapping[str, Any] | None = None
@@ -157,38 +217,40 @@ class RunFolder:
             compare_identity(resume_from, identity)
             say(f"Going on from {resume_from}.")
         with naming_disk_errors(self.path, advice="take another --output_dir"):
-            self.path.mkdir(parents=True, exist_ok=True)
             if resume_from is None:
                 self.clear(keep_demo_faces=True)
             settings = {name: _plain(value) for name, value in asked.items() if name not in _NOT_SETTINGS}
             text = yaml.safe_dump(settings, sort_keys=True, allow_unicode=True) if settings else "{}\n"
-            (self.path / CONFIG_FILE).write_text(text, encoding="utf-8")
+            self.output.write(CONFIG_FILE, text)
 
     def clear(self, *, keep_demo_faces: bool = False) -> None:
         """Deletes what an earlier run, and evaluations of it, wrote, and nothing else; a demo run's faces on demand."""
-        written = [self.path / name for name in _WRITTEN_FILES]
-        written += [path for pattern in _WRITTEN_PATTERNS for path in self.path.glob(pattern)]
-        written += list(self.plots.glob("*.png"))
-        evaluations = self.path / EVALUATIONS
-        found = [] if evaluations.is_symlink() else [evaluations, *evaluations.glob("*")]
-        evaluated = [path for path in found if path.is_dir() and not path.is_symlink()]
-        written += [path / name for path in evaluated for name in EVALUATION_FILES]
-        if self._is_demo_run() and not keep_demo_faces:
-            written.append(self.demo_faces)
-        for path in written:
-            if path.is_dir() and not path.is_symlink():
-                shutil.rmtree(path)
-            else:
-                path.unlink(missing_ok=True)
-        for folder in (self.plots, *reversed(evaluated)):
-            if folder.is_dir() and not any(folder.iterdir()):
+        own = self.output.hashes
+        for name in own:
+            if step_of(Path(name.removeprefix("replaced-"))) >= 0:
+                delete_checkpoint(self.output, name)
+            elif name.startswith(_LEFTOVERS):
+                self.output.remove_folder(name)
+        if DEMO_FACES in own and not keep_demo_faces:
+            self.output.remove_folder(DEMO_FACES, holds=is_drawn_file)
+        self.output.remove(name for name in own if name != DEMO_FACES)
+        for evaluation in self._find_evaluations():
+            OutputFolder(evaluation, EVALUATION_FILES, within=self.path).remove()
+        for folder in (*self._find_evaluations(), self.path / EVALUATIONS):
+            if folder.is_dir() and not folder.is_symlink() and not any(folder.iterdir()):
                 folder.rmdir()
+
+    def _find_evaluations(self) -> list[Path]:
+        folder = self.path / EVALUATIONS
+        found = folder.iterdir() if folder.is_dir() and not folder.is_symlink() else ()
+        return [path for path in found if path.is_dir() and not path.is_symlink()]
 
     def draw_demo_faces(self) -> None:
         """Draws the faces of a demo run, in place of what an earlier run wrote."""
         say("Drawing faces ...")
-        self.clear()
-        write_drawn_faces(self.demo_faces)
+        with naming_disk_errors(self.path, advice="take another --output_dir"):
+            self.clear()
+            write_drawn_faces(self.output.make_folder(DEMO_FACES))
 
     def write_model(self, model: Any, processor: Any) -> None:
         """Writes the best model and its processor at the top of the folder, each file whole or not at all.
@@ -196,26 +258,43 @@ class RunFolder:
         Raises:
             UserError: They cannot be written.
         """
-        staged = self.path / _STAGED_MODEL
-        try:
-            with naming_disk_errors(self.path), quiet_loading():
+        with naming_disk_errors(self.path), quiet_loading():
+            staged = self.output.make_folder(_STAGED_MODEL)
+            try:
                 model.save_pretrained(staged)
                 processor.save_pretrained(staged)
                 for path in staged.iterdir():
-                    path.replace(self.path / path.name)
-        finally:
-            shutil.rmtree(staged, ignore_errors=True)
+                    self.output.take(path.name, staged=f"{_STAGED_MODEL}/{path.name}")
+            finally:
+                self.output.remove_folder(_STAGED_MODEL)
+
+    def check_model(self) -> None:
+        """Makes sure that the model at the top of the folder is the one that this run wrote.
+
+        Raises:
+            UserError: Another process has replaced it meanwhile.
+        """
+        written = self.output.hashes
+        for name, digest in hash_model(self.path).items():
+            if written.get(name) != digest:
+                raise UserError(
+                    f"{self.path / name}: is not the file that this run wrote, and was replaced meanwhile; the "
+                    "checkpoints are whole: go on with --resume_from_checkpoint when nothing else writes there"
+                )
 
     def write_results(self, *, validation: EvaluationResult, test: EvaluationResult, protocol: Protocol) -> None:
-        """Writes the plots, and `results.json` last: a folder that has it holds a finished run.
+        """Writes `results.json`, with which a folder holds a finished run, and then the plots.
 
         Raises:
             UserError: They cannot be written.
         """
         with naming_disk_errors(self.path):
-            title = f"Test faces, {protocol.data.name}"
-            plot_confusion_matrix(test, self.plots / CONFUSION_FILE, title=title)
-            chosen = protocol.checkpoint.epoch or 0.0
-            curves = plot_learning_curves(protocol.history, self.plots / CURVES_FILE, chosen_epoch=chosen)
-            files = {**protocol.files_sha256, f"{PLOTS_FOLDER}/{CURVES_FILE}": hash_file(curves)}
-            write_results(self.path, validation=validation, test=test, protocol=replace(protocol, files_sha256=files))
+            self.output.write(RESULTS_FILE, render_results(validation=validation, test=test, protocol=protocol))
+        drawn = f"the run in {self.path} is whole, but its pictures could not be drawn"
+        with naming_disk_errors(self.path, advice=drawn), tempfile.TemporaryDirectory() as temporary:
+            plot = Path(temporary) / CONFUSION_FILE
+            plot_confusion_matrix(test, plot, title=f"Test faces, {protocol.data.name}")
+            self.output.write(f"{PLOTS_FOLDER}/{CONFUSION_FILE}", plot.read_bytes())
+            plot = Path(temporary) / CURVES_FILE
+            plot_learning_curves(protocol.history, plot, chosen_epoch=protocol.checkpoint.epoch or 0.0)
+            self.output.write(f"{PLOTS_FOLDER}/{CURVES_FILE}", plot.read_bytes())

@@ -16,13 +16,15 @@ from rafdb_vit.evaluation.protocol import describe_data, describe_evaluated_mode
 from rafdb_vit.evaluation.results import RESULTS_FILE
 from rafdb_vit.model.download import hash_model
 from rafdb_vit.model.load import Classifier, load_classifier, match_outputs
-from rafdb_vit.report.evaluation import EVALUATIONS, Evaluation
+from rafdb_vit.report.evaluation import EVALUATION_FILES, EVALUATIONS, Evaluation
 from rafdb_vit.report.page import write_evaluation
 from rafdb_vit.report.wording import describe_absent
 from rafdb_vit.runtime.console import DEMO_BANNER, quiet_libraries, say
 from rafdb_vit.runtime.disk import check_writable, expand
 from rafdb_vit.runtime.errors import UserError, escape
 from rafdb_vit.runtime.hardware import default_workers, describe_device, set_threads
+from rafdb_vit.runtime.lock import find_holder, hold
+from rafdb_vit.runtime.output_folder import OutputFolder
 from rafdb_vit.runtime.processes import broadcast_from_main, main_process_first, raise_on_all, raise_on_one
 from rafdb_vit.training.flags import FormArguments, check_path
 from rafdb_vit.training.past_run import PastRun
@@ -52,8 +54,9 @@ def score_model(
     quiet_libraries()
     set_threads()
     state = PartialState(cpu=use_cpu)
-    folder = expand(output_dir) if output_dir else _choose_folder(model, split, data, run)
-    broadcast_from_main(lambda: _check_folder(folder))
+    output = _choose_output(output_dir, model, split, data, run)
+    broadcast_from_main(lambda: _check_folder(output, data.data_dir if output_dir else None))
+    _warn_of_running(run)
     with main_process_first():
         classifier = load_classifier(model, revision=model_revision)
     found = _load_data(data, run, split)
@@ -68,28 +71,52 @@ def score_model(
     with raise_on_one(advice="put that right and run the same command again"):
         predictions = predict_split(classifier.model, classifier.processor, found.splits[split], **settings)
     predictions = replace(predictions, logits=predictions.logits[:, order])
-    broadcast_from_main(lambda: _write(folder, predictions, classifier, left_out, found, model, split, run))
-    return folder
+    broadcast_from_main(lambda: _write(output, predictions, classifier, left_out, found, model, split, run))
+    return output.path
 
 
-def _choose_folder(model: str, split: str, data: FormArguments, run: PastRun | None) -> Path:
+def _choose_output(
+    output_dir: str | None, model: str, split: str, data: FormArguments, run: PastRun | None
+) -> OutputFolder:
     """Returns where to write; an earlier evaluation in that place is replaced."""
+    if output_dir:
+        return OutputFolder(expand(output_dir), EVALUATION_FILES)
     name = f"{Path(os.path.realpath(expand(str(data.source)))).name.removesuffix('.csv')}-{split}"
     if sample := data.max_samples.get(split):
         name = f"{name}-{sample}"
-    folder = expand(model)
+    folder, above = expand(model), Path()
     if run is not None and not run.is_top:
-        return run.folder / EVALUATIONS / f"{Path(os.path.realpath(folder)).name}-{name}"
-    return folder / EVALUATIONS / name if folder.is_dir() else Path(EVALUATIONS) / f"{folder.name}-{name}"
+        name, above = f"{Path(os.path.realpath(folder)).name}-{name}", run.folder
+    elif folder.is_dir():
+        above = folder
+    else:
+        name = f"{folder.name}-{name}"
+    return OutputFolder(above / EVALUATIONS / name, EVALUATION_FILES, within=above)
 
 
-def _check_folder(folder: Path) -> None:
-    """Refuses a folder that cannot be written to, or holds a run, before anything is computed."""
+def _check_folder(output: OutputFolder, data_dir: str | None) -> None:
+    """Refuses a folder that cannot be written to, or holds something else, before anything is computed."""
+    folder = output.path
     check_path("--output_dir", str(folder))
     check_writable(folder)
-    held = next((name for name in (RESULTS_FILE, CONFIG_FILE) if (folder / name).exists()), None)
+    held = next((name for name in (RESULTS_FILE, CONFIG_FILE) if output.holds(name)), None)
     if held is not None:
         raise UserError(f"--output_dir {folder}: holds a training run ({held}); take another folder")
+    if data_dir and _lies_in(folder, expand(data_dir)):
+        raise UserError(f"--output_dir {folder}: lies in the data, {data_dir}; take a folder outside it")
+    output.refuse_links()
+    output.refuse_others(EVALUATION_FILES)
+
+
+def _lies_in(folder: Path, data: Path) -> bool:
+    """Tells whether a folder is part of the data; of a CSV file, whether it lies right beside it."""
+    there = folder.resolve()
+    return there.is_relative_to(data.resolve()) or (data.is_file() and there == data.resolve().parent)
+
+
+def _warn_of_running(run: PastRun | None) -> None:
+    if run is not None and (holder := find_holder(run.folder)):
+        say(f"Note        {run.folder} is being written to by {holder}: what is scored may change meanwhile")
 
 
 def _load_data(data: FormArguments, run: PastRun | None, split: str) -> FoundData[Dataset]:
@@ -105,7 +132,7 @@ def _load_data(data: FormArguments, run: PastRun | None, split: str) -> FoundDat
 
 
 def _write(
-    folder: Path,
+    output: OutputFolder,
     predictions: Predictions,
     classifier: Classifier,
     left_out: Sequence[str],
@@ -122,13 +149,15 @@ def _write(
     evaluation = Evaluation.of_model(
         _name_model(model), found, predictions, result, split=split, protocol=protocol, trained=trained
     )
-    write_evaluation(folder, evaluation, content={"split": split, "figures": result.describe(), **asdict(protocol)})
+    with hold(output.path):
+        content = {"split": split, "figures": result.describe(), **asdict(protocol)}
+        write_evaluation(output, evaluation, content=content)
     say(f"\n{split.capitalize()} ({result.n:,} faces)\n\n{result.render_report()}\n")
     if absent := describe_absent(result):
         say(f"{absent}\n")
     if run is not None and (words := run.compare(result, split=split, files=files)):
         say(words)
-    place = escape(str(folder))
+    place = escape(str(output.path))
     say(f"The page     {place}/report.html\nPredictions  {place}/predictions.csv")
     say(f"All metrics  {place}/evaluation.json")
 

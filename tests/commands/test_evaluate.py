@@ -70,7 +70,12 @@ def test_the_figures_of_training_to_the_last_digit(run, command):
     folder = run / "evaluations" / "basic-test"
     assert status == 0 and "The same metrics as in" in out and "to the last digit" in out
     assert "--aligned False, --box_margin 0.1" in out.replace("'", "") and "--per_device_eval_batch_size 5" in out
-    assert {path.name for path in folder.iterdir()} == {"predictions.csv", "report.html", "evaluation.json"}
+    assert {path.name for path in folder.iterdir()} == {
+        "predictions.csv",
+        "report.html",
+        "evaluation.json",
+        "files.json",
+    }
     content = json.loads((folder / "evaluation.json").read_text())
     assert content["figures"] == json.loads((run / "results.json").read_text())["test"]
     assert content["split"] == "test" and content["model"]["source"] == "run"

@@ -14,6 +14,8 @@ import pytest
 from rafdb_vit.commands.parser import run_command
 from rafdb_vit.commands.train import main
 from rafdb_vit.runtime.errors import Interrupted, UserError
+from rafdb_vit.runtime.output_folder import OutputFolder
+from rafdb_vit.training.checkpoints import CHECKPOINT_FOLDERS
 from tests.conftest import nothing_drawn
 from tests.support.models import save_vit
 
@@ -50,7 +52,7 @@ def test_killed_and_taken_up_by_the_same_command(words, forks, whole, tmp_path):
     out = tmp_path / "run"
     os.kill(start(forks, words, out), signal.SIGKILL)
     assert forks.wait().status == -signal.SIGKILL
-    (out / "partial-checkpoint-9999").mkdir()
+    OutputFolder(out, CHECKPOINT_FOLDERS).make_folder("partial-checkpoint-9999")
     done = forks.run(*words, "--output_dir", out, "--resume_from_checkpoint")
     assert done.status == 0, done.err
     assert "partial-checkpoint-9999: half written" in done.out
@@ -189,7 +191,7 @@ def test_a_disk_that_fills_up_at_the_end_keeps_the_checkpoints(train, tmp_path, 
     def full(*args, **kwargs):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(run_folder, "write_results", full)
+    monkeypatch.setattr(run_folder, "render_results", full)
     with pytest.raises(UserError, match="run: cannot be written .No space left on device"):
         train("--num_train_epochs", "1")
     monkeypatch.undo()

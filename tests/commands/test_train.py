@@ -54,6 +54,7 @@ def test_the_run_folder_holds_what_the_design_says(run):
         "predictions.csv",
         "report.html",
         "training_config.yaml",
+        "files.json",
         "figures",
     }
     assert {path.name for path in (run.folder / "figures").iterdir()} == {"confusion_matrix.png", "learning_curves.png"}

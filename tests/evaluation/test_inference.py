@@ -1,13 +1,17 @@
 import os
+import weakref
 
 import numpy as np
 import pytest
 from PIL import Image
-from transformers import pipeline
+from transformers import ConvNextImageProcessor, pipeline
 
+from rafdb_vit.data.images import open_face
 from rafdb_vit.evaluation.inference import list_images, predict_images
+from rafdb_vit.model import preprocessing
 from rafdb_vit.model.load import load_classifier
 from tests.support.faces import paint_face
+from tests.support.models import save_vit
 
 
 @pytest.fixture
@@ -80,3 +84,39 @@ def test_a_folder_that_cannot_be_read_is_named(pictures, tiny_vit):
     (pictures / "closed").mkdir(mode=0)
     *_, last = read(list_images([str(pictures)]), tiny_vit)
     assert last.error == f"{pictures / 'closed'}: the folder cannot be read"
+
+
+@pytest.fixture(params=["resizes", "crops"])
+def any_vit(request, tmp_path):
+    """A model whose processor only resizes, and one whose processor does more and is used as it is."""
+    folder = save_vit(tmp_path / "m")
+    if request.param == "crops":
+        ConvNextImageProcessor(size={"shortest_edge": 32}, crop_pct=0.875).save_pretrained(folder)
+    return folder
+
+
+def test_no_two_pictures_are_held_at_a_time(pictures, any_vit, monkeypatch):
+    opened = []
+
+    def open_and_watch(*args):
+        assert not [picture for picture in opened if picture() is not None]
+        picture = open_face(*args)
+        opened.append(weakref.ref(picture))
+        return picture
+
+    monkeypatch.setattr(preprocessing, "open_face", open_and_watch)
+    files = list_images([str(pictures)])
+    classifier = load_classifier(str(any_vit))
+    assert [row.error for row in predict_images(classifier, files, device="cpu")] == [None] * 5
+    transform = preprocessing.build_eval_transform(classifier.processor)
+    before = len(opened)
+    transform({"image": [{"path": file} for file in files], "file": files})
+    assert len(opened) == before + 5
+
+
+def test_a_picture_that_no_memory_would_hold_when_resized_is_named(pictures, tmp_path):
+    folder = save_vit(tmp_path / "m", image_size=32)
+    ConvNextImageProcessor(size={"shortest_edge": 32}, crop_pct=0.875).save_pretrained(folder)
+    Image.new("RGB", (50_000, 2)).save(pictures / "0.png")
+    narrow, whole, *_ = read(list_images([str(pictures)]), folder)
+    assert narrow.error == f"{pictures / '0.png'}: 50000 x 2 pixels are no face; take it out" and whole.error is None

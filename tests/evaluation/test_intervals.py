@@ -6,7 +6,15 @@ from scipy.stats import binomtest
 from scipy.stats import bootstrap as scipy_bootstrap
 from sklearn.metrics import f1_score
 
-from rafdb_vit.evaluation.intervals import DRAWS, bootstrap, bootstrap_rates, describe_intervals
+from rafdb_vit.evaluation.intervals import (
+    DRAWS,
+    METHOD,
+    bootstrap,
+    bootstrap_rates,
+    count_draws,
+    describe_intervals,
+    describe_method,
+)
 from rafdb_vit.evaluation.metrics import AVERAGE_RATES, compute_rates
 
 SUPPORTS = np.array([30, 12, 60])
@@ -146,3 +154,21 @@ def test_a_class_with_one_face_and_many_classes():
     confusion = np.diag(np.full(60, 2)) + np.eye(60, k=1, dtype=int)
     low, high = bootstrap_rates(confusion.tolist())[:, 0]
     assert low < compute_rates(confusion)[0] < high
+
+
+def test_sums_of_counts_are_drawn_as_the_counts_are():
+    confusion = np.array([[5, 1, 0, 2], [0, 3, 4, 0], [1, 1, 9, 0], [0, 0, 0, 6]])
+    places = np.nonzero(confusion)
+
+    def rates(drawn):
+        matrices = np.zeros((len(drawn), 4, 4))
+        matrices[:, *places] = drawn
+        return compute_rates(matrices)
+
+    assert np.array_equal(bootstrap(confusion[places], places[0], rates), bootstrap_rates(confusion), equal_nan=True)
+
+
+def test_very_many_outcomes_are_drawn_less_often_and_the_method_says_so():
+    assert count_draws(1) == count_draws(2_500) == DRAWS and describe_method(2_500) == METHOD
+    assert count_draws(5_000) == 5_000 and "5,000 draws" in describe_method(5_000)
+    assert count_draws(10**6) == 2_000

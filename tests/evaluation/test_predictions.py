@@ -1,7 +1,10 @@
 import csv
+import unicodedata
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from sklearn.metrics import accuracy_score, f1_score, log_loss
 
 from rafdb_vit.evaluation.predictions import Predictions, read_predictions
@@ -92,3 +95,47 @@ def test_probabilities_of_nothing_and_all_are_read(tmp_path):
     path = tmp_path / "predictions.csv"
     path.write_text(f"{HEAD}x,b,a,1.0,0.0\n")
     assert read_predictions(path).probabilities.tolist() == [[1.0, 0.0]]
+
+
+NAME = st.one_of(
+    st.sampled_from(
+        ["=1+1", "+a", "-a", "@a", "\ta", "\ra", " =1", '"=1', "'=1", "''=1", "'a", "＝1", "\u200b=1", "a\r"]
+    ),
+    st.text(alphabet=st.characters(exclude_categories=["Cs"]), max_size=6),
+)
+
+
+@settings(max_examples=80, deadline=None, derandomize=True)
+@given(
+    classes=st.lists(NAME, min_size=2, max_size=3, unique=True), files=st.lists(NAME, min_size=1, unique=True), own=NAME
+)
+def test_names_are_read_back_as_they_were_and_none_is_a_formula(tmp_path_factory, classes, files, own):
+    rng = np.random.default_rng(len(files))
+    labels, logits = rng.integers(0, len(classes), len(files)), rng.normal(size=(len(files), len(classes)))
+    first = Predictions(files, labels, logits, classes, {own: [classes[label] for label in labels]})
+    path = first.write(tmp_path_factory.getbasetemp() / "names.csv")
+    again = read_predictions(path)
+    assert (list(again.files), list(again.names), dict(again.groups)) == (files, classes, dict(first.groups))
+    assert np.array_equal(again.labels, labels)
+    with path.open(newline="", encoding="utf-8") as file:
+        cells = [cell for row in csv.reader(file) for cell in row]
+    assert not [
+        cell
+        for cell in cells
+        if unicodedata.normalize("NFKC", cell.strip(" \"'"))[:1] in ("=", "+", "-", "@") and not cell.startswith("'")
+    ]
+
+
+def test_files_of_earlier_versions_are_read_as_they_were_written(tmp_path):
+    path = tmp_path / "predictions.csv"
+    path.write_text("file,label,predicted,probability_=a,probability_'b\n-1,=a,=a,0.6,0.4\n'x,'b,=a,1e-0,0\n")
+    read = read_predictions(path)
+    assert (list(read.files), list(read.names), read.labels.tolist()) == (["-1", "'x"], ["=a", "'b"], [0, 1])
+
+
+@pytest.mark.parametrize("names", [("a", "a"), ("a", "b", "a")])
+def test_a_column_that_stands_twice_is_refused(tmp_path, names):
+    path = tmp_path / "predictions.csv"
+    path.write_text("file,label,predicted," + ",".join(f"probability_{name}" for name in names) + "\n")
+    with pytest.raises(UserError, match="no two alike"):
+        read_predictions(path)

@@ -147,3 +147,11 @@ def test_results_that_cannot_be_read(tmp_path, content):
         (tmp_path / "results.json").write_text(content)
     with pytest.raises(UserError, match="results.json"):
         read_results(tmp_path)
+
+
+def test_names_cannot_forge_lines_of_the_report():
+    logits, labels, _ = random_result()
+    names = ["a\nmacro avg 1.0", "\x1b[2J", "c\u202e", *BASIC.names[3:]]
+    lines = EvaluationResult.from_logits(logits, labels, names).render_report().splitlines()
+    assert len(lines) == 2 + 7 + 1 + 3 and lines[2].lstrip().startswith("a\\nmacro avg 1.0")
+    assert all(line.isprintable() for line in lines) and len({len(line) for line in lines if line}) == 1

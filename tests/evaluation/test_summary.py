@@ -4,10 +4,10 @@ import pytest
 
 from rafdb_vit.data.labels import BASIC
 from rafdb_vit.evaluation.protocol import Protocol
-from rafdb_vit.evaluation.results import write_results
-from rafdb_vit.evaluation.summary import summarize_runs
+from rafdb_vit.evaluation.results import RESULTS_FILE, render_results
+from rafdb_vit.evaluation.summary import Summary, summarize_runs
 from rafdb_vit.runtime.errors import UserError
-from tests.support.finished_run import describe_data, describe_run, random_result
+from tests.support.finished_run import describe_data, describe_run, random_result, write_as_a_run
 
 
 def write(folder, seed, *, data="RAF-DB basic", split_seed=0, **training):
@@ -16,7 +16,7 @@ def write(folder, seed, *, data="RAF-DB basic", split_seed=0, **training):
     protocol["validation"]["seed"] = split_seed
     results = {"validation": random_result(seed), "test": random_result(seed)}
     folder.mkdir()
-    write_results(folder, **results, protocol=Protocol.read(protocol))
+    write_as_a_run(folder, {RESULTS_FILE: render_results(**results, protocol=Protocol.read(protocol))})
     return str(folder)
 
 
@@ -58,7 +58,7 @@ CHANGES = {
     "images": lambda p: p["data"].update(images="original"),
     "targets": lambda p: p["data"].update(targets="vectors"),
     "subsampled": lambda p: p["data"].update(subsampled=True),
-    "train faces": lambda p: p["data"]["used"].update(train={"Fear": 5}),
+    "train faces": lambda p: p["data"]["used"]["train"].update(Fear=5),
     "validation fraction": lambda p: p["validation"].update(fraction=0.2),
     "how the checkpoint was chosen": lambda p: p["checkpoint"].update(chosen_by="lowest loss"),
     "model commit": lambda p: p["model"].update(commit="b" * 40),
@@ -94,3 +94,18 @@ def test_how_the_batch_was_shared_is_not_the_recipe(tmp_path):
     batches = ({"processes": 1}, {"processes": 4})
     folders = [write(tmp_path / f"{i}", i, batch=batch) for i, batch in enumerate(batches)]
     assert summarize_runs(folders).seeds == [0, 1]
+
+
+def test_results_that_were_changed_after_the_run(tmp_path):
+    folders = [write(tmp_path / f"seed-{seed}", seed) for seed in (1, 2)]
+    path = tmp_path / "seed-2" / RESULTS_FILE
+    path.write_text(path.read_text().replace('"seed": 2', '"seed": 3'))
+    with pytest.raises(UserError, match="seed-2/results.json: was changed after the run"):
+        summarize_runs(folders)
+
+
+def test_names_cannot_forge_lines_of_the_table():
+    metrics = {"f1 of a\nb": [0.5, 0.6], "accuracy": [0.5, 0.6]}
+    lines = Summary([1, 2], "data\nset", 5, metrics).render().splitlines()
+    assert len(lines) == 5 and "data\\nset" in lines[0] and lines[3].startswith("f1 of a\\nb ")
+    assert len(lines[3]) == len(lines[4])

@@ -1,4 +1,8 @@
+import ast
+import importlib.util
 import re
+from collections import Counter
+from html.parser import HTMLParser
 
 import numpy as np
 import pytest
@@ -11,6 +15,7 @@ from rafdb_vit.evaluation.protocol import DataProtocol, Protocol
 from rafdb_vit.evaluation.results import EvaluationResult, read_results
 from rafdb_vit.hub.card import find_objection, render_card, was_edited
 from rafdb_vit.hub.license import choose_license
+from rafdb_vit.runtime.errors import escape
 from tests.support.finished_run import describe_data, describe_run, random_result, write_finished_run
 
 
@@ -72,9 +77,147 @@ def test_groups_stand_in_it_but_for_those_of_few_faces_and_their_names_are_text(
             license=choose_license(data["name"], None),
         )
     )
-    assert "| gender: \\<b\\>\\|x \\# y | 0." in text and "| gender: male | 0." in text
+    assert "| gender: &#60;b&#62;&#124;x &#35; y | 0." in text and "| gender: male | 0." in text
     assert "gender: few" not in text and "\n# y" not in text
     assert "expected calibration error" in text
+
+
+HOSTILE = (
+    "![t](https://example.org/x.png)",
+    "[t](https://example.org)",
+    "[t]: https://example.org",
+    "<iframe srcdoc='<script>alert(1)</script>'></iframe>",
+    "<!-- x -->",
+    "-->",
+    "a\n\n# Heading\n\n- list\n\n```\ncode\n```\n",
+    "a\n---\nlicense: mit\n---\n# b",
+    "a\r\n===",
+    "x | y | z |",
+    "https://example.org and www.example.org, example.org, //example.org, ada@example.org, @ada",
+    "<https://example.org>",
+    "*a* **b** _c_ __d__ ~~e~~ ==f== ++g++ ^h^ ~i~ $$j$$ `k` ``l``",
+    "`",
+    "``` x",
+    "# a",
+    "- a",
+    "+ a",
+    "1. a",
+    "12) a",
+    "> a",
+    "    code",
+    "\ta",
+    "&lt;b&gt; &#42;a&#42;",
+    "\\",
+    "a\\|b",
+    "[^1]",
+    "\u202ea\u0000b",
+    "{{ protocol }}{% raw %}",
+    '"+exit()+"',
+    "===",
+    "***",
+    "|---|",
+)
+
+
+def rename(value, name):
+    """A value of JSON with every text in it replaced, and the names of its mappings where they are free."""
+    if isinstance(value, dict):
+        return {key: rename(item, name) for key, item in value.items()}
+    if isinstance(value, list):
+        return [rename(item, name) for item in value]
+    return name if isinstance(value, str) else value
+
+
+def render_with(name, *, origin, carved):
+    """A card whose every text is a name that somebody else chose."""
+    classes = [f"{name}{end}" for end in ("", "2", " 3")]
+    labels = np.arange(120) % 3
+    groups = {name: [classes[i % 2] for i in range(120)]}
+    result = Predictions([str(i) for i in labels], labels, np.eye(3)[labels // 2] * 3, classes, groups).score()
+    protocol = rename(describe_run(describe_data(OTHER), {}), name)
+    counts = {split: dict.fromkeys(classes, 40) for split in ("train", "validation", "test")}
+    protocol["data"] |= {"found": counts, "used": counts, "subsampled": True}
+    protocol["data"]["sources"] = dict.fromkeys(("validation", "test"), name)
+    protocol["model"]["origin"] = origin
+    protocol["validation"]["carved_from"] = name if carved else None
+    protocol["training"] |= {name: name, "mapping": {name: [name]}}
+    protocol["versions"] |= {name: name}
+    license = choose_license(OTHER, "mit")
+    return render_card(
+        validation=result, test=result, protocol=Protocol.read(protocol), repo_id="ada/faces", license=license
+    )
+
+
+def renderers():
+    """Two renderers of Markdown, both as lax as they can be."""
+    import mistune
+    from markdown_it import MarkdownIt
+
+    plugins = ("strikethrough", "footnotes", "table", "url", "task_lists", "def_list", "abbr", "mark", "insert")
+    more = ("superscript", "subscript", "math", "ruby", "spoiler")
+    linkify = importlib.util.find_spec("linkify_it") is not None
+    strict = MarkdownIt("commonmark", {"html": True, "linkify": linkify})
+    strict.enable(["table", "strikethrough", *(["linkify"] if linkify else [])])
+    return mistune.create_markdown(escape=False, plugins=[*plugins, *more]), strict.render
+
+
+class Elements(HTMLParser):
+    """The elements of a page with their addresses, and its text."""
+
+    def __init__(self, html):
+        super().__init__()
+        self.found, self.text = Counter(), ""
+        self.feed(html)
+
+    def handle_starttag(self, tag, attributes):
+        self.found[tag, *(value for name, value in attributes if name in ("href", "src"))] += 1
+        assert not [name for name, _ in attributes if name.startswith("on") or name == "srcdoc"]
+
+    def handle_comment(self, data):
+        self.found["comment"] += 1
+
+    def handle_data(self, data):
+        self.text += data.replace("\u2060", "")
+
+
+@pytest.mark.parametrize(("origin", "carved"), [("Hub", True), ("folder", False)])
+def test_names_of_others_are_text_in_every_renderer(origin, carved):
+    expected = [Elements(render(render_with("a b", origin=origin, carved=carved).text)) for render in renderers()]
+    for name in HOSTILE:
+        card = render_with(name, origin=origin, carved=carved)
+        assert not was_edited(str(card)) and card.data.license == "mit" and card.data.library_name == "transformers"
+        for render, benign in zip(renderers(), expected, strict=True):
+            page = Elements(render(card.text))
+            assert page.found == benign.found, (name, page.found - benign.found, benign.found - page.found)
+            assert page.text.count(escape(" ".join(name.split()))) > 20, (name, page.text)
+
+
+def test_code_of_use_holds_any_name():
+    branch = 'a"b\\`\u00e9\U0001f600'
+    code = re.search(r"```python\n(.*?)```", str(render(revision=branch)), re.S)[1]
+    (call,) = [
+        node for node in ast.walk(ast.parse(code)) if getattr(getattr(node, "func", None), "id", "") == "pipeline"
+    ]
+    assert {word.arg: word.value.value for word in call.keywords}["revision"] == branch
+
+
+def test_of_many_classes_the_weakest_stand_in_it():
+    names = [f"class {i:03d}" for i in range(120)]
+    labels = np.repeat(np.arange(120), 4)
+    result = EvaluationResult.from_predictions(
+        labels, np.where(np.arange(480) % 4 < labels % 4, 0, labels), names, loss=1
+    )
+    protocol = describe_run(describe_data(OTHER), {})
+    protocol["data"]["used"] = {split: dict.fromkeys(names, 4) for split in ("train", "validation", "test")}
+    card = render_card(
+        validation=result,
+        test=result,
+        protocol=Protocol.read(protocol),
+        repo_id="ada/faces",
+        license=choose_license(OTHER, "mit"),
+    )
+    assert "one of 120 classes" in card.text and "The 50 weakest of 120 classes" in card.text
+    assert card.text.count("| class ") == 50 and len(str(card)) < 40_000
 
 
 def test_nothing_is_left_open():

@@ -13,7 +13,7 @@ from rafdb_vit.data.labels import BASIC
 from rafdb_vit.hub.staging import find_leak, stage_run
 from rafdb_vit.model.download import hash_file
 from rafdb_vit.runtime.errors import UserError
-from tests.support.finished_run import describe_data, describe_run, random_result, write_finished_run
+from tests.support.finished_run import describe_data, describe_run, random_result, write_as_a_run, write_finished_run
 
 TOKENS = ["hf_" + "aB3" * 11, "hf_oauth_" + "aB3" * 11, "hf_jwt_" + "a" * 30, "ghp_" + "a" * 36, "sk-" + "a" * 40]
 PATHS = [
@@ -97,14 +97,15 @@ def refused(run, **settings):
 
 
 def rewrite_results(run, change):
-    path = run / "results.json"
-    content = json.loads(path.read_text())
+    content = json.loads((run / "results.json").read_text())
     change(content)
-    path.write_text(json.dumps(content))
+    write_as_a_run(run, {"results.json": json.dumps(content)})
 
 
 def allow(run, name):
     """Makes a changed file the one that was measured."""
+    if name.startswith("figures/"):
+        return write_as_a_run(run, {name: (run / name).read_bytes()})
     rewrite_results(run, lambda content: content["protocol"]["files_sha256"].update({name: hash_file(run / name)}))
 
 
@@ -153,6 +154,16 @@ def test_only_what_was_measured_is_published(run, name):
     assert f"{name}: no such file" in refused(run)
 
 
+def test_what_was_changed_after_the_run_is_not_published(run):
+    content = (run / "results.json").read_text()
+    (run / "results.json").write_text(content.replace('"seed": 42', '"seed": 43'))
+    assert "results.json: was changed after the run; restore it, or train again" in refused(run)
+    (run / "results.json").write_text(content)
+    stage(run)
+    (run / "files.json").unlink()
+    assert "cannot be told without files.json" in refused(run)
+
+
 def test_a_figure_that_was_changed_by_hand(run):
     rewrite_results(run, lambda content: content["test"].update(macro_f1=0.99))
     assert "macro_f1 of test is not what its confusion matrix gives" in refused(run)
@@ -187,7 +198,7 @@ def test_results_and_runs_that_cannot_be_read(run):
     (run / "results.json").unlink()
     (run / "results.json").mkdir()
     assert "results.json: cannot be read (Is a directory)" in refused(run)
-    assert "no such folder" in refused("~nosuchuser/run") and "no such folder" in refused("x" * 5000)
+    assert "there is no such user" in refused("~nosuchuser/run") and "no such folder" in refused("x" * 5000)
 
 
 def test_results_that_name_no_files(run):
@@ -208,9 +219,12 @@ def test_results_that_name_no_files(run):
 def test_what_must_not_leave_the_machine(run, name, value, words):
     content = json.loads((run / name).read_text())
     (content if name == "config.json" else content["protocol"]["training"])["note"] = value
-    (run / name).write_text(json.dumps(content).replace("/", "\\/"))
+    text = json.dumps(content).replace("/", "\\/")
+    (run / name).write_text(text)
     if name == "config.json":
         allow(run, name)
+    else:
+        write_as_a_run(run, {name: text})
     line = refused(run)
     assert f"{name}: holds" in line and words in line and TOKEN not in line
 
@@ -231,12 +245,11 @@ def test_secrets_in_weights_and_pictures(run):
 
 def test_a_file_that_is_not_what_its_name_says(run, tmp_path):
     (run / "figures" / "learning_curves.png").write_text("token")
-    assert "learning_curves.png: is not the file that" in refused(run)
+    assert "learning_curves.png: was changed after the run" in refused(run)
     allow(run, "figures/learning_curves.png")
     assert f"{run}/figures/learning_curves.png: is damaged" in refused(run)
     torch.save({"a": torch.zeros(1)}, run / "model.safetensors")
     (run / "figures" / "learning_curves.png").unlink()
-    rewrite_results(run, lambda content: content["protocol"]["files_sha256"].pop("figures/learning_curves.png"))
     allow(run, "model.safetensors")
     assert "model.safetensors: is damaged" in refused(run)
 

@@ -1,5 +1,6 @@
 import re
 import xml.etree.ElementTree as ET
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -87,3 +88,11 @@ def test_letters_that_the_font_lacks_are_no_warning(recwarn, predictions):
 
 def test_the_same_each_time(predictions):
     assert draw_reliability(predictions.score().calibration) == draw_reliability(predictions.score().calibration)
+
+
+def test_names_are_never_formulas(predictions):
+    names = ("pay $5_$", "$\\frac{$", "_b\0")
+    result = Predictions(predictions.files, predictions.labels, predictions.logits, names).score()
+    root = parse(draw_class_metrics(result))
+    assert {"pay $5_$", "$\\frac{$"} <= set(texts(root)) and "$\\frac{$ 0." in root.get("aria-label")
+    assert "\0" not in draw_precision_recall(replace(predictions, names=names[::-1]), 0)[0]

@@ -1,7 +1,7 @@
 import re
+from collections import Counter
 from dataclasses import replace
 from html.parser import HTMLParser
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -11,9 +11,10 @@ from rafdb_vit.data.labels import BASIC
 from rafdb_vit.evaluation.baselines import REPORT_OF_2023
 from rafdb_vit.evaluation.predictions import Predictions, read_predictions
 from rafdb_vit.evaluation.protocol import DataProtocol, Protocol
-from rafdb_vit.report.evaluation import Evaluation
+from rafdb_vit.report.evaluation import EVALUATION_FILES, Evaluation
 from rafdb_vit.report.page import render_page, write_evaluation
 from rafdb_vit.runtime.errors import UserError
+from rafdb_vit.runtime.output_folder import OutputFolder
 from tests.support.finished_run import describe_data, describe_run
 
 EMPTY = {"area", "base", "br", "col", "hr", "img", "input", "link", "meta", "path", "use", "rect"}
@@ -207,30 +208,90 @@ def test_without_groups_curves_or_mistakes(evaluation):
     assert "does not say who the faces are" in Page(render_page(replace(plain, without_groups=None))).text
 
 
-def test_many_classes(evaluation):
-    names = [f"class {i}" for i in range(40)]
-    predictions = replace(
-        evaluation.predictions, logits=np.pad(evaluation.predictions.logits, ((0, 0), (0, 33))), names=names
+@pytest.fixture(scope="module")
+def many(evaluation):
+    """A page of 60 classes, all labels of which the last 53 are never right."""
+    rng = np.random.default_rng(0)
+    n = len(evaluation.faces)
+    names = [f"class {i:02d}" for i in range(60)]
+    labels = np.concatenate([np.arange(n - 4) % 60, np.zeros(4, dtype=int)])
+    predictions = Predictions([f"f{i}" for i in range(n)], labels, rng.normal(size=(n, 60)), names)
+    counts = {"train": {name: 100 - i for i, name in enumerate(names)}}
+    return Page(
+        render_page(replace(evaluation, predictions=predictions, result=predictions.score(), training_counts=counts))
     )
-    assert (
-        "does not fit this page"
-        in Page(render_page(replace(evaluation, predictions=predictions, result=predictions.score()))).text
+
+
+def test_of_many_classes_the_weakest_and_the_most_confused_stand_in_it(many):
+    assert "does not fit this page; it stands in evaluation.json" in many.text
+    assert re.search(r"The \d+ pairs of classes that are confused most often Labelled Taken for", many.text)
+    assert re.search(r"The \d+ weakest of 60 classes, the weakest first; the averages are over all", many.text)
+    assert "trained with; the 50 classes of 60 with the fewest Class Train class 59 41" in many.text
+    assert "Total of all 60" in many.text
+    assert sum(tag == "svg" for tag, _ in many.tags) <= 25
+
+
+HOSTILE = (
+    "<script>alert(1)</script>",
+    '"><img src=x onerror=alert(1)>',
+    "' onload='alert(1)",
+    "</svg></title></style><script>",
+    "<!-- -->",
+    "{{ 7 * 7 }}{% raw %}",
+    "$\\frac{$",
+    "\0\x1b[31m\u202e",
+)
+
+
+def render_named(evaluation, name):
+    """A page with the name wherever one can stand."""
+    own = evaluation.predictions
+    names = [f"{name}{i}" for i in range(7)]
+    groups = {name: [names[i % 2] for i in range(len(own.files))]}
+    predictions = replace(own, names=names, files=[f"{name}{i}" for i in range(len(own.files))], groups=groups)
+    counts = {name: dict.fromkeys(names, 3)}
+    sources = {"test": name}
+    return Page(
+        render_page(
+            replace(
+                evaluation,
+                model=name,
+                data=replace(evaluation.data, name=name, used=counts, sources=sources, images=name),
+                predictions=predictions,
+                result=predictions.score(),
+                details={name: {name: name, "x": {name: [name]}}},
+                training_counts={"train": dict.fromkeys(names, 3)},
+                without_groups=name,
+            )
+        )
     )
+
+
+def test_names_of_others_are_text_wherever_they_stand(evaluation):
+    def count(page):
+        # Of labels of charts, long ones take two elements.
+        return Counter((tag, *sorted(attributes)) for tag, attributes in page.tags if tag not in ("text", "g"))
+
+    benign = count(render_named(evaluation, "a b"))
+    for name in ("".join(HOSTILE), "".join(HOSTILE[::-1])):
+        assert count(render_named(evaluation, name)) == benign, name
 
 
 def test_it_is_written_whole_beside_its_predictions(evaluation, tmp_path):
-    write_evaluation(tmp_path / "new", evaluation, content={"split": "test"})
-    assert {path.name for path in (tmp_path / "new").iterdir()} == {"predictions.csv", "report.html", "evaluation.json"}
+    output = OutputFolder(tmp_path / "new", EVALUATION_FILES)
+    write_evaluation(output, evaluation, content={"split": "test"})
+    assert {path.name for path in (tmp_path / "new").iterdir()} == {*EVALUATION_FILES, "files.json"}
+    assert not any(output.is_changed(name) for name in EVALUATION_FILES)
     assert (tmp_path / "new" / "report.html").read_text(encoding="utf-8").rstrip().endswith("</html>")
     assert read_predictions(tmp_path / "new").score().accuracy == evaluation.result.accuracy
 
 
 def test_a_disk_that_is_full(evaluation, tmp_path, monkeypatch):
-    def refuse(self, *args, **kwargs):
+    def refuse(*args, **kwargs):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(Path, "write_text", refuse)
+    monkeypatch.setattr("rafdb_vit.runtime.output_folder._write", refuse)
     with pytest.raises(UserError, match="No space left on device") as error:
-        write_evaluation(tmp_path, evaluation)
+        write_evaluation(OutputFolder(tmp_path, EVALUATION_FILES), evaluation)
     assert "\n" not in error.value.line
     assert list(tmp_path.iterdir()) == []

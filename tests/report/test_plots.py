@@ -1,5 +1,7 @@
 import numpy as np
 import pytest
+from matplotlib import rc_context
+from matplotlib.axes import Axes
 from PIL import Image
 
 from rafdb_vit.data.labels import BASIC
@@ -37,3 +39,36 @@ def test_learning_curves(tmp_path, with_train):
 def test_the_same_result_gives_the_same_bytes(result, tmp_path):
     first, second = (plot_confusion_matrix(result, tmp_path / f"{i}.png", title="Test") for i in range(2))
     assert first.read_bytes() == second.read_bytes()
+
+
+DOLLARS = ("pay $5_$", "$\\frac{$", "_hidden", r"a\$b", "$x$ $", "a\nb\0", "x" * 500, "$", "\u9a5a")
+
+
+def test_names_are_never_formulas(tmp_path, recwarn):
+    labels = np.arange(45) % 9
+    result = EvaluationResult.from_predictions(labels, labels[::-1], DOLLARS, loss=1.0)
+    assert coloured(plot_confusion_matrix(result, tmp_path / "c.png", title="Test faces, $\\frac{$"))
+    names = [f"{DOLLARS[i % 9]}{i}" for i in range(33)]
+    result = EvaluationResult.from_predictions(np.arange(33), np.arange(33)[::-1], names, loss=1.0)
+    assert coloured(plot_confusion_matrix(result, tmp_path / "d.png", title="$"))
+    assert not recwarn.list
+
+
+def test_an_unknown_setting_of_the_machine_changes_nothing(result, tmp_path):
+    first = plot_confusion_matrix(result, tmp_path / "1.png", title="$ $")
+    with rc_context({"text.parse_math": True, "axes.formatter.use_mathtext": True}):
+        second = plot_confusion_matrix(result, tmp_path / "2.png", title="$ $")
+    assert first.read_bytes() == second.read_bytes()
+
+
+@pytest.mark.parametrize("classes", [31, 61, 500])
+def test_pictures_of_many_classes_have_one_size(tmp_path, monkeypatch, classes):
+    drawn = []
+    monkeypatch.setattr(Axes, "text", lambda self, x, y, text, **style: drawn.append(text))
+    labels = np.repeat(np.arange(classes), 3)
+    predicted = np.where(np.arange(3 * classes) < 6, 2, labels)
+    names = [f"class {i}" for i in range(classes)]
+    result = EvaluationResult.from_predictions(labels, predicted, names, loss=1.0)
+    with Image.open(plot_confusion_matrix(result, tmp_path / "c.png", title="Test")) as picture:
+        assert picture.size == (2040, 1260)
+    assert drawn == ["Labelled", "class 0", "class 1", "taken for", "class 2", "class 2", "faces", "3", "3"]

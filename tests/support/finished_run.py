@@ -4,9 +4,10 @@ import numpy as np
 
 from rafdb_vit.data.labels import BASIC
 from rafdb_vit.evaluation.protocol import Protocol
-from rafdb_vit.evaluation.results import EvaluationResult, write_results
-from rafdb_vit.model.download import hash_file, hash_model
+from rafdb_vit.evaluation.results import RESULTS_FILE, EvaluationResult, render_results
+from rafdb_vit.model.download import hash_model
 from rafdb_vit.report.plots import plot_learning_curves
+from rafdb_vit.runtime.output_folder import OutputFolder
 from tests.support.models import save_vit
 
 PUBLISHED = {split: dict(zip(BASIC.names, counts, strict=True)) for split, counts in BASIC.published_counts.items()}
@@ -87,8 +88,16 @@ def write_finished_run(folder, name="RAF-DB basic", *, subsampled=False, names=B
     """Writes it; returns the folder."""
     save_vit(folder, names=names, **changes)
     history = [{"epoch": 1.0, "eval_loss": 1.0, "eval_macro_f1": 0.5, "eval_accuracy": 0.5, "step": 1}]
-    curves = plot_learning_curves(history, folder / "figures" / "learning_curves.png", chosen_epoch=1.0)
-    files = {**hash_model(folder), "figures/learning_curves.png": hash_file(curves)}
-    protocol = Protocol.read(describe_run(describe_data(name, subsampled=subsampled), files))
-    write_results(folder, validation=random_result(0, names), test=random_result(1, names), protocol=protocol)
+    drawn = plot_learning_curves(history, folder / "drawn.png", chosen_epoch=1.0)
+    protocol = Protocol.read(describe_run(describe_data(name, subsampled=subsampled), hash_model(folder)))
+    results = {"validation": random_result(0, names), "test": random_result(1, names), "protocol": protocol}
+    write_as_a_run(folder, {"figures/learning_curves.png": drawn.read_bytes(), RESULTS_FILE: render_results(**results)})
+    drawn.unlink()
     return folder
+
+
+def write_as_a_run(folder, files):
+    """Writes files as a run does, with their hashes in its list."""
+    output = OutputFolder(folder, ("*", "*/*"))
+    for name, content in files.items():
+        output.write(name, content)

@@ -3,6 +3,7 @@ import json
 import os
 import resource
 import signal
+import traceback
 from pathlib import Path
 
 import pytest
@@ -11,7 +12,6 @@ from safetensors.torch import save_file
 
 from rafdb_vit.runtime.disk import naming_disk_errors
 from rafdb_vit.runtime.errors import UserError
-from rafdb_vit.training import checkpoints as training_checkpoint
 from rafdb_vit.training.checkpoints import (
     MANIFEST,
     choose_checkpoint,
@@ -39,7 +39,7 @@ def choose(run):
 
 def test_a_checkpoint_is_whole(tmp_path):
     assert find_fault(write(tmp_path, 3)) is None
-    assert [path.name for path in tmp_path.iterdir()] == ["checkpoint-3"]
+    assert {path.name for path in tmp_path.iterdir()} == {"checkpoint-3", "files.json"}
 
 
 @pytest.mark.parametrize(
@@ -92,18 +92,23 @@ def killed_at(n, act):
     pid = os.fork()
     if pid == 0:
         killed = Killed(n)
-        for name in ("mkdir", "rename", "write_text", "unlink"):
-            setattr(Path, name, killed.before(getattr(Path, name)))
-        training_checkpoint.sync = killed.before(training_checkpoint.sync)
-        training_checkpoint.shutil.rmtree = killed.before(training_checkpoint.shutil.rmtree)
-        act()
+        for name in ("mkdir", "rename", "replace", "unlink", "rmdir", "fsync"):
+            setattr(os, name, killed.before(getattr(os, name)))
+        Path.write_text = killed.before(Path.write_text)
+        try:
+            act()
+        except BaseException:
+            traceback.print_exc()
+            os._exit(1)
         os._exit(0)
-    return os.WIFSIGNALED(os.waitpid(pid, 0)[1])
+    status = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+    assert status in (0, -signal.SIGKILL)
+    return status != 0
 
 
 def every_kill(act, prepare, root):
     """Yields a fresh folder for each moment at which `act` can be killed, after it was."""
-    for n in range(1, 100):
+    for n in range(1, 400):
         run = root / str(n)
         run.mkdir()
         prepare(run)
@@ -113,6 +118,10 @@ def every_kill(act, prepare, root):
     pytest.fail("it never ended")
 
 
+def left_in(run):
+    return {path.name for path in run.iterdir()} - {"files.json", "files.json.partial"}
+
+
 def test_killed_at_any_moment_of_writing_a_whole_checkpoint_is_left(tmp_path):
     moments = 0
     for run in every_kill(lambda run: write(run, 7, content="new"), lambda run: write(run, 3), tmp_path):
@@ -120,7 +129,7 @@ def test_killed_at_any_moment_of_writing_a_whole_checkpoint_is_left(tmp_path):
         chosen, said = choose(run)
         assert chosen in (run / "checkpoint-3", run / "checkpoint-7")
         assert find_fault(chosen) is None
-        assert {path.name for path in run.iterdir()} <= {"checkpoint-3", "checkpoint-7"}
+        assert left_in(run) <= {"checkpoint-3", "checkpoint-7"}
         assert bool(said) == (begun and chosen.name == "checkpoint-3")
         moments += 1
     assert moments >= 8
@@ -132,7 +141,7 @@ def test_killed_while_a_checkpoint_is_written_anew_one_of_the_two_is_left(tmp_pa
         chosen, _ = choose(run)
         assert chosen == run / "checkpoint-3"
         assert (chosen / "deep" / "state").read_text() in ("x", "new")
-        assert [path.name for path in run.iterdir()] == ["checkpoint-3"]
+        assert left_in(run) == {"checkpoint-3"}
         moments += 1
     assert moments >= 8
 
@@ -167,7 +176,7 @@ def test_the_newest_and_the_best_stay(tmp_path, keep, best, left):
         write(tmp_path, step)
     prune_checkpoints(tmp_path, keep=keep, best_step=best)
     assert [int(path.name.split("-")[1]) for path in list_checkpoints(tmp_path)] == left
-    assert len(list(tmp_path.iterdir())) == len(left)
+    assert len(list(tmp_path.iterdir())) == len(left) + 1
 
 
 def test_another_runs_checkpoint_is_refused_by_the_name_of_each_difference(tmp_path):
@@ -198,7 +207,7 @@ def test_a_failing_write_leaves_nothing_and_is_one_line(tmp_path):
 
     with pytest.raises(UserError, match="checkpoint-7: cannot be written .No space left on device.*resume_from"):
         fail()
-    assert [path.name for path in tmp_path.iterdir()] == [older.name]
+    assert {path.name for path in tmp_path.iterdir()} == {older.name, "files.json"}
     assert find_fault(older) is None
 
 

@@ -1,7 +1,9 @@
 """Runs that are interrupted at every kind of moment, and go on as if they had not been."""
 
 import errno
+import json
 import os
+import pickle
 import shutil
 import signal
 
@@ -180,6 +182,36 @@ def test_a_moved_run_keeps_its_best_checkpoint(make, whole):
     assert_equal(resumed, reference)
 
 
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("optimizer.pt", b"no pickle"),
+        ("scheduler.pt", b""),
+        ("rng_state.pth", pickle.dumps({"python": 1})),
+        ("trainer_state.json", b"{}"),
+        ("trainer_state.json", None),
+        ("progress.json", b"[]"),
+    ],
+)
+def test_a_damaged_file_is_one_line_that_names_it(make, whole, name, content):
+    checkpoint = whole().run_folder / "checkpoint-4"
+    trainer = make(f"damaged-{name}")
+    copy = trainer.run_folder / "checkpoint-4"
+    shutil.rmtree(trainer.run_folder, ignore_errors=True)
+    shutil.copytree(checkpoint, copy)
+    if content is None:
+        state = json.loads((copy / name).read_text())
+        state["stateful_callbacks"]["EarlyStoppingCallback"] = {"args": {"x": 1}}
+        content = json.dumps(state).encode()
+    (copy / name).write_bytes(content)
+    manifest = json.loads((copy / "manifest.json").read_text())
+    manifest["files"][name] = len(content)
+    (copy / "manifest.json").write_text(json.dumps(manifest))
+    with pytest.raises(UserError, match=f"checkpoint-4/{name}: is damaged .*older checkpoint") as error:
+        trainer.train(resume_from_checkpoint=str(copy))
+    assert "\n" not in error.value.line
+
+
 def test_before_the_first_step_there_is_nothing_to_save(make):
     settings = {"per_device_train_batch_size": 4, "gradient_accumulation_steps": 3}
     trainer, stop = interrupt(make, "early", "on_step_begin", 1, **settings)
@@ -199,7 +231,7 @@ def test_a_full_disk_ends_the_run_and_leaves_the_checkpoint_before(make, whole, 
     monkeypatch.setattr(trainer, "_save_rng_state", full)
     with pytest.raises(UserError, match="checkpoint-8: cannot be written .No space left on device"):
         trainer.train()
-    assert [path.name for path in trainer.run_folder.iterdir()] == ["checkpoint-4"]
+    assert {path.name for path in trainer.run_folder.iterdir()} == {"checkpoint-4", "files.json"}
     resumed = make("full")
     resumed.train(resume_from_checkpoint=str(trainer.run_folder / "checkpoint-4"))
     assert_equal(resumed, whole())

@@ -1,0 +1,158 @@
+"""The only door to what transformers reads from files, or builds as a configuration says.
+
+Everything that comes through it may be from somebody else. Code that a model brings is never run, and nobody is asked
+whether it should be: transformers asks `Do you wish to run the custom code? [y/N]` wherever `trust_remote_code` is not
+given.
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import torch
+from huggingface_hub.errors import StrictDataclassError
+from safetensors import SafetensorError
+from torch.nn.modules import module as torch_module
+from transformers import (
+    AutoConfig,
+    AutoImageProcessor,
+    AutoModelForImageClassification,
+    PretrainedConfig,
+    PreTrainedModel,
+)
+
+from rafdb_vit.model.download import quiet_loading
+from rafdb_vit.model.received import CONFIG_FILE, PROCESSOR_FILE, WeightsSize, shorten
+from rafdb_vit.runtime.errors import UserError
+
+_FAULTS = (
+    *(ArithmeticError, AssertionError, AttributeError, ImportError, LookupError, MemoryError, NameError, OSError),
+    *(RuntimeError, SafetensorError, StrictDataclassError, TypeError, ValueError),
+)
+"""What transformers and torch raise where a configuration holds something else than they expect.
+
+They check few values, so that the first use of one fails, in one way or another. This is the one place where so many
+kinds are taken for a fault of a file: a model was checked for all that is known by then, and only what reads, builds
+or tries it runs there.
+"""
+_SPARE_MODULES = 1_000
+_MODULES_PER_TENSOR = 20
+_SPARE_ELEMENTS = 10_000_000
+"""For a new head and for what is computed and not stored: 40 MB."""
+
+
+@contextmanager
+def naming_faults(where: str, expected: str) -> Iterator[None]:
+    """Turns what transformers raises while it reads or runs a received model into one line.
+
+    Raises:
+        UserError: `where`, the reason, and what was `expected`.
+    """
+    try:
+        yield
+    except _FAULTS as error:
+        reason = shorten(error) or "no reason given"
+        raise UserError(f"{where} ({type(error).__name__}: {reason}); {expected}") from error
+
+
+def read_config(where: str, folder: Path) -> PretrainedConfig:
+    """Reads the configuration of a model.
+
+    Raises:
+        UserError: It holds something that transformers cannot use.
+    """
+    with naming_faults(f"{where}: {CONFIG_FILE} is not a model that transformers knows", "mend it, or copy it anew"):
+        return AutoConfig.from_pretrained(folder, trust_remote_code=False)
+
+
+def read_processor(where: str, folder: Path) -> Any:
+    """Reads the image processor of a model.
+
+    Raises:
+        UserError: It holds something that transformers cannot use.
+    """
+    with naming_faults(f"{where}: {PROCESSOR_FILE} is no image processor", "mend it, or copy it anew"):
+        return AutoImageProcessor.from_pretrained(folder, trust_remote_code=False)
+
+
+def read_model(
+    where: str, folder: Path, config: PretrainedConfig, size: WeightsSize
+) -> tuple[PreTrainedModel, dict[str, Any]]:
+    """Reads an image classifier in float32.
+
+    Returns:
+        The model, and what transformers says about the weights: `missing_keys`, `mismatched_keys`, `unexpected_keys`.
+
+    Raises:
+        UserError: The configuration does not go with the weights, or one of them cannot be read.
+    """
+    options: dict[str, Any] = {"use_safetensors": True, "ignore_mismatched_sizes": True, "output_loading_info": True}
+    faults = naming_faults(f"{where}: the model cannot be read", f"expected weights and {CONFIG_FILE} of one model")
+    with quiet_loading(), _bounding(where, size), faults:
+        return AutoModelForImageClassification.from_pretrained(
+            folder, config=config, dtype=torch.float32, trust_remote_code=False, **options
+        )
+
+
+def build_empty(config: PretrainedConfig) -> PreTrainedModel:
+    """Builds an image classifier in float32 whose weights are still to be set, without advancing random numbers."""
+    with torch.random.fork_rng(devices=[]):
+        return AutoModelForImageClassification.from_config(config, dtype=torch.float32, trust_remote_code=False)
+
+
+def open_pipeline(where: str, folder: Path, size: WeightsSize, *, top_k: int) -> Any:
+    """Opens a model on the CPU as users do, with `pipeline`.
+
+    Raises:
+        UserError: transformers cannot use it.
+    """
+    from transformers import pipeline
+
+    faults = naming_faults(f"{where}: pipeline cannot read the model", "expected one that it can")
+    with quiet_loading(), _bounding(where, size), faults:
+        return pipeline("image-classification", str(folder), device="cpu", top_k=top_k, trust_remote_code=False)
+
+
+@contextmanager
+def _bounding(where: str, size: WeightsSize) -> Iterator[None]:
+    """Ends the building of a model that is far larger than its weights, before memory is taken for it.
+
+    transformers builds a model on torch's meta device first, where tensors have a shape alone.
+
+    Raises:
+        UserError: It is.
+    """
+    modules, elements = 0, 0
+    most_modules = _SPARE_MODULES + _MODULES_PER_TENSOR * size.tensors
+    most_elements = _SPARE_ELEMENTS + 2 * size.elements
+    expected = f"expected a {CONFIG_FILE} that belongs to the weights"
+
+    def count_module(*_: Any) -> None:
+        nonlocal modules
+        modules += 1
+        if modules > most_modules:
+            raise UserError(
+                f"{where}: {CONFIG_FILE} asks for more than {most_modules:,} modules, and the weights have "
+                f"{size.tensors:,} tensors; {expected}"
+            )
+
+    def count_tensor(_: Any, name: str, tensor: torch.Tensor | None) -> None:
+        nonlocal elements
+        elements += tensor.numel() if tensor is not None and tensor.is_meta else 0
+        if elements > most_elements:
+            raise UserError(
+                f"{where}: {CONFIG_FILE} asks for {elements:,} numbers and more (as far as {name}), and the "
+                f"weights have {size.elements:,}; {expected}"
+            )
+
+    hooks = [
+        torch_module.register_module_module_registration_hook(count_module),
+        torch_module.register_module_parameter_registration_hook(count_tensor),
+        torch_module.register_module_buffer_registration_hook(count_tensor),
+    ]
+    try:
+        yield
+    finally:
+        for hook in hooks:
+            hook.remove()

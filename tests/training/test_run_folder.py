@@ -1,0 +1,174 @@
+"""The run folder: whose files are in it, and who else writes into it."""
+
+import json
+import os
+import shutil
+
+import pytest
+
+from rafdb_vit.runtime.errors import UserError
+from rafdb_vit.runtime.lock import hold
+from rafdb_vit.runtime.output_folder import OutputFolder
+from rafdb_vit.training.checkpoints import write_checkpoint
+from rafdb_vit.training.run_folder import RUN_FILES, RunFolder
+from tests.support.models import save_vit
+
+NAMES = ("a", "b")
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """A run folder with a bit of everything that a run writes."""
+    folder = RunFolder(tmp_path / "run")
+    folder.open({"demo": True})
+    with write_checkpoint(folder.path, 3, writes=True, identity={}) as checkpoint:
+        (checkpoint / "weights").write_text("x")
+    for name in ("results.json", "report.html", "predictions.csv", "figures/confusion_matrix.png"):
+        folder.output.write(name, "{}")
+    return folder
+
+
+def all_of(folder):
+    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+def write_own(folder, *names):
+    for name in names:
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_text("mine")
+
+
+def test_a_persons_files_in_an_otherwise_empty_folder_are_something(tmp_path):
+    for name in ("partial-draft.docx", "partial-results/table.csv", "replaced-checkpoint-3/notes", "run.lock.txt"):
+        run = tmp_path / name.split("/")[0]
+        write_own(run, name)
+        with pytest.raises(UserError, match="is not empty"):
+            RunFolder(run).check(demo=False, overwrite=False)
+        RunFolder(run).check(demo=False, overwrite=True)
+        RunFolder(run).open({})
+        assert (run / name).read_text() == "mine"
+
+
+def test_overwriting_deletes_what_the_run_wrote_and_nothing_else(folder):
+    own = ("checkpoint-notes.md", "checkpoint-charlie/a", "figures/holiday.png", "checkpoint-3/notes", "thesis.docx")
+    write_own(folder.path, *own, "evaluations/x/mine.csv")
+    evaluation = OutputFolder(folder.path / "evaluations" / "x", ("report.html",), within=folder.path)
+    evaluation.write("report.html", "page")
+    folder.clear()
+    assert all_of(folder.path) == dict.fromkeys((*own, "evaluations/x/mine.csv"), b"mine")
+
+
+def test_a_run_leaves_nothing_when_it_is_cleared(folder):
+    OutputFolder(folder.path / "evaluations" / "x", ("report.html",), within=folder.path).write("report.html", "page")
+    folder.clear()
+    assert list(folder.path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("name", "named"),
+    [
+        *((name, name) for name in ("report.html", "config.json", "figures/learning_curves.png")),
+        *((f"{name}/a", name) for name in ("checkpoint-7", "partial-model")),
+    ],
+)
+def test_what_is_in_the_way_and_no_runs_own_is_refused_before_anything_is_lost(folder, name, named):
+    folder.output.remove(["report.html"])
+    write_own(folder.path, name)
+    before = all_of(folder.path)
+    with pytest.raises(
+        UserError, match=rf"{name.split('/')[-1] if 'png' in name else name.split('/')[0]}: is in the way"
+    ):
+        folder.check(demo=False, overwrite=True)
+    assert all_of(folder.path) == before
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["figures", "partial-model", "evaluations", "checkpoint-7", "partial-checkpoint-9", "report.html.partial"]
+    + ["results.json.partial", "training_config.yaml", "evaluations/x", "figures/learning_curves.png", "drawn_faces"],
+)
+@pytest.mark.parametrize("resume", [False, True])
+def test_a_link_that_leads_out_is_refused_and_nothing_there_is_touched(folder, tmp_path, name, resume):
+    elsewhere = tmp_path / "elsewhere"
+    write_own(elsewhere, "a.png", "confusion_matrix.png", "deep/thesis.docx")
+    before = all_of(elsewhere)
+    link = folder.path / name
+    link.parent.mkdir(exist_ok=True)
+    if link.is_dir():
+        shutil.rmtree(link)
+    link.unlink(missing_ok=True)
+    link.symlink_to(elsewhere if "." not in link.name else elsewhere / "a.png")
+    with pytest.raises(UserError, match=rf"{link.name}: is a link that leads out of the folder"):
+        if resume:
+            folder.find_start(None, demo=False, overwrite=False)
+        else:
+            folder.check(demo=False, overwrite=True)
+    try:
+        folder.clear()
+    except UserError:
+        pass
+    assert all_of(elsewhere) == before
+
+
+def test_a_link_that_leads_nowhere_is_no_output_folder(tmp_path):
+    (tmp_path / "run").symlink_to(tmp_path / "nowhere")
+    with pytest.raises(UserError, match="--output_dir .*run: is a link that leads nowhere"):
+        RunFolder(tmp_path / "run").check(demo=False, overwrite=False)
+    with pytest.raises(UserError, match="there is no such user"):
+        RunFolder("~nobody-of-that-name/run")
+    with pytest.raises(UserError, match=r"--output_dir .*File name too long"):
+        RunFolder(tmp_path / ("x" * 300)).check(demo=False, overwrite=False)
+
+
+def test_a_run_of_the_first_versions_is_gone_on_with_and_not_overwritten(folder):
+    (folder.path / "files.json").unlink()
+    before = all_of(folder.path)
+    with pytest.raises(UserError, match="training_config.yaml: is in the way, and by files.json"):
+        folder.check(demo=False, overwrite=True)
+    assert all_of(folder.path) == before
+    assert folder.find_start(None, demo=False, overwrite=False).name == "checkpoint-3"
+    folder.open({}, resume_from=folder.path / "checkpoint-3")
+    folder.clear()
+    assert list(folder.path.iterdir()) == []
+
+
+def test_a_checkpoint_that_was_copied_back_is_the_runs_own(folder, tmp_path):
+    shutil.copytree(folder.path / "checkpoint-3", folder.path / "checkpoint-8")
+    assert folder.find_start(None, demo=False, overwrite=False).name == "checkpoint-8"
+    folder.clear()
+    assert list(folder.path.iterdir()) == []
+
+
+def test_a_second_run_is_refused_and_changes_nothing(folder, train):
+    before = all_of(folder.path)
+    with hold(folder.path):
+        for flags in (("--overwrite_output_dir",), ("--resume_from_checkpoint",)):
+            with pytest.raises(UserError, match=rf"--output_dir .*process {os.getpid()} on .* is writing into it"):
+                train(*flags, out=folder.path)
+    assert all_of(folder.path) == before
+
+
+def test_weights_that_another_process_has_replaced_are_not_scored(folder, tmp_path):
+    from rafdb_vit.model.load import load_trained
+
+    model, processor = load_trained(save_vit(tmp_path / "vit", names=NAMES))
+    folder.write_model(model, processor)
+    folder.check_model()
+    assert set(json.loads((folder.path / "files.json").read_text())["files"]) >= {"config.json", "model.safetensors"}
+    with (folder.path / "model.safetensors").open("ab") as file:
+        file.write(b" ")
+    with pytest.raises(UserError, match="model.safetensors: is not the file that this run wrote"):
+        folder.check_model()
+
+
+def test_what_a_run_writes_can_be_its_own():
+    output = OutputFolder(RunFolder("x").path, RUN_FILES)
+    for name in (
+        "checkpoint-12",
+        "partial-checkpoint-12",
+        "model-00001-of-00002.safetensors",
+        "figures/learning_curves.png",
+    ):
+        assert output.is_known(name)
+    for name in ("checkpoint-notes.md", "figures/x.png", "notes", "partial-draft.docx", "figures"):
+        assert not output.is_known(name)
