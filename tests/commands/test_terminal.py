@@ -17,7 +17,7 @@ from rafdb_vit.commands.parser import run_command
 from rafdb_vit.runtime.errors import Interrupted, UserError
 from tests.conftest import nothing_drawn
 from tests.support.faces import paint_face
-from tests.support.finished_run import write_finished_run
+from tests.support.finished_run import write_as_a_run, write_finished_run
 from tests.support.models import save_vit
 
 PACKAGE = Path(rafdb_vit.__file__).parent
@@ -86,7 +86,7 @@ def run(tmp_path, names):
     for counts in (*data["found"].values(), *data["used"].values()):
         counts.clear()
         counts.update(dict.fromkeys(names, 50))
-    (folder / "results.json").write_text(json.dumps(content))
+    write_as_a_run(folder, {"results.json": json.dumps(content)})
     return folder
 
 
@@ -150,10 +150,9 @@ def test_compare_and_summarize(command, tmp_path, names, run):
     assert out.isascii() and json.loads(out)
     command("compare", folders[0], f"nothing{LINE}", status=2)
     other = Path(f"{run} 2")
-    other.mkdir()
     content = json.loads((run / "results.json").read_text())
     content["protocol"]["training"]["seed"] = 7
-    (other / "results.json").write_text(json.dumps(content))
+    write_as_a_run(other, {"results.json": json.dumps(content)})
     _, out, _ = command("summarize", run, other, status=0)
     assert "f1 of class 0\\x1b]0;X" in out or "class 0\\x1b]0;X" in out
     _, out, _ = command("summarize", run, other, "--json", status=0)
