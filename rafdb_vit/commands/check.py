@@ -7,7 +7,7 @@ from pathlib import Path
 from rafdb_vit.commands.parser import command, switch
 from rafdb_vit.data.labels import LABEL_SETS
 from rafdb_vit.runtime.console import say, say_aside
-from rafdb_vit.runtime.errors import UserError
+from rafdb_vit.runtime.errors import UserError, escape
 from rafdb_vit.training.flags import flag
 
 FOUND = 1
@@ -65,7 +65,7 @@ def main(check: CheckArguments) -> int:
         from rafdb_vit.data.check.pictures import draw_pictures
 
         for path in draw_pictures(result, check.figures):
-            say_aside(f"Picture  {path}")  # stdout is the result's
+            say_aside(escape(f"Picture  {path}"))  # stdout is the result's
     return FOUND if result.findings else 0
 
 

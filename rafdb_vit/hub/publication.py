@@ -3,6 +3,7 @@
 Training can publish at its end: what speaks against it is said before the start, and a failure leaves the run whole.
 """
 
+import json
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
@@ -131,7 +132,7 @@ class Publication:
             say(f"Left in the repository as they were: {', '.join(found.others)}.")
         if pickles := [path for path in found.others if is_pickle(path)]:
             say(f"Warning: {', '.join(pickles)} can run code when loaded, and may hold a token: look at them there.")
-        revision = f', revision="{self.revision}"' if self.revision else ""
+        revision = f", revision={json.dumps(self.revision)}" if self.revision else ""
         classes = len(staged.probabilities[0])
         say(f'{repository.address}  pipeline("image-classification", "{self.repo_id}"{revision}, top_k={classes})')
         return commit

@@ -95,10 +95,11 @@ class PastRun:
             split: The split that they are of.
             files: SHA-256 by name of the model's files.
         """
+        metrics = escape(str(self.folder / RESULTS_FILE))
         measured = self.protocol.files_sha256 if self.protocol else {}
         changed = [name for name in files if self.is_top and measured.get(name, files[name]) != files[name]]
         if changed:
-            return f"{', '.join(changed)}: not what {self.folder / RESULTS_FILE} was measured with; changed since.\n"
+            return f"{', '.join(changed)}: not what {metrics} was measured with; changed since.\n"
         if self.results is None or not self.is_top or split not in ("validation", "test"):
             return None
         trained = self.results[0] if split == "validation" else self.results[1]
@@ -107,9 +108,9 @@ class PastRun:
         theirs, ours = trained.flat(), result.flat()
         largest = max(ours, key=lambda name: abs(ours[name] - theirs[name]))
         if ours[largest] == theirs[largest]:
-            return f"The same metrics as in {self.folder / RESULTS_FILE}, to the last digit.\n"
+            return f"The same metrics as in {metrics}, to the last digit.\n"
         return (
-            f"Not the metrics of {self.folder / RESULTS_FILE}: {largest} is {ours[largest]:.6g} here and "
+            f"Not the metrics of {metrics}: {largest} is {ours[largest]:.6g} here and "
             f"{theirs[largest]:.6g} there. Other faces, another machine or another batch size make a difference.\n"
         )
 

@@ -21,6 +21,7 @@ from rafdb_vit.evaluation.results import read_results
 from rafdb_vit.runtime.errors import Interrupted, UserError
 from tests.support.faces import paint_face, write_annotations, write_official
 from tests.support.models import save_vit
+from tests.support.shells import read_words
 
 
 @pytest.fixture(scope="module")
@@ -265,9 +266,10 @@ def test_a_run_without_its_page_is_whole(faces_dir, tiny_vit, train, tmp_path, m
 
     monkeypatch.setattr("rafdb_vit.report.page.render_page", interrupt)
     with pytest.raises(Interrupted) as stop:
-        train("--num_train_epochs", "1", out="interrupted")
+        train("--num_train_epochs", "1", out="it's $(touch x)")
     assert "is whole, but its page was not written; `rafdb-vit evaluate" in stop.value.message
-    assert (tmp_path / "interrupted" / "results.json").is_file()
+    assert read_words(stop.value.message.split("`")[1]) == ["rafdb-vit", "evaluate", str(tmp_path / "it's $(touch x)")]
+    assert (tmp_path / "it's $(touch x)" / "results.json").is_file()
     names = {path.name for path in (tmp_path / "pageless").iterdir()}
     assert "results.json" in names and not names & {"predictions.csv", "report.html"}
 

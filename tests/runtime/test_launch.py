@@ -1,4 +1,5 @@
 import os
+import shlex
 import sys
 from pathlib import Path
 
@@ -7,8 +8,9 @@ import yaml
 from accelerate.commands.config.config_args import load_config_from_file
 from accelerate.commands.launch import _validate_launch_command, launch_command_parser
 
-from rafdb_vit.runtime.errors import Interrupted
-from rafdb_vit.runtime.launch import naming_resume_command, render_resume_command
+from rafdb_vit.runtime.errors import Interrupted, escape
+from rafdb_vit.runtime.launch import naming_resume_command, render_command, render_resume_command
+from tests.support.shells import read_words
 
 CONFIGS = Path(__file__).parents[2] / "rafdb_vit" / "recipes" / "accelerate"
 
@@ -74,3 +76,21 @@ def test_accelerate_reads_each_file_and_leaves_the_precision_to_us(path, monkeyp
     assert (args.use_fsdp, args.multi_gpu) == (path.name == "fsdp.yaml", "gpus" in path.name or "two" in path.name)
     if args.use_fsdp:
         assert int(args.fsdp_version) == 2
+
+
+WORDS = ("a", "", "-x", "~", 'it\'s $(touch x) "q"', "a\nb", "\t", "\x1b]0;X\x07'\\", "\u202eé", "\u202f", "x\udcff")
+
+
+@pytest.mark.parametrize("word", WORDS)
+def test_a_shell_reads_the_words_that_were_rendered(word):
+    line = render_command(["rafdb-vit", word, "b c"])
+    assert read_words(line) == ["rafdb-vit", word, "b c"]
+    assert escape(line) == line
+    if escape(word) == word:
+        assert shlex.split(line) == ["rafdb-vit", word, "b c"]
+
+
+def test_the_line_that_goes_on_is_quoted(monkeypatch):
+    monkeypatch.setattr(sys, "argv", ["my $(x)/train.py"])
+    line = render_resume_command(["--data_dir", "it's $(touch x)", "--run_name=a b"])
+    assert read_words(line)[1:4] == ["my $(x)/train.py", "--data_dir", "it's $(touch x)"]
