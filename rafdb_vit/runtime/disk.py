@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, Any, BinaryIO, NoReturn
 
 from rafdb_vit.runtime.errors import UserError
 
@@ -35,20 +35,34 @@ def expand(path: str | Path) -> Path:
         raise UserError(f"{path}: there is no such user; write the folder out") from error
 
 
-def read_bytes(path: str | Path, *, most: int = MOST_BYTES) -> bytes:
-    """Reads a plain file; a pipe or a device, which might never end, is none.
+def open_plain(path: str | Path, *, most: int = MOST_BYTES) -> BinaryIO:
+    """Opens a plain file to be read; a pipe or a device, which might never end, is none.
 
     Raises:
         OSError: There is none, it cannot be read, or it has more than `most` bytes.
     """
     handle = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_CLOEXEC", 0))
-    with os.fdopen(handle, "rb") as file:
+    try:
         found = os.fstat(handle)
         if not stat.S_ISREG(found.st_mode):
             raise OSError(errno.EINVAL, "not a plain file", str(path))
         if found.st_size > most:
             raise OSError(errno.EFBIG, f"{found.st_size:,} bytes, expected {most:,} at most", str(path))
-        return file.read(most)
+        return os.fdopen(handle, "rb")
+    except BaseException:
+        os.close(handle)
+        raise
+
+
+def read_bytes(path: str | Path, *, most: int = MOST_BYTES) -> bytes:
+    """Reads a plain file; see `open_plain`.
+
+    Raises:
+        OSError: See there.
+    """
+    with open_plain(path, most=most) as file:
+        # Room for `most` would be made whatever the size; some systems' files hold more than they say.
+        return file.read(min(most, os.fstat(file.fileno()).st_size + 2**16))
 
 
 def read_text(path: str | Path, *, most: int = MOST_BYTES) -> str:
