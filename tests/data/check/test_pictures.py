@@ -8,7 +8,7 @@ from PIL import Image
 from rafdb_vit.data.check import pictures
 from rafdb_vit.data.check.pictures import draw_class_counts, draw_contact_sheet, draw_pictures
 from rafdb_vit.data.check.result import CheckResult, Place
-from rafdb_vit.data.findings import Finding
+from rafdb_vit.data.findings import Finding, Findings
 from rafdb_vit.data.found import Faces, FoundData, Layout
 from rafdb_vit.data.labels import BASIC, OWN, LabelSet
 from rafdb_vit.runtime.errors import UserError
@@ -19,7 +19,9 @@ def build(*findings, labels=BASIC, splits=("train", "test"), places=None):
     count = len(labels.names)
     faces = {split: Faces(["x.jpg"] * count, list(range(count)), list(map(str, range(count)))) for split in splits}
     found = FoundData(Layout.RELEASE, Path("/data"), labels, faces, {split: split for split in faces})
-    return CheckResult.build(Path("/data"), found, findings, images=9, places=places or {}, sizes={(40, 40): 9})
+    return CheckResult.build(
+        Path("/data"), found, Findings(findings), images=9, places=places or {}, sizes={(40, 40): 9}
+    )
 
 
 def of_files(*paths, kind="odd size"):
@@ -180,3 +182,13 @@ def test_the_same_report_gives_the_same_bytes(faces, tmp_path):
     report = build(of_files(*faces))
     first, second = ([path.read_bytes() for path in draw_pictures(report, tmp_path / name)] for name in "ab")
     assert first == second
+
+
+def test_names_are_no_formulas(faces, tmp_path, recwarn):
+    names = ("pay $5_$", r"$\frac{$", "_hidden", "a$b$c", r"\$", "^")
+    odd = tmp_path / r"$\frac{$.jpg"
+    faces[0].rename(odd)
+    finding = of_files(odd, kind=r"odd $\frac{$")
+    report = build(finding, labels=LabelSet(OWN, names), places={str(odd): Place("$x_$", r"$\frac{$")})
+    assert len(draw_pictures(report, tmp_path / "figures")) == 2
+    assert not recwarn.list
