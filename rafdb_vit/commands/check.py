@@ -77,6 +77,7 @@ def _find_figures(written: str, data_dir: Path) -> Path:
         UserError: It is a file, its name is too long, or it lies in the data, where its pictures would be images
             without labels.
     """
+    from rafdb_vit.data.check.pictures import refuse_other_pictures
     from rafdb_vit.data.files import find_root
 
     figures = find_root(written, flag="--figures ")
@@ -91,4 +92,5 @@ def _find_figures(written: str, data_dir: Path) -> Path:
     data = Path(os.path.realpath(data_dir if os.path.isdir(data_dir) else data_dir.parent))
     if os.path.lexists(data_dir) and Path(os.path.realpath(figures)).is_relative_to(data):
         raise UserError(f"--figures {figures}: lies in the data; take a folder outside {data}")
+    refuse_other_pictures(figures)
     return figures

@@ -7,6 +7,7 @@ import math
 import os
 import textwrap
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 from matplotlib import rc_context
 from matplotlib.figure import Figure
@@ -16,6 +17,7 @@ from rafdb_vit.data.check.result import CheckResult
 from rafdb_vit.data.findings import Finding, printable
 from rafdb_vit.data.images import PICTURE_ERRORS, open_picture
 from rafdb_vit.runtime.disk import naming_disk_errors, save_figure
+from rafdb_vit.runtime.output_folder import OutputFolder
 
 COUNTS_FILE = "class_counts.png"
 SHEET_FILE = "contact_sheet.png"
@@ -35,10 +37,22 @@ def draw_pictures(result: CheckResult, folder: str | Path) -> list[Path]:
     Raises:
         UserError: They cannot be written.
     """
-    folder = Path(folder)
-    with naming_disk_errors(folder, advice="give --figures another folder"):
-        drawn = (draw_class_counts(result, folder / COUNTS_FILE), draw_contact_sheet(result, folder / SHEET_FILE))
-    return [path for path in drawn if path is not None]
+    output = OutputFolder(Path(folder), (COUNTS_FILE, SHEET_FILE))
+    with naming_disk_errors(output.path, advice="give --figures another folder"), TemporaryDirectory() as temporary:
+        counts, sheet = (Path(temporary) / name for name in (COUNTS_FILE, SHEET_FILE))
+        drawn = (draw_class_counts(result, counts), draw_contact_sheet(result, sheet))
+        return [output.write(path.name, path.read_bytes()) for path in drawn if path is not None]
+
+
+def refuse_other_pictures(folder: str | Path) -> None:
+    """Refuses a folder in which a picture of somebody else has the name of one of a check, or a link leads out.
+
+    Raises:
+        UserError: Naming it.
+    """
+    output = OutputFolder(Path(folder), (COUNTS_FILE, SHEET_FILE))
+    output.refuse_links()
+    output.refuse_others((COUNTS_FILE, SHEET_FILE))
 
 
 @_AS_WRITTEN
