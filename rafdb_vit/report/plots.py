@@ -68,11 +68,9 @@ def _draw_overview(names: Sequence[str], counts: np.ndarray, shares: np.ndarray,
     if len(names) <= _MOST_TICKS:
         axes.set_xticks(range(len(names)), [fit_name(name, 20) for name in names], rotation=90, fontsize=7)
         axes.set_yticks(range(len(names)), [fit_name(name, 20) for name in names], fontsize=7)
-        axes.set(xlabel="Predicted", ylabel="Labelled")
     else:
         axes.set(xticks=[], yticks=[])
-        axes.set(xlabel=f"Predicted: the {len(names)} classes in their order", ylabel="Labelled: the same")
-    axes.set_title(title)
+    axes.set_title(f"{title}\nRows: the {len(names)} labelled classes; columns: the predicted ones", fontsize=11)
     figure.colorbar(image, ax=axes, label="Share of the labelled class", shrink=0.7, pad=0.02)
     beside.axis("off")
     beside.set_title("Confused most often", loc="left")
