@@ -48,35 +48,49 @@ def main(check: CheckArguments) -> int:
         UserError: The folder cannot be read, or is in no known form.
     """
     from rafdb_vit.data.check.check import check_data
+    from rafdb_vit.data.files import find_root
 
     if not check.data_dir.strip():
         raise UserError("DATA_DIR: is empty; expected the folder to check")
-    if check.figures is not None:
-        _check_figures(Path(check.figures), Path(check.data_dir))
+    data_dir = find_root(check.data_dir)
+    figures = None if check.figures is None else _find_figures(check.figures, data_dir)
     result = check_data(
-        check.data_dir,
+        data_dir,
         subset=check.subset,
         aligned=check.aligned,
         image_column=check.image_column_name,
         label_column=check.label_column_name,
     )
     say(result.to_json() if check.json else result.render())
-    if check.figures is not None:
+    if figures is not None:
         from rafdb_vit.data.check.pictures import draw_pictures
 
-        for path in draw_pictures(result, check.figures):
+        for path in draw_pictures(result, figures):
             say_aside(escape(f"Picture  {path}"))  # stdout is the result's
     return FOUND if result.findings else 0
 
 
-def _check_figures(figures: Path, data_dir: Path) -> None:
-    """Refuses a folder for pictures that cannot be one, before minutes of work.
+def _find_figures(written: str, data_dir: Path) -> Path:
+    """Returns the folder for pictures; refuses one that cannot be one, before minutes of work.
 
     Raises:
-        UserError: It is a file, or lies in the data, where its pictures would be images without labels.
+        UserError: It is a file, its name is too long, or it lies in the data, where its pictures would be images
+            without labels.
     """
-    if os.path.lexists(figures) and not os.path.isdir(figures):
-        raise UserError(f"--figures {figures}: is a file; expected a folder")
+    from rafdb_vit.data.check.pictures import refuse_other_pictures
+    from rafdb_vit.data.files import find_root
+
+    figures = find_root(written, flag="--figures ")
+    try:
+        there = os.path.isdir(figures) or bool(os.lstat(figures))
+    except (FileNotFoundError, NotADirectoryError):
+        there = False
+    except OSError as error:  # a name that is too long, a folder that may not be looked into
+        raise UserError(f"--figures {figures!s:.200}: cannot be a folder ({error.strerror}); take another") from error
+    if there and not os.path.isdir(figures):
+        raise UserError(f"--figures {figures}: is a file, or a link that leads nowhere; expected a folder")
     data = Path(os.path.realpath(data_dir if os.path.isdir(data_dir) else data_dir.parent))
     if os.path.lexists(data_dir) and Path(os.path.realpath(figures)).is_relative_to(data):
         raise UserError(f"--figures {figures}: lies in the data; take a folder outside {data}")
+    refuse_other_pictures(figures)
+    return figures

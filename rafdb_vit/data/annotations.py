@@ -15,7 +15,7 @@ from datasets import ClassLabel, Dataset, Features, List, Value
 
 from rafdb_vit.data.files import list_files
 from rafdb_vit.data.findings import Finding, Reporter
-from rafdb_vit.data.formats.label_file import read_text
+from rafdb_vit.data.formats.label_file import read_lines
 from rafdb_vit.data.found import ATTRIBUTES, NOT_GIVEN, FoundData
 from rafdb_vit.runtime.errors import UserError
 
@@ -28,6 +28,8 @@ _CODES = {
 AUTOMATIC_LANDMARKS = 37
 _LARGEST = 1e6
 """Pixels; no photograph is larger, and NaN compares false."""
+MOST_BYTES = 2**16
+"""Of a file of annotations, which holds one face's; 37 points take less than a kilobyte."""
 _POINTS = List(List(Value("float32"), length=2))
 
 
@@ -142,7 +144,7 @@ def read_annotations(
 
 def _read(path: str, kind: Kind, report: Reporter) -> dict[str, Any]:
     try:
-        text = read_text(Path(path), what="an annotation of RAF-DB")
+        text = "".join(read_lines(Path(path), what="an annotation of RAF-DB", most=MOST_BYTES))
     except UserError as error:
         report("annotation malformed", str(error), path)
         return {}

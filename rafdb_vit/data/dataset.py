@@ -11,6 +11,7 @@ from datasets import ClassLabel, Dataset, DatasetDict, Features, Image, List, Va
 
 from rafdb_vit.data.annotations import BOX, Kind, add_attributes, find_kinds, flatten_rows, read_annotations
 from rafdb_vit.data.distributions import match_distributions, read_distributions
+from rafdb_vit.data.files import find_root
 from rafdb_vit.data.findings import Reporter, check_classes, check_names, check_splits, printable
 from rafdb_vit.data.form import DEFAULT_FORM, DataForm
 from rafdb_vit.data.formats.detect import find_faces
@@ -104,7 +105,7 @@ def load_data(
     if "train" in found.splits:
         check_classes(dataset_name or root, found.labels, found.splits["train"]["label"], Reporter())
     if form.distribution_file is not None:
-        found = add_distributions(found, Path(form.distribution_file))
+        found = add_distributions(found, find_root(form.distribution_file, flag="--distribution_file "))
     found = replace(found, counts={split: count_classes(faces) for split, faces in found.splits.items()})
     found = replace(found, name=DRAWN if drawn else name_data(found, dataset_name))
     found = _split_off(found, validation_fraction, split_seed)
@@ -146,7 +147,7 @@ def find_splits(
     Raises:
         UserError: See `load_rafdb`, as for `root` and `annotations`.
     """
-    root = Path(os.path.abspath(root))
+    root = find_root(root)
     found = _find_faces(root, form)
     kinds = find_kinds(found.release)
     if not form.aligned and BOX not in kinds:

@@ -9,7 +9,7 @@ import numpy as np
 
 from rafdb_vit.data.files import IMAGE_SUFFIXES
 from rafdb_vit.data.findings import printable
-from rafdb_vit.data.formats.label_file import read_text
+from rafdb_vit.data.formats.label_file import read_lines
 from rafdb_vit.data.found import name_face
 from rafdb_vit.data.labels import LabelSet
 from rafdb_vit.runtime.errors import UserError
@@ -18,21 +18,23 @@ TOLERANCE = 5e-3
 """How far a vector's sum may be from 1: seven numbers rounded to three digits may be off by 0.0035."""
 MOST_DISAGREEING = 0.1
 """Share of faces whose largest entry may be another class than the label; with more, the order must be wrong."""
+MOST_BYTES = 64 * 2**20
+"""Of such a file; the release's has fewer than two megabytes."""
 _WHAT = "rows like 'train_00001.jpg p1 ... p7'"
 
 
 def _parse_row(where: str, line: str, classes: int) -> tuple[str, list[float]]:
-    name, *words = line.replace(",", " ").split() or [""]
+    name, *words = line.replace(",", " ").split(maxsplit=classes + 1) or [""]
     try:
         vector = [float(word) for word in words]
     except ValueError:
         vector = []
     if len(vector) != classes or not all(map(math.isfinite, vector)):
-        raise UserError(f"{where}: expected a file name and {classes} numbers, found {line[:80]!r}")
+        raise UserError(f"{where}: expected a file name and {classes} numbers, found {line[:80].rstrip()!r}")
     if min(vector) < 0:
-        raise UserError(f"{where}: {name} has a negative entry, {min(vector):g}; expected probabilities")
+        raise UserError(f"{where}: {name:.90} has a negative entry, {min(vector):g}; expected probabilities")
     if abs(sum(vector) - 1) > TOLERANCE:
-        raise UserError(f"{where}: the entries of {name} sum to {sum(vector):.6g}; expected 1")
+        raise UserError(f"{where}: the entries of {name:.90} sum to {sum(vector):.6g}; expected 1")
     return name_face(name), vector
 
 
@@ -51,13 +53,13 @@ def read_distributions(path: Path, labels: LabelSet) -> dict[str, list[float]]:
     if not os.path.isfile(path):
         raise UserError(f"--distribution_file {printable(path)}: no such file; expected {_WHAT}")
     vectors: dict[str, list[float]] = {}
-    for number, line in enumerate(read_text(path, what=_WHAT).split("\n"), start=1):
+    for number, line in enumerate(read_lines(path, what=_WHAT, most=MOST_BYTES), start=1):
         if not line.strip():
             continue
         where = f"--distribution_file {printable(path)}, row {number}"
         name, vector = _parse_row(where, line, len(labels.names))
         if name in vectors:
-            raise UserError(f"{where}: {name} is listed twice; expected one row for a face")
+            raise UserError(f"{where}: {name:.90} is listed twice; expected one row for a face")
         total = sum(vector)
         vectors[name] = [entry / total for entry in vector]
     return vectors

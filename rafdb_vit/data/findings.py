@@ -3,8 +3,9 @@
 Here too: what a data set as a whole has to have, whatever its form.
 """
 
-from collections.abc import Callable, Collection, Mapping
-from dataclasses import dataclass
+from collections import Counter
+from collections.abc import Callable, Collection, Iterable, Mapping
+from dataclasses import dataclass, replace
 
 from rafdb_vit.data.found import SPLITS, Faces
 from rafdb_vit.data.labels import LABEL_SETS, LabelSet
@@ -33,6 +34,38 @@ class Finding:
         object.__setattr__(self, "message", escape(self.message))
 
 
+MOST_LISTED = 1_000
+"""Findings of a kind that are kept: a file of millions of bad rows fills no memory, and nobody reads more."""
+
+
+class Findings:
+    """The findings of a check by kind: all are counted, the first `MOST_LISTED` of a kind are kept.
+
+    Those of a kind that training refuses and those that it does not are kept apart, so many of each.
+
+    Attributes:
+        listed: Those that are kept, in the order in which they came.
+        counts: How many there were of each kind.
+        blocking: How many there were that training refuses.
+    """
+
+    def __init__(self, findings: Iterable[Finding] = ()) -> None:
+        self.listed: list[Finding] = []
+        self.counts: Counter[str] = Counter()
+        self.blocking = 0
+        self._kept: Counter[tuple[str, bool]] = Counter()
+        for finding in findings:
+            self.add(finding)
+
+    def add(self, finding: Finding) -> None:
+        """Counts a finding, and keeps it while there is room for its kind."""
+        self.counts[finding.kind] += 1
+        self.blocking += finding.blocks
+        if self._kept[finding.kind, finding.blocks] < MOST_LISTED:
+            self._kept[finding.kind, finding.blocks] += 1
+            self.listed.append(finding)
+
+
 def refuse(finding: Finding) -> None:
     """Ends loading at a finding.
 
@@ -59,6 +92,10 @@ class Reporter:
     def __call__(self, kind: str, message: str, *files: str, blocks: bool = True, name: str | None = None) -> None:
         """Reports a fault; for the arguments see `Finding`."""
         self.add(Finding(kind, message, files, blocks, name))
+
+    def blocking(self, blocks: bool) -> "Reporter":
+        """Returns a reporter that passes findings on to this one, as such that training refuses or does not."""
+        return Reporter(lambda finding: self.add(replace(finding, blocks=blocks)))
 
     def add(self, finding: Finding) -> None:
         """Passes a finding on and remembers what it names."""

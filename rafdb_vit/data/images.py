@@ -1,5 +1,6 @@
 """Opens image files that may be anything, and cuts faces out of photographs."""
 
+import errno
 import io
 import struct
 import warnings
@@ -9,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 
+from rafdb_vit.runtime.disk import read_bytes
 from rafdb_vit.runtime.errors import UserError
 
 if TYPE_CHECKING:
@@ -18,36 +20,90 @@ FORMATS = ("JPEG", "PNG", "BMP", "WEBP", "GIF", "TIFF", "PPM")
 """Formats that are decoded within this process; EPS, for example, would start another program."""
 MOST_PIXELS = 90_000_000
 """More would take gigabytes of memory: a photograph has fewer, a decompression bomb has more."""
+MOST_BYTES = 3 * MOST_PIXELS
+"""Of an image file: what `MOST_PIXELS` take uncompressed. A sparse file claims any size and holds nothing."""
+MOST_SCANS = 50
+"""Of a progressive JPEG, each of which goes over all pixels; encoders write about ten, a file can hold thousands."""
+MOST_READS = 500_000
+"""Pieces in which a file is read; one of `MOST_BYTES` in blocks of 8 kilobytes has a hundred thousand."""
 PICTURE_ERRORS = (
     *(OSError, SyntaxError, ValueError, ArithmeticError, EOFError, Image.DecompressionBombError),
     *(TypeError, AttributeError, LookupError, RuntimeError, struct.error),
 )
 """What Pillow raises for files that are no whole images; the second line, for damaged tags of TIFF and EXIF."""
+_SCAN = b"\xff\xda"
+"""Begins a scan of a JPEG; it stands nowhere in the pixels."""
 _DEEP = ("I;16", "I;16L", "I;16B", "I;16N", "I", "F")
 
 
 class PictureTooLarge(ValueError):
-    """An image has more than `MOST_PIXELS`."""
+    """An image has more than `MOST_PIXELS`, `MOST_BYTES`, `MOST_SCANS` or `MOST_READS`."""
 
 
 def open_undecoded(source: str | bytes) -> Image.Image:
     """Opens an image, a path or the bytes of a file, without decoding its pixels: format, size and mode are known.
 
     Raises:
-        PictureTooLarge: It has too many pixels.
+        PictureTooLarge: It has too many pixels or bytes.
         OSError: It cannot be read, or is no image; or another of `PICTURE_ERRORS`.
     """
+    content = source if isinstance(source, bytes) else read_file(source)
+    if len(content) > MOST_BYTES:
+        raise PictureTooLarge(f"{len(content):,} bytes, more than {MOST_BYTES:,}")
     Image.init()  # a format that is named has to be known
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", Image.DecompressionBombWarning)
         try:
-            image = Image.open(io.BytesIO(source) if isinstance(source, bytes) else source, formats=FORMATS)
+            image = Image.open(_Metered(content), formats=FORMATS)
         except Image.DecompressionBombError as error:
             raise PictureTooLarge(str(error).split(",", 1)[0]) from error
-    if image.width * image.height > MOST_PIXELS:
+    try:
+        _check_extent(image, content)
+    except BaseException:
         image.close()
-        raise PictureTooLarge(f"{image.width} x {image.height} pixels, more than {MOST_PIXELS:,}")
+        raise
     return image
+
+
+class _Metered(io.BytesIO):
+    """The bytes of a file, of which millions of tiny parts are not read: Pillow takes microseconds for each."""
+
+    def __init__(self, content: bytes) -> None:
+        super().__init__(content)
+        self._reads = 0
+
+    def read(self, size: int | None = -1, /) -> bytes:
+        """Reads some bytes.
+
+        Raises:
+            PictureTooLarge: That was tried `MOST_READS` times.
+        """
+        self._reads += 1
+        if self._reads > MOST_READS:
+            raise PictureTooLarge(f"more than {MOST_READS:,} parts")
+        return super().read(size)
+
+
+def read_file(path: str) -> bytes:
+    """Reads an image file; what is no plain file, which might never end, is not read.
+
+    Raises:
+        PictureTooLarge: It has more than `MOST_BYTES`.
+        OSError: It is none, or cannot be read.
+    """
+    try:
+        return read_bytes(path, most=MOST_BYTES)
+    except OSError as error:
+        if error.errno == errno.EFBIG:
+            raise PictureTooLarge(error.strerror) from error
+        raise
+
+
+def _check_extent(image: Image.Image, content: bytes) -> None:
+    if image.width * image.height > MOST_PIXELS:
+        raise PictureTooLarge(f"{image.width} x {image.height} pixels, more than {MOST_PIXELS:,}")
+    if image.info.get("progressive") and (scans := content.count(_SCAN)) > MOST_SCANS:
+        raise PictureTooLarge(f"{scans:,} scans, more than {MOST_SCANS}")
 
 
 def open_picture(source: str | bytes) -> Image.Image:
@@ -60,8 +116,9 @@ def open_picture(source: str | bytes) -> Image.Image:
         OSError: It cannot be read, or is no whole image; or another of `PICTURE_ERRORS`.
     """
     with warnings.catch_warnings():
-        # Transparency is dropped, which is what Pillow advises against for palettes.
-        warnings.filterwarnings("ignore", message="Palette images with Transparency")
+        # Of odd tags, which do not concern the pixels and of which a file can have thousands; and of transparency,
+        # which is dropped.
+        warnings.filterwarnings("ignore", category=UserWarning)
         with open_undecoded(source) as image:
             image.load()
             upright = ImageOps.exif_transpose(image)

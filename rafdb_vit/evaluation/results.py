@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from rafdb_vit.evaluation.groups import find_wrong_group, score_again
-from rafdb_vit.evaluation.intervals import describe_intervals
+from rafdb_vit.evaluation.intervals import describe_intervals, describe_method
 from rafdb_vit.evaluation.metrics import (
     AVERAGE_RATES,
     BINS,
@@ -162,6 +162,11 @@ class EvaluationResult:
     def score_again(self) -> "EvaluationResult":
         """Returns the metrics with those of groups computed anew, from the confusion matrices of the groups."""
         return replace(self, groups=score_again(self.groups) if self.groups else None)
+
+    @property
+    def interval_method(self) -> str:
+        """How the intervals are computed, in words."""
+        return describe_method(int(np.count_nonzero(self.confusion_matrix)))
 
     @property
     def supports(self) -> dict[str, int]:

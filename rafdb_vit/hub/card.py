@@ -6,7 +6,6 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from huggingface_hub import EvalResult, ModelCard, ModelCardData
 from jinja2 import Environment, StrictUndefined
 from markupsafe import Markup
@@ -14,7 +13,6 @@ from markupsafe import Markup
 from rafdb_vit.data.names import DRAWN, is_rafdb, phrase_data
 from rafdb_vit.evaluation.baselines import score_majority
 from rafdb_vit.evaluation.groups import FEW
-from rafdb_vit.evaluation.intervals import describe_method
 from rafdb_vit.evaluation.protocol import DataProtocol, Protocol
 from rafdb_vit.evaluation.results import EvaluationResult
 from rafdb_vit.hub.license import License, describe_license
@@ -96,7 +94,7 @@ def render_card(
         confusion_file=Markup(CONFUSION_FILE),
         curves_file=Markup(CURVES_FILE) if has_curves else None,
         shown=_choose_classes(test),
-        method=describe_method(int(np.count_nonzero(test.confusion_matrix))),
+        method=test.interval_method,
         few=FEW,
         license_text=Markup(describe_license(license, data.name)),
     )

@@ -23,8 +23,9 @@ from rafdb_vit.hub.card import find_objection, render_card
 from rafdb_vit.hub.license import choose_license
 from rafdb_vit.hub.probe import probe_model
 from rafdb_vit.model.download import CHECKPOINT_FILES, hash_file, hash_model
+from rafdb_vit.model.received import check_received
 from rafdb_vit.report.plots import CONFUSION_FILE, CURVES_FILE, PLOTS_FOLDER, plot_confusion_matrix
-from rafdb_vit.runtime.disk import expand, naming_disk_errors
+from rafdb_vit.runtime.disk import expand, naming_disk_errors, parse_json, read_text
 from rafdb_vit.runtime.errors import UserError
 from rafdb_vit.runtime.output_folder import OutputFolder
 
@@ -60,8 +61,8 @@ def find_leak(path: Path, *, token: str | None = None) -> str | None:
 
 def _read_texts(path: Path) -> list[str]:
     if path.suffix == ".json":
-        content = path.read_text(encoding="utf-8")
-        return [content, json.dumps(json.loads(content), ensure_ascii=False)]
+        content = read_text(path)
+        return [content, json.dumps(parse_json(content), ensure_ascii=False)]
     if path.suffix == ".md":
         return [path.read_text(encoding="utf-8")]
     if path.suffix == ".safetensors":
@@ -152,6 +153,7 @@ def stage_run(
             write_results(folder, **results, protocol=protocol)
         _check_measured(run, folder, protocol)
         _check_contents(run, folder)
+        check_received(str(run), folder)
         _check_labels(run, folder, test)
         _check_card(card)
         with naming_disk_errors(folder, act="staged", advice=_STAGING_ADVICE):
@@ -220,7 +222,7 @@ def _check_contents(run: Path, folder: Path) -> None:
 
 
 def _check_labels(run: Path, folder: Path, test: EvaluationResult) -> None:
-    config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    config = parse_json(read_text(folder / "config.json"))
     found = [name for _, name in sorted((config.get("id2label") or {}).items(), key=lambda item: int(item[0]))]
     if found != list(test.per_class):
         raise UserError(

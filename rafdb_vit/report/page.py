@@ -5,7 +5,6 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from datasets import Dataset
 from jinja2 import Environment, StrictUndefined
 
@@ -13,7 +12,6 @@ from rafdb_vit.data.found import FoundData
 from rafdb_vit.data.names import DRAWN
 from rafdb_vit.evaluation.baselines import REPORT_OF_2023, is_official_test, score_majority
 from rafdb_vit.evaluation.groups import FEW
-from rafdb_vit.evaluation.intervals import describe_method
 from rafdb_vit.evaluation.predictions import PREDICTIONS_FILE, Predictions
 from rafdb_vit.evaluation.protocol import Protocol
 from rafdb_vit.evaluation.results import EvaluationResult
@@ -87,7 +85,7 @@ def render_page(evaluation: Evaluation) -> str:
         any_few=any(row["few"] for content in groups.values() for row in content["groups"].values()),
         few=FEW,
         most_drawn=MOST_CLASSES,
-        method=describe_method(int(np.count_nonzero(result.confusion_matrix))),
+        method=result.interval_method,
         history_charts=_draw_history(evaluation.trained),
         **_show_mistakes(evaluation),
     )

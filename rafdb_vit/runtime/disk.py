@@ -36,30 +36,34 @@ def expand(path: str | Path) -> Path:
         raise UserError(f"{path}: there is no such user; write the folder out") from error
 
 
-def open_plain(path: str | Path) -> BufferedReader:
-    """Opens a plain file for reading; a pipe or a device, which might never end, is none.
+def open_plain(path: str | Path, *, most: int | None = MOST_BYTES) -> BufferedReader:
+    """Opens a plain file to be read; a pipe or a device, which might never end, is none.
 
     Raises:
-        OSError: There is none, or it cannot be read.
+        OSError: There is none, it cannot be read, or it has more than `most` bytes.
     """
-    file = os.fdopen(os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)), "rb")
-    if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
-        file.close()
-        raise OSError(errno.EINVAL, "not a plain file", str(path))
-    return file
+    handle = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0))
+    try:
+        found = os.fstat(handle)
+        if not stat.S_ISREG(found.st_mode):
+            raise OSError(errno.EINVAL, "not a plain file", str(path))
+        if most is not None and found.st_size > most:
+            raise OSError(errno.EFBIG, f"{found.st_size:,} bytes, expected {most:,} at most", str(path))
+        return os.fdopen(handle, "rb")
+    except BaseException:
+        os.close(handle)
+        raise
 
 
 def read_bytes(path: str | Path, *, most: int = MOST_BYTES) -> bytes:
     """Reads a plain file; see `open_plain`.
 
     Raises:
-        OSError: See there; or it has more than `most` bytes.
+        OSError: See there.
     """
-    with open_plain(path) as file:
-        size = os.fstat(file.fileno()).st_size
-        if size > most:
-            raise OSError(errno.EFBIG, f"{size:,} bytes, expected {most:,} at most", str(path))
-        return file.read(most)
+    with open_plain(path, most=most) as file:
+        # Room for `most` would be made whatever the size; some systems' files hold more than they say.
+        return file.read(min(most, os.fstat(file.fileno()).st_size + 2**16))
 
 
 def read_text(path: str | Path, *, most: int = MOST_BYTES) -> str:

@@ -114,7 +114,7 @@ class OutputFolder:
             UserError: See `hashes`.
             OSError: The file cannot be read.
         """
-        with open_plain(self.path / name) as file:
+        with open_plain(self.path / name, most=None) as file:
             return self.hashes.get(name) != hashlib.file_digest(file, "sha256").hexdigest()
 
     def refuse_changed(self, *names: str, advice: str) -> None:
@@ -200,7 +200,7 @@ class OutputFolder:
         """
         self.refuse_others([name])
         self.claim(name)
-        with open_plain(self.path / staged) as file:
+        with open_plain(self.path / staged, most=None) as file:
             digest = hashlib.file_digest(file, "sha256").hexdigest()
         with self._open(staged) as (source, old), self._open(name) as (place, last):
             source.rename(old, last, to=place)

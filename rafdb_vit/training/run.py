@@ -229,6 +229,7 @@ class _Run:
             training={**describe_training(args, processes=args.world_size), **self.recipe, **augmentation},
             checkpoint=describe_checkpoint(args, trainer.state),
             files_sha256=hash_model(self.folder.path),
+            intervals=outcome.test.interval_method,
             history=describe_history(trainer.state),
         )
         self.folder.write_results(validation=outcome.validation, test=outcome.test, protocol=protocol)

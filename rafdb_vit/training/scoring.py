@@ -146,6 +146,7 @@ def _write(
     described = describe_evaluated_model(classifier.model, source=model, left_out=left_out, files=files)
     device, trained = PartialState().device.type, run.protocol if run else None
     protocol = describe_evaluation(describe_data(found), split=split, model=described, device=device)
+    protocol = replace(protocol, intervals=result.interval_method)
     evaluation = Evaluation.of_model(
         _name_model(model), found, predictions, result, split=split, protocol=protocol, trained=trained
     )

@@ -126,8 +126,11 @@ def test_help_imports_none_of_the_heavy_libraries():
         (["a", "--subset", "both"], "--subset"),
         (["a", "--figures"], "--figures"),
         (["a", "--config", "x.yaml"], "--config: no such flag"),
-        (["x" * 5000], "File name too long"),
-        (["a", "--figures", "x" * 5000], ""),
+        (["x" * 5000], "cannot be looked at (File name too long)"),
+        (["a", "--figures", "x" * 300], "cannot be looked at (File name too long)"),
+        (["a", "--figures", "x/" * 5000], "cannot be looked at (File name too long)"),
+        (["a", "--figures", "~nobody-of-that-name"], "--figures ~nobody-of-that-name: there is no such user"),
+        (["~nobody-of-that-name"], "~nobody-of-that-name: there is no such user"),
     ],
     ids=lambda value: " ".join(value)[:30] if isinstance(value, list) else None,
 )
@@ -158,7 +161,9 @@ def test_pictures_do_not_go_into_the_data_by_another_name(layout, whole, check, 
     assert not figures.exists()
 
 
-@pytest.mark.parametrize("make", [Path.touch, os.mkfifo, lambda path: path.symlink_to(path)])
+@pytest.mark.parametrize(
+    "make", [Path.touch, os.mkfifo, lambda path: path.symlink_to(path), lambda path: path.symlink_to("nowhere")]
+)
 def test_pictures_do_not_go_into_a_file(make, whole, check, tmp_path):
     make(tmp_path / "figures")
     status, out, (line,) = check(whole, "--figures", tmp_path / "figures")
@@ -176,6 +181,15 @@ def test_pictures_are_named_beside_the_report(damaged, check, tmp_path):
     assert status == 1 and json.loads(out)
     paths = [tmp_path / "new/figures" / name for name in ("class_counts.png", "contact_sheet.png")]
     assert err == [f"Picture  {path}" for path in paths] and all(path.stat().st_size > 5_000 for path in paths)
+
+
+def test_paths_below_home_can_be_written_short(whole, check, tmp_path, monkeypatch):
+    shutil.copytree(whole, tmp_path / "data")
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.chdir(tmp_path)
+    status, out, _ = check("~/data", "--figures", "~/figures")
+    assert status == 1 and out.startswith(f"{tmp_path}/data: official release")
+    assert (tmp_path / "figures/class_counts.png").is_file() and not (tmp_path / "~").exists()
 
 
 def test_original_photographs(whole, check, tmp_path):

@@ -1,4 +1,5 @@
 import io
+import os
 import struct
 import subprocess
 import sys
@@ -9,9 +10,10 @@ import pytest
 from datasets import Image as ImageFeature
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from PIL import EpsImagePlugin, Image, ImageOps, UnidentifiedImageError
+from PIL import EpsImagePlugin, Image, ImageFilter, ImageOps, UnidentifiedImageError
 
 from rafdb_vit.data.images import (
+    MOST_SCANS,
     PICTURE_ERRORS,
     PictureTooLarge,
     cut_square,
@@ -359,3 +361,65 @@ def test_a_square_that_holds_nothing_is_told_with_the_name_of_the_file(square, t
         cut_square(PHOTOGRAPH, square)
     with refused(tmp_path / "train_00001.png", "the face's box"):
         open_face({"path": str(tmp_path / "train_00001.png")}, "train_00001", square)
+
+
+def write_sparse(path, size):
+    path.write_bytes(encode(paint(), "JPEG"))
+    os.truncate(path, size)
+    return path
+
+
+def insert(content, at, more):
+    return content[:at] + more + content[at:]
+
+
+JPEG = encode(paint(), "JPEG")
+PROGRESSIVE = encode(paint(), "JPEG", progressive=True)
+SCAN = PROGRESSIVE[PROGRESSIVE.rindex(b"\xff\xda") : -2]
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        (insert(JPEG, 2, b"\xff\xe5\0\2" * 600_000), "parts"),
+        (insert(JPEG, 2, b"\xff" * 600_000), "parts"),
+        (b"P6\n#" + b"c" * 600_000 + b"\n2 2\n255\n" + bytes(12), "parts"),
+        (insert(PROGRESSIVE, len(PROGRESSIVE) - 2, SCAN * 2_000), "scans"),
+    ],
+    ids=["segments", "fill", "comment", "scans"],
+)
+def test_a_small_file_that_takes_hours_is_refused(content, words, tmp_path):
+    path = tmp_path / "face.jpg"
+    path.write_bytes(content)
+    with refused(path, "cannot be read as an image", words):
+        open_face({"path": str(path), "bytes": None})
+    with pytest.raises(PictureTooLarge, match=words):
+        open_picture(content)
+
+
+def test_what_encoders_write_is_no_such_file():
+    picture = paint(size=(700, 700)).filter(ImageFilter.GaussianBlur(3))
+    content = encode(picture, "JPEG", progressive=True, exif=orientation(1), icc_profile=b"x" * 300_000)
+    assert 5 < content.count(b"\xff\xda") < MOST_SCANS / 3
+    assert open_picture(content).size == (700, 700)
+
+
+def test_a_file_that_claims_gigabytes_is_not_read(tmp_path):
+    path = write_sparse(tmp_path / "face.jpg", 30 * 2**30)
+    with refused(path, "32,212,254,720 bytes, expected 270,000,000 at most"):
+        open_face({"path": str(path), "bytes": None})
+    assert open_picture(str(write_sparse(path, 10**6))).size == (13, 9)
+
+
+def test_a_pipe_is_not_waited_for(tmp_path):
+    os.mkfifo(tmp_path / "face.jpg")
+    with refused(tmp_path / "face.jpg", "not a plain file"):
+        open_face({"path": str(tmp_path / "face.jpg"), "bytes": None})
+
+
+def test_odd_tags_do_not_flood_the_terminal():
+    tags = b"".join(struct.pack("<HHII", 0x9000 + i, 7, 60_000, 0) for i in range(100))
+    exif = b"Exif\0\0II*\0" + struct.pack("<IH", 8, 101) + struct.pack("<HHII", 0x112, 3, 1, 6) + tags + bytes(4)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert open_picture(encode(paint(), "PNG", exif=exif)).size == (9, 13)

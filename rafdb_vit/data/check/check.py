@@ -13,8 +13,8 @@ from rafdb_vit.data.annotations import BOX, find_kinds, read_annotations
 from rafdb_vit.data.check.duplicates import group_exact, group_near
 from rafdb_vit.data.check.inspection import NOT_RGB, ROTATED, ImageFile, inspect_files
 from rafdb_vit.data.check.result import CheckResult, Place
-from rafdb_vit.data.files import IMAGE_SUFFIXES, LINK_OUT, OTHER_SUFFIXES, is_inside, walk_images
-from rafdb_vit.data.findings import Finding, Reporter, check_classes, check_names, check_splits
+from rafdb_vit.data.files import IMAGE_SUFFIXES, LINK_OUT, OTHER_SUFFIXES, find_root, is_inside, walk_images
+from rafdb_vit.data.findings import Findings, Reporter, check_classes, check_names, check_splits
 from rafdb_vit.data.form import DataForm
 from rafdb_vit.data.formats.detect import find_faces
 from rafdb_vit.data.found import SPLITS, Faces, FoundData, Layout, count_labels, name_face
@@ -44,9 +44,9 @@ def check_data(
     Raises:
         UserError: It cannot be read, or is in no known form.
     """
-    path = Path(os.path.abspath(root))
-    findings: list[Finding] = []
-    report = Reporter(findings.append)
+    path = find_root(root)
+    findings = Findings()
+    report = Reporter(findings.add)
     form = DataForm(subset, aligned, image_column=image_column, label_column=label_column)
     found = find_faces(path, form, report)
     found = replace(found, splits={**{split: Faces() for split in SPLITS}, **found.splits})
@@ -102,10 +102,8 @@ def _check_annotations(
     files = [file for faces in found.splits.values() for file in faces.files]
     columns: dict[str, list[Any]] = {}
     for kind in kinds:
-        faults: list[Finding] = []
-        columns |= read_annotations(root, found.release, kind, files, Reporter(faults.append))
-        for fault in faults:
-            report.add(replace(fault, blocks=not form.aligned and kind is BOX))
+        blocks = not form.aligned and kind is BOX
+        columns |= read_annotations(root, found.release, kind, files, report.blocking(blocks))
     if form.aligned:
         return {}
     if BOX not in kinds:

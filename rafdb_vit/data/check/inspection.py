@@ -13,12 +13,12 @@ import numpy as np
 from PIL import ExifTags, Image, UnidentifiedImageError
 
 from rafdb_vit.data.check.fingerprint import take_fingerprint
-from rafdb_vit.data.images import PICTURE_ERRORS, PictureTooLarge, open_picture, open_undecoded
+from rafdb_vit.data.images import PICTURE_ERRORS, PictureTooLarge, open_picture, open_undecoded, read_file
 from rafdb_vit.runtime.errors import UserError
 
 UNREADABLE = "unreadable image"
 TRUNCATED = "truncated or damaged image"
-TOO_LARGE = "far too many pixels"
+TOO_LARGE = "far too large"
 NOT_RGB = "not RGB"
 ROTATED = "turned by EXIF"
 _CHUNK = 64
@@ -58,15 +58,17 @@ def _inspect(path: str) -> ImageFile:
             return ImageFile(path, ((UNREADABLE, "not a file"),))
         if not os.path.getsize(path):  # noqa: PTH202
             return ImageFile(path, ((UNREADABLE, "zero bytes"),))
-        with open(path, "rb") as file:  # noqa: PTH123
-            digest = hashlib.file_digest(file, "sha256").digest()
+        content = read_file(path)
+    except PictureTooLarge as error:
+        return ImageFile(path, ((TOO_LARGE, str(error)),))
     except OSError as error:
         return ImageFile(path, ((UNREADABLE, f"cannot be read ({error.strerror})"),))
+    digest = hashlib.sha256(content).digest()
     size: tuple[int, int] | None = None
     try:
-        with open_undecoded(path) as image:
+        with open_undecoded(content) as image:
             size, soft = image.size, tuple(_find_oddities(image))
-        hashes, thumbnails = take_fingerprint(open_picture(path))
+        hashes, thumbnails = take_fingerprint(open_picture(content))
     except UnidentifiedImageError:
         return ImageFile(path, ((UNREADABLE, "not an image of a known format"),), digest)
     except PictureTooLarge as error:

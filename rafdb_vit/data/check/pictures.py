@@ -7,7 +7,9 @@ import math
 import os
 import textwrap
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
+from matplotlib import rc_context
 from matplotlib.figure import Figure
 from PIL import Image
 
@@ -15,6 +17,7 @@ from rafdb_vit.data.check.result import CheckResult
 from rafdb_vit.data.findings import Finding, printable
 from rafdb_vit.data.images import PICTURE_ERRORS, open_picture
 from rafdb_vit.runtime.disk import naming_disk_errors, save_figure
+from rafdb_vit.runtime.output_folder import OutputFolder
 
 COUNTS_FILE = "class_counts.png"
 SHEET_FILE = "contact_sheet.png"
@@ -24,6 +27,8 @@ _MOST_TILES = 120
 _MOST_OF_KIND = 24
 _COLUMNS = 8
 _SIDE = 112
+_AS_WRITTEN = rc_context({"text.parse_math": False})
+"""A dollar sign in the name of a class or file begins no formula."""
 
 
 def draw_pictures(result: CheckResult, folder: str | Path) -> list[Path]:
@@ -32,12 +37,25 @@ def draw_pictures(result: CheckResult, folder: str | Path) -> list[Path]:
     Raises:
         UserError: They cannot be written.
     """
-    folder = Path(folder)
-    with naming_disk_errors(folder, advice="give --figures another folder"):
-        drawn = (draw_class_counts(result, folder / COUNTS_FILE), draw_contact_sheet(result, folder / SHEET_FILE))
-    return [path for path in drawn if path is not None]
+    output = OutputFolder(Path(folder), (COUNTS_FILE, SHEET_FILE))
+    with naming_disk_errors(output.path, advice="give --figures another folder"), TemporaryDirectory() as temporary:
+        counts, sheet = (Path(temporary) / name for name in (COUNTS_FILE, SHEET_FILE))
+        drawn = (draw_class_counts(result, counts), draw_contact_sheet(result, sheet))
+        return [output.write(path.name, path.read_bytes()) for path in drawn if path is not None]
 
 
+def refuse_other_pictures(folder: str | Path) -> None:
+    """Refuses a folder in which a picture of somebody else has the name of one of a check, or a link leads out.
+
+    Raises:
+        UserError: Naming it.
+    """
+    output = OutputFolder(Path(folder), (COUNTS_FILE, SHEET_FILE))
+    output.refuse_links()
+    output.refuse_others((COUNTS_FILE, SHEET_FILE))
+
+
+@_AS_WRITTEN
 def draw_class_counts(result: CheckResult, path: str | Path) -> Path:
     """Draws faces per class and split as bars, the published counts as marks, into a PNG file; see `save_figure`."""
     names = list(result.labels.names)
@@ -53,7 +71,7 @@ def draw_class_counts(result: CheckResult, path: str | Path) -> Path:
             label = "published for RAF-DB" if i == 0 else None
             axes.plot(places, published, ls="", marker="_", ms=24 * width, mew=2, color="black", label=label)
     labels = [textwrap.fill(printable(name), 12) for name in names]
-    axes.set_xticks(range(len(names)), labels, rotation=25, ha="right", parse_math=False)
+    axes.set_xticks(range(len(names)), labels, rotation=25, ha="right")
     axes.set_ylabel("faces")
     axes.set_title("Faces per class and split")
     axes.margins(y=0.12)
@@ -62,6 +80,7 @@ def draw_class_counts(result: CheckResult, path: str | Path) -> Path:
     return save_figure(figure, Path(path))
 
 
+@_AS_WRITTEN
 def draw_contact_sheet(result: CheckResult, path: str | Path) -> Path | None:
     """Draws the images that findings name, gravest kinds first; those of one finding share a frame's colour.
 
@@ -83,10 +102,10 @@ def draw_contact_sheet(result: CheckResult, path: str | Path) -> Path | None:
         axes.set(xticks=[], yticks=[])
         for spine in axes.spines.values():
             spine.set(color=_FRAMES[number % len(_FRAMES)], linewidth=3)
-        axes.set_title(textwrap.fill(finding.kind, 22), fontsize=7, parse_math=False)
+        axes.set_title(textwrap.fill(finding.kind, 22), fontsize=7)
         name = textwrap.fill(printable(Path(file).name), 24, break_long_words=True)
         place = textwrap.fill(printable(result.places.get(file, "no label")), 30)
-        axes.set_xlabel(f"{name}\n{place}", fontsize=6.5, parse_math=False)
+        axes.set_xlabel(f"{name}\n{place}", fontsize=6.5)
     return save_figure(figure, Path(path))
 
 

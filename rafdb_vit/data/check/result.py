@@ -7,10 +7,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from rafdb_vit.data.findings import Finding, printable
+from rafdb_vit.data.findings import Finding, Findings, printable
 from rafdb_vit.data.found import ORDER, Faces, FoundData, count_labels
 from rafdb_vit.data.labels import LabelSet
 from rafdb_vit.runtime.console import render_counts
+from rafdb_vit.runtime.errors import escape
 
 _SHOWN = 5
 _LONGEST = 240
@@ -36,7 +37,9 @@ class CheckResult:
         layout: The form that it has.
         labels: Its classes.
         counts: Faces by class name, by split.
-        findings: What is wrong, gravest kinds first.
+        findings: What is wrong, gravest kinds first; of each kind as many as are kept, see `Findings`.
+        numbers: How many findings there were of each kind, gravest first.
+        blocking: How many there were that training refuses.
         images: How many image files were looked at.
         usual_size: Width and height that the most images have.
         uniform: At least half the images have it.
@@ -49,6 +52,8 @@ class CheckResult:
     labels: LabelSet
     counts: dict[str, dict[str, int]]
     findings: list[Finding]
+    numbers: Mapping[str, int]
+    blocking: int
     images: int
     usual_size: tuple[int, int] | None
     uniform: bool
@@ -60,7 +65,7 @@ class CheckResult:
         cls,
         root: Path,
         found: FoundData[Faces],
-        findings: Sequence[Finding],
+        findings: Findings,
         *,
         images: int,
         places: Mapping[str, Place],
@@ -70,13 +75,17 @@ class CheckResult:
         """Puts a result together: `findings` in any order, `sizes` with the number of images of each, else as above."""
         splits = sorted(found.splits, key=ORDER.index)
         counts = {split: count_labels(found.splits[split].labels, found.labels.names) for split in splits}
-        order = sorted(findings, key=lambda finding: (_rank(finding), finding.kind))
+        order = sorted(findings.listed, key=lambda finding: (_rank(finding), finding.kind))
+        numbers = {finding.kind: findings.counts[finding.kind] for finding in order}
         known = {size: count for size, count in sizes.items() if size is not None}
         usual = max(known, key=lambda size: known[size]) if known else None
         uniform = usual is not None and 2 * known[usual] >= sum(known.values())
         source = found.sources.get("test", "test")
         layout = found.layout.value + ("" if source == "test" else f", test is its split {source}")
-        return cls(root, layout, found.labels, counts, order, images, usual, uniform, compared, places)
+        return cls(
+            *(root, layout, found.labels, counts, order, numbers, findings.blocking),
+            *(images, usual, uniform, compared, places),
+        )
 
     @property
     def kinds(self) -> dict[str, list[Finding]]:
@@ -90,19 +99,22 @@ class CheckResult:
         """Renders the result for people: layout, counts against the published ones, each kind with its first cases."""
         width, height = self.usual_size or (0, 0)
         size = f", most of {width} x {height} pixels" if self.uniform else ""
-        head = f"{printable(self.root)}: {self.layout}, {len(self.labels.names)} classes, {self.images:,} images{size}"
+        found = f"{len(self.labels.names)} classes, {self.images:,} images{size}"
+        head = f"{printable(self.root)}: {escape(self.layout)}, {found}"
         parts = [head, self._render_table()]
         if not self.findings:
             return "\n\n".join([*parts, "Nothing found."])
-        kinds = self.kinds
+        kinds, total = self.kinds, sum(self.numbers.values())
         verdict = "training takes the data as it is: look at them first"
-        if blocking := sum(finding.blocks for finding in self.findings):
-            verdict = f"training cannot use the data before the {blocking:,} marked * are mended"
-        findings, of_kinds = _count(len(self.findings), "finding"), _count(len(kinds), "kind")
-        parts.append(f"{findings} of {of_kinds}; {verdict}.")
-        rows = [f"{len(of):>7,} {'*' if any(f.blocks for f in of) else ' '} {kind}" for kind, of in kinds.items()]
+        if self.blocking:
+            verdict = f"training cannot use the data before the {self.blocking:,} marked * are mended"
+        parts.append(f"{_count(total, 'finding')} of {_count(len(kinds), 'kind')}; {verdict}.")
+        rows = [
+            f"{self.numbers[kind]:>7,} {'*' if any(finding.blocks for finding in of) else ' '} {escape(kind)}"
+            for kind, of in kinds.items()
+        ]
         parts.append("\n".join(rows))
-        parts += [_render_kind(self.root, kind, of) for kind, of in kinds.items()]
+        parts += [_render_kind(self.root, kind, of, self.numbers[kind]) for kind, of in kinds.items()]
         return "\n\n".join(parts)
 
     def _render_table(self) -> str:
@@ -126,7 +138,8 @@ class CheckResult:
             "counts": self.counts,
             "published_counts": {split: self.labels.published(split) for split in self.labels.published_counts},
             "published_totals": dict(self.labels.published_totals),
-            "summary": {kind: len(of) for kind, of in self.kinds.items()},
+            "summary": dict(self.numbers),
+            "listed": {kind: len(of) for kind, of in self.kinds.items()},
             "findings": [
                 {
                     "kind": finding.kind,
@@ -160,11 +173,12 @@ def _rank(finding: Finding) -> int:
     return 5
 
 
-def _render_kind(root: Path, kind: str, findings: Sequence[Finding]) -> str:
-    lines = [f"{kind} ({len(findings):,})"]
+def _render_kind(root: Path, kind: str, findings: Sequence[Finding], number: int) -> str:
+    lines = [f"{escape(kind)} ({number:,})"]
     for finding in findings[:_SHOWN]:
         message = finding.message.replace(f"{printable(root)}{os.sep}", "")
         lines.append(f"  {message if len(message) <= _LONGEST else message[:_LONGEST] + ' ...'}")
-    if len(findings) > _SHOWN:
-        lines.append(f"  ... and {len(findings) - _SHOWN:,} more; --json lists all")
+    if number > _SHOWN:
+        listed = "all" if number == len(findings) else f"{len(findings):,} of them"
+        lines.append(f"  ... and {number - _SHOWN:,} more; --json lists {listed}")
     return "\n".join(lines)

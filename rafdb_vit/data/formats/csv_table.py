@@ -2,8 +2,11 @@
 
 import os
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
+from sys import intern
+from types import MappingProxyType
 
 from rafdb_vit.data.files import LINK_OUT, check_inside, is_inside, scan
 from rafdb_vit.data.findings import Reporter, printable
@@ -18,18 +21,30 @@ IMAGE_COLUMNS = ("image", "path", "file", "filename", "file_name", "filepath", "
 LABEL_COLUMNS = ("label", "labels", "class", "emotion", "expression", "target")
 SPLIT_COLUMNS = ("split", "subset", "partition", "usage", "set")
 _WHAT = "a CSV file of image paths and labels"
+_LONGEST = 4096
+"""Characters of a path; no system takes longer ones."""
+_NONE: Mapping[str, str] = MappingProxyType({})
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Entry:
-    """A row: where it stands, the image as written, its path, its class as written, its split, gender, race, age."""
+    """A row: its table and its number there, the image as written, its path, its class as written, its split.
 
-    where: str
+    `attributes` are gender, race and age, where the table has them.
+    """
+
+    table: Path
+    number: int
     image: str
     path: str
     written: str
     split: str
-    attributes: dict[str, str] = field(default_factory=dict)
+    attributes: Mapping[str, str]
+
+    @property
+    def where(self) -> str:
+        """The row's place, for messages."""
+        return f"{self.table}, row {self.number}"
 
 
 class _BadRow(Exception):
@@ -99,25 +114,25 @@ def _drop_repeated(entries: Sequence[Entry], ids: Mapping[str, int], report: Rep
         if first is not entry:
             same = ids[first.written] == ids[entry.written]
             kind, words = ("listed twice", "is listed twice") if same else ("with two labels", "has two labels")
-            words = f"{entry.image} {words} (first: {first.where}); expected one row for it"
+            words = f"{entry.image:.300} {words} (first: {first.where}); expected one row for it"
             report(f"image {kind}", f"{entry.where}: {words}")
     return list(seen.values())
 
 
 def _read_table(root: Path, path: Path, split: str | None, form: DataForm, report: Reporter) -> Iterator[Entry]:
     rows = read_csv_rows(path, what=_WHAT)
-    if not rows:
+    first = next(rows, None)
+    if first is None:
         raise UserError(f"{printable(path)}: is empty; expected {_WHAT}")
-    header = rows[0][1]
+    header = first[1]
     (image_at, label_at, split_at), has_header = _find_columns(path, header, form)
     folded = [name.strip().lower() for name in header] if has_header else []
     taken = (image_at, label_at, split_at)
     attributes_at = {name: at for at, name in enumerate(folded) if name in ATTRIBUTES and at not in taken}
-    for number, fields in rows[1:] if has_header else rows:
-        where = f"{path}, row {number}"
+    for number, fields in rows if has_header else chain([first], rows):
         try:
             if len(fields) != len(header) or not fields[image_at] or not fields[label_at]:
-                found = repr(",".join(fields))
+                found = repr(",".join(fields)[:_LONGEST])
                 words = f"expected {len(header)} columns, image and label filled in, found {found:.90}"
                 raise _BadRow("bad row", words)
             image, written = fields[image_at], None if split_at is None else fields[split_at]
@@ -125,10 +140,10 @@ def _read_table(root: Path, path: Path, split: str | None, form: DataForm, repor
             place = _find_image(root, path.parent, row_split, image)
         except _BadRow as bad:
             kind, words, *files = bad.args
-            report(kind, f"{where}: {words}", *files)
+            report(kind, f"{path}, row {number}: {words}", *files)
         else:
-            attributes = {name: fields[at] for name, at in attributes_at.items()}
-            yield Entry(where, image, place, fields[label_at], row_split, attributes)
+            attributes = {name: intern(fields[at]) for name, at in attributes_at.items()}
+            yield Entry(path, number, image, place, intern(fields[label_at]), row_split, attributes or _NONE)
 
 
 def _find_columns(path: Path, header: list[str], form: DataForm) -> tuple[tuple[int, int, int | None], bool]:
@@ -145,15 +160,20 @@ def _find_columns(path: Path, header: list[str], form: DataForm) -> tuple[tuple[
     if len(header) == 1:
         raise UserError(f"{printable(path)}: one column; expected image and label, separated by commas")
     raise UserError(
-        f"{printable(path)}: cannot tell which column is which ({', '.join(header[:12])}); expected image and label: "
+        f"{printable(path)}: cannot tell which column is which ({_list(header)}); expected image and label: "
         "name them with --image_column_name and --label_column_name"
     )
+
+
+def _list(header: list[str]) -> str:
+    """Returns the names of a table's columns, as many as a message can hold."""
+    return f"{', '.join(name[:40] for name in header[:12])}{' ...' if len(header) > 12 else ''}"
 
 
 def _find_column(path: Path, header: list[str], kind: str, asked: str | None, usual: Sequence[str]) -> int | None:
     """Returns the position of the column asked for, else of the first that has a usual name; None without one."""
     if asked is not None and asked not in header:
-        found = ", ".join(header[:12])
+        found = _list(header)
         raise UserError(f"--{kind}_column_name {asked}: no such column in {printable(path)}; it has {found}")
     if asked is not None:
         return header.index(asked)
@@ -171,7 +191,7 @@ def _choose_split(root: Path, image: str, of_file: str | None, written: str | No
     if written is not None and of_row is None and of_file is None:
         raise _BadRow("bad row", f"expected train, val or test in column 'split', found {written!r:.90}")
     if of_file and of_row and of_row != of_file and (of_file, of_row) != ("train", "validation"):
-        raise _BadRow("bad row", f"stands in the file of {of_file}, but its column 'split' says {written!r}")
+        raise _BadRow("bad row", f"stands in the file of {of_file}, but its column 'split' says {written!r:.90}")
     held_out = None if "train" in form.needed else "test"
     split = of_row or of_file or _split_of_path(root, image) or held_out
     if split is None:
@@ -191,15 +211,18 @@ def _find_image(root: Path, folder: Path, split: str, image: str) -> str:
     Raises:
         _BadRow: It is no file, or leads out of `root`.
     """
-    if not image.isprintable():
+    if not image.isprintable() or len(image) > _LONGEST:
         raise _BadRow("bad row", f"expected the path of an image, found {image!r:.90}")
-    names = (image, image.replace("\\", "/"))
-    places = [os.path.abspath(base / name) for name in names for base in (folder, folder / split, folder / "images")]
-    if not (Path(places[0]).is_relative_to(root) or is_inside(root, places[0])):
+    names = dict.fromkeys((image, image.replace("\\", "/")))
+    bases = (str(folder), os.path.join(folder, split), os.path.join(folder, "images"))  # noqa: PTH118 (see below)
+    # Path is slow for a million rows.
+    places = (os.path.abspath(os.path.join(base, name)) for name in names for base in bases)  # noqa: PTH100, PTH118
+    first = next(places)
+    if not (first.startswith(os.path.join(root, "")) or is_inside(root, first)):  # noqa: PTH118
         raise _BadRow("bad row", f"{image!r:.90} leads out of {printable(root)}; expected a path in it")
-    path = next((path for path in places if os.path.isfile(path)), None)
+    path = next((path for path in chain([first], places) if os.path.isfile(path)), None)
     if path is None:
-        raise _BadRow("label without image", f"no image {image!r:.90}; expected one for every row", places[0])
+        raise _BadRow("label without image", f"no image {image!r:.90}; expected one for every row", first)
     if not is_inside(root, path):
         words = f"{image!r:.90} leads out of {printable(root)}; copy what it points to into it"
         raise _BadRow(LINK_OUT, words, path)

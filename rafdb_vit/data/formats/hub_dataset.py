@@ -2,10 +2,11 @@
 
 import os
 from collections import Counter
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from pathlib import Path, PurePosixPath
 
-from datasets import ClassLabel, Dataset, DatasetDict, Image, Value, load_dataset, load_from_disk
+import pyarrow.compute as pc
+from datasets import ClassLabel, Dataset, DatasetDict, Image, Value
 from datasets.config import HF_DATASETS_CACHE
 from huggingface_hub.constants import HF_HUB_CACHE
 
@@ -14,6 +15,7 @@ from rafdb_vit.data.files import is_inside
 from rafdb_vit.data.findings import printable
 from rafdb_vit.data.form import DEFAULT_FORM, DataForm
 from rafdb_vit.data.formats.csv_table import IMAGE_COLUMNS, LABEL_COLUMNS
+from rafdb_vit.data.formats.named_dataset import find_folder, open_named
 from rafdb_vit.data.found import ORDER, SPLITS, FoundData, Layout, name_face
 from rafdb_vit.data.labels import match_classes, resolve_classes
 from rafdb_vit.data.splits import find_split, is_misplaced, split_of_file, validation_as_test
@@ -34,7 +36,7 @@ def find_named_splits(name: str, form: DataForm = DEFAULT_FORM) -> FoundData[Dat
     if not form.aligned:
         raise UserError("--aligned False: only the official release has boxes; with --dataset_name leave it out")
     where = f"--dataset_name {name}"
-    loaded = _load(name)
+    loaded = open_named(name)
     first = next(iter(loaded.values()))
     image = _find_column(name, first, "image", form.image_column)
     label = _find_column(name, first, "label", form.label_column)
@@ -42,7 +44,9 @@ def find_named_splits(name: str, form: DataForm = DEFAULT_FORM) -> FoundData[Dat
     if missing:
         raise UserError(f"{where}: not every split has the column {missing[0]}; expected the same columns in all")
     paths = {split: _read_paths(name, split, dataset, image) for split, dataset in loaded.items()}
-    written = {split: _read_classes(where, dataset, label) for split, dataset in loaded.items()}
+    for split, dataset in loaded.items():
+        _check_groups(name, split, dataset, label)
+    written = {split: _read_classes(name, split, dataset, label) for split, dataset in loaded.items()}
     every = sorted({value for values in written.values() for value in values})
     labels = resolve_classes(every, form.labels, where=where)
     ids = match_classes(every, labels, where=where)
@@ -59,8 +63,8 @@ def find_named_splits(name: str, form: DataForm = DEFAULT_FORM) -> FoundData[Dat
     times = Counter(file for dataset in splits.values() for file in dataset["file"])
     if repeated := [file for file, count in times.items() if count > 1]:
         raise UserError(f"{where}: {repeated[0]} is there twice; expected each face once in the data")
-    on_disk = os.path.exists(os.path.expanduser(name))  # noqa: PTH110, PTH111
-    return FoundData(Layout.ON_DISK if on_disk else Layout.HUB, None, labels, splits, sources)
+    layout = Layout.HUB if find_folder(name) is None else Layout.ON_DISK
+    return FoundData(layout, None, labels, splits, sources)
 
 
 def _select_columns(dataset: Dataset, image: str, label: str) -> Dataset:
@@ -69,31 +73,6 @@ def _select_columns(dataset: Dataset, image: str, label: str) -> Dataset:
     renamed = {"image": image, **{attribute: name for attribute, name in own.items() if name != label}}
     faces = dataset.select_columns(list(renamed.values()))
     return faces.rename_columns({name: ours for ours, name in renamed.items() if name != ours})
-
-
-def _load(name: str) -> DatasetDict:
-    try:
-        path = Path(name).expanduser()
-        if "/" not in name and not path.exists():
-            raise ValueError("no such folder")  # load_dataset takes `json` or `imagefolder` for the current one
-        if (path / "dataset_dict.json").is_file() or (path / "state.json").is_file():
-            loaded = load_from_disk(str(path))
-        else:
-            loaded = load_dataset(str(path) if path.is_dir() else name)
-    except Exception as error:  # of this one call: damaged files end in errors of every library that reads them
-        reason = " ".join(f"{error} {error.__cause__ or ''}".split())
-        raise UserError(
-            f"--dataset_name {name}: cannot be loaded ({reason:.300}); expected USER/NAME of a data set on the Hub, or "
-            "a folder that save_to_disk wrote"
-        ) from error
-    if isinstance(loaded, Dataset):
-        return DatasetDict(train=loaded)
-    if not isinstance(loaded, DatasetDict) or not loaded:
-        raise UserError(f"--dataset_name {name}: holds no split; expected labelled faces")
-    for split, dataset in loaded.items():
-        if not len(dataset):
-            raise UserError(f"--dataset_name {name}: the split {split} is empty; expected labelled faces")
-    return loaded
 
 
 def _find_column(name: str, dataset: Dataset, kind: str, asked: str | None) -> str:
@@ -114,17 +93,47 @@ def _find_column(name: str, dataset: Dataset, kind: str, asked: str | None) -> s
     return found[0]
 
 
-def _read_classes(where: str, dataset: Dataset, column: str) -> list[str]:
+def _read_classes(name: str, split: str, dataset: Dataset, column: str) -> list[str]:
     """Returns the class of every face as the data set writes it."""
-    feature, values = dataset.features[column], list(dataset[column])
-    coded = isinstance(feature, ClassLabel)
-    if any(value is None or not str(value).strip() or (coded and value < 0) for value in values):
-        raise UserError(f"{where}: a face has no label in column {column}; expected one for every face")
+    feature = dataset.features[column]
     if isinstance(feature, ClassLabel):
-        return [feature.names[value] for value in values]
+        ids = _read_ids(name, split, dataset, column)
+        _refuse_first(name, split, column, [None if label is None or label < 0 else label for label in ids])
+        return [feature.names[label] for label in ids]
+    values = list(dataset[column])
+    _refuse_first(name, split, column, [value if str(value).strip() else None for value in values])
     if not isinstance(feature, Value) or not all(isinstance(value, str | int) for value in values):
-        raise UserError(f"--label_column_name {column}: expected names or codes of classes, found {feature}")
+        raise UserError(f"--label_column_name {column}: expected names or codes of classes, found {feature!s:.200}")
     return [str(value) for value in values]
+
+
+def _refuse_first(name: str, split: str, column: str, values: Sequence[object]) -> None:
+    row = next((row for row, value in enumerate(values) if value is None), None)
+    if row is not None:
+        words = f"row {row} of {split} has no label in column {column}; expected one for every face"
+        raise UserError(f"--dataset_name {name}: {words}")
+
+
+def _read_ids(name: str, split: str, dataset: Dataset, column: str) -> list[int | None]:
+    """Returns the ids of a column of classes as they are stored: nothing but this checks them.
+
+    Raises:
+        UserError: One is not the id of a class.
+    """
+    names = dataset.features[column].names
+    ids: list[int | None] = dataset.with_format("arrow").select_columns([column])[:].column(column).to_pylist()
+    for row, label in enumerate(ids):
+        if label is not None and label >= len(names):
+            words = f"row {row} of {split} has {label} in column {column}, which has {len(names)} classes, from 0"
+            raise UserError(f"--dataset_name {name}: {words}; expected the number of one")
+    return ids
+
+
+def _check_groups(name: str, split: str, dataset: Dataset, label: str) -> None:
+    """Checks the columns that name groups of people, which are read at the end of a run."""
+    for column, feature in dataset.features.items():
+        if column != label and is_attribute(column, feature) and isinstance(feature, ClassLabel):
+            _read_ids(name, split, dataset, column)
 
 
 def _read_paths(name: str, split: str, dataset: Dataset, image: str) -> list[str | None]:
@@ -133,11 +142,11 @@ def _read_paths(name: str, split: str, dataset: Dataset, image: str) -> list[str
     Raises:
         UserError: A row has no image, or one that is a file elsewhere than in the data set or the Hub's cache.
     """
-    roots = [Path(os.path.expanduser(name)), Path(HF_DATASETS_CACHE), Path(HF_HUB_CACHE)]  # noqa: PTH111
+    roots = [find_folder(name) or Path(name), Path(HF_DATASETS_CACHE), Path(HF_HUB_CACHE)]
     paths: list[str | None] = []
     for table in dataset.select_columns([image]).with_format("arrow").iter(1000):
         storage = table.column(image).combine_chunks()
-        holds = storage.field("bytes").is_valid().to_pylist()
+        holds = pc.greater(pc.binary_length(storage.field("bytes")), 0).to_pylist()  # of none: None
         for held, path in zip(holds, storage.field("path").to_pylist(), strict=True):
             row = f"row {len(paths)} of {split}"
             if not held and not path:

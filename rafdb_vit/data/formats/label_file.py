@@ -3,17 +3,31 @@
 import csv
 import io
 import re
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from pathlib import Path, PurePosixPath, PureWindowsPath
+from functools import partial
+from itertools import chain
+from pathlib import Path, PureWindowsPath
 
 from rafdb_vit.data.findings import Reporter, printable
 from rafdb_vit.data.labels import LabelSet
+from rafdb_vit.runtime.disk import open_plain
 from rafdb_vit.runtime.errors import UserError
 
-_LARGEST = 256 * 2**20
+MOST_BYTES = 256 * 2**20
+"""Of a file of rows; one that lists a million images has 30 to 200 megabytes."""
+MOST_LINES = 5_000_000
+"""Of such a file: each takes a kilobyte of memory or so, however short it is."""
+LONGEST_LINE = 2**20
+"""Characters; what is longer is no row but a file of another kind."""
+LONGEST_NAME = 255
+"""Characters of a file's name; no file system has longer ones."""
+_WHAT = "RAF-DB's label file"
+_END = "\0"
+"""A row that no file holds, put after its last."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Row:
     """One row of a label file: its number in the file (from 1), the image it names and RAF-DB's code for it."""
 
@@ -22,44 +36,52 @@ class Row:
     code: int
 
 
-def read_text(path: Path, *, what: str = "RAF-DB's label file") -> str:
-    """Returns the text of a small file, whatever its line ends, without a byte order mark.
+def read_lines(path: Path, *, what: str, most: int = MOST_BYTES) -> Iterator[str]:
+    """Yields the lines of a text file one by one, each with its end, a line feed; a byte order mark is left out.
 
     Raises:
-        UserError: It cannot be read, is not text, or is far too large; the message says that `what` was expected.
+        UserError: It cannot be read, is no text, or is far too large; the message says that `what` was expected.
     """
-    where = printable(path)
+    where, number = printable(path), 0
     try:
-        if path.stat().st_size > _LARGEST:
-            raise UserError(f"{where}: {path.stat().st_size:,} bytes; expected {what}, which is far smaller")
-        text = path.read_bytes().decode("utf-8-sig")
+        with io.TextIOWrapper(open_plain(path, most=most), encoding="utf-8-sig") as file:
+            for number, line in enumerate(iter(partial(file.readline, LONGEST_LINE), ""), start=1):
+                if "\0" in line:
+                    raise UserError(f"{where}: not a text file (row {number} holds a NUL byte); expected {what}")
+                if len(line) == LONGEST_LINE and not line.endswith("\n"):
+                    raise UserError(f"{where}: row {number} is longer than {LONGEST_LINE:,} letters; expected {what}")
+                if number > MOST_LINES:
+                    raise UserError(f"{where}: has more than {MOST_LINES:,} rows; expected {what}, which has fewer")
+                yield line
     except UnicodeDecodeError as error:
-        raise UserError(f"{where}: not a text file (byte {error.start} is not UTF-8); expected {what}") from error
+        # Text is decoded in blocks: the row is this one or one soon after it.
+        raise UserError(
+            f"{where}: not a text file (from row {number + 1} on it is not UTF-8); expected {what}"
+        ) from error
     except OSError as error:
-        raise UserError(f"{where}: cannot be read ({error.strerror}); check the file's permissions") from error
-    if "\0" in text:
-        raise UserError(f"{where}: not a text file (it holds NUL bytes); expected {what}")
-    return re.sub("\r\n?", "\n", text)
+        raise UserError(f"{where}: cannot be read ({error.strerror}); expected {what}") from error
 
 
 def _is_plain_name(name: str) -> bool:
     """Tells whether a name is no more than a file's name; else it could lead out of the data folder."""
-    parts = {*PurePosixPath(name).parts, *PureWindowsPath(name).parts}
-    return parts == {name} and name != ".." and not {"/", "\\"} & set(name) and name.isprintable()
+    if not 0 < len(name) <= LONGEST_NAME or not name.isprintable():
+        return False
+    return not ("/" in name or "\\" in name or name in (".", "..") or PureWindowsPath(name).drive)
 
 
 def _check_rows(
-    path: Path, rows: list[tuple[int, str, list[str]]], like: str, labels: LabelSet, report: Reporter
+    path: Path, rows: Iterable[tuple[int, str, list[str]]], like: str, labels: LabelSet, report: Reporter
 ) -> list[Row]:
     """Turns rows (number, text, fields) into `Row`s; bad names, bad codes and images listed twice are reported."""
-    for number, text, fields in rows:
-        if len(fields) != 2:
-            report("bad row", f"{path}, row {number}: expected {like}, found {text[:80]!r}", name=fields[0])
     checked: dict[str, Row] = {}
-    for number, (image, code) in ((number, fields) for number, _, fields in rows if len(fields) == 2):
+    for number, text, fields in rows:
         where = f"{path}, row {number}"
+        if len(fields) != 2:
+            report("bad row", f"{where}: expected {like}, found {text[:80]!r}", name=fields[0][:LONGEST_NAME])
+            continue
+        image, code = fields
         if not _is_plain_name(image):
-            words = f"expected the plain name of an image file, found {image!r}; a path is not accepted"
+            words = f"expected the plain name of an image file, found {image!r:.90}; a path is not accepted"
             report("bad row", f"{where}: {words}")
             continue
         if not re.fullmatch(r"0{0,9}[0-9]{1,9}", code, re.ASCII) or int(code) not in labels.codes:
@@ -84,27 +106,33 @@ def read_list_file(path: Path, labels: LabelSet, report: Reporter) -> list[Row]:
     Raises:
         UserError: The file is not text; or what `report` raises.
     """
-    lines = enumerate(read_text(path).split("\n"), start=1)
-    rows = [(number, line, line.split()) for number, line in lines if line.strip()]
+    lines = enumerate(read_lines(path, what=_WHAT), start=1)
+    rows = ((number, line.rstrip("\n"), line.split(maxsplit=2)) for number, line in lines if line.strip())
     return _check_rows(path, rows, "a row like 'train_00001.jpg 5'", labels, report)
 
 
-def read_csv_rows(path: Path, *, what: str = "RAF-DB's label file") -> list[tuple[int, list[str]]]:
-    """Reads a CSV file: line number and stripped fields of every row that is not empty.
+def read_csv_rows(path: Path, *, what: str = _WHAT) -> Iterator[tuple[int, list[str]]]:
+    """Yields line number and stripped fields of every row of a CSV file that is not empty.
 
     Raises:
         UserError: The file is not text, or no CSV file.
     """
-    reader = csv.reader(io.StringIO(read_text(path, what=what), newline=""))
-    rows = []
+    reader = csv.reader(chain(read_lines(path, what=what), [_END]))
+    number = 1
     try:
-        for line in reader:
-            fields = [field.strip() for field in line]
+        for row in reader:
+            if row == [_END]:
+                return
+            if row and row[-1].endswith(_END):
+                # A quote that is never closed would make one field of all the rows after it.
+                words = "a quote that is opened here is never closed; expected a second one"
+                raise UserError(f"{printable(path)}, row {number}: {words}")
+            fields = [field.strip() for field in row]
             if any(fields):
-                rows.append((reader.line_num, fields))
+                yield reader.line_num, fields
+            number = reader.line_num + 1
     except csv.Error as error:
-        raise UserError(f"{printable(path)}, row {reader.line_num}: not a row of a CSV file ({error})") from error
-    return rows
+        raise UserError(f"{printable(path)}, row {number}: not a row of a CSV file ({error})") from error
 
 
 def read_csv_file(path: Path, labels: LabelSet, report: Reporter) -> list[Row]:
@@ -116,8 +144,11 @@ def read_csv_file(path: Path, labels: LabelSet, report: Reporter) -> list[Row]:
     Raises:
         UserError: The file is not text, or no CSV file; or what `report` raises.
     """
-    rows = [(number, ",".join(fields), fields) for number, fields in read_csv_rows(path)]
-    header = rows[0][2] if rows else []
-    if len(header) == 2 and not header[1].lstrip("-").isdigit():
-        rows = rows[1:]
+    rows: Iterator[tuple[int, str, list[str]]]
+    rows = ((number, ",".join(fields), fields) for number, fields in read_csv_rows(path))
+    first = next(rows, None)
+    if first is None:
+        return []
+    is_header = len(first[2]) == 2 and not first[2][1].lstrip("-").isdigit()
+    rows = rows if is_header else chain([first], rows)
     return _check_rows(path, rows, "two columns like 'train_00001_aligned.jpg,5'", labels, report)

@@ -87,6 +87,15 @@ def test_a_bomb_is_not_decoded(tmp_path):
     assert [kind for kind, _ in found.faults] == [TOO_LARGE] and found.hashes is None and found.digest is not None
 
 
+def test_a_file_that_claims_gigabytes_is_neither_read_nor_hashed(tmp_path):
+    path = tmp_path / "sparse.jpg"
+    path.write_bytes(WHOLE)
+    os.truncate(path, 30 * 2**30)
+    found = inspect_file(str(path))
+    assert found.faults == ((TOO_LARGE, "32,212,254,720 bytes, expected 270,000,000 at most"),)
+    assert found.digest is None
+
+
 def test_what_is_no_file(tmp_path):
     (tmp_path / "folder.jpg").mkdir()
     (tmp_path / "circle.jpg").symlink_to("circle.jpg")
@@ -103,7 +112,7 @@ def test_a_file_that_cannot_be_read(tmp_path, monkeypatch):
     def refused(*_):
         raise PermissionError(13, "Permission denied")
 
-    monkeypatch.setattr("builtins.open", refused)
+    monkeypatch.setattr("os.open", refused)
     assert inspect_file(str(path)).faults == ((UNREADABLE, "cannot be read (Permission denied)"),)
 
 

@@ -6,9 +6,9 @@ import pytest
 from PIL import Image
 
 from rafdb_vit.data.check import pictures
-from rafdb_vit.data.check.pictures import draw_class_counts, draw_contact_sheet, draw_pictures
+from rafdb_vit.data.check.pictures import draw_class_counts, draw_contact_sheet, draw_pictures, refuse_other_pictures
 from rafdb_vit.data.check.result import CheckResult, Place
-from rafdb_vit.data.findings import Finding
+from rafdb_vit.data.findings import Finding, Findings
 from rafdb_vit.data.found import Faces, FoundData, Layout
 from rafdb_vit.data.labels import BASIC, OWN, LabelSet
 from rafdb_vit.runtime.errors import UserError
@@ -19,7 +19,9 @@ def build(*findings, labels=BASIC, splits=("train", "test"), places=None):
     count = len(labels.names)
     faces = {split: Faces(["x.jpg"] * count, list(range(count)), list(map(str, range(count)))) for split in splits}
     found = FoundData(Layout.RELEASE, Path("/data"), labels, faces, {split: split for split in faces})
-    return CheckResult.build(Path("/data"), found, findings, images=9, places=places or {}, sizes={(40, 40): 9})
+    return CheckResult.build(
+        Path("/data"), found, Findings(findings), images=9, places=places or {}, sizes={(40, 40): 9}
+    )
 
 
 def of_files(*paths, kind="odd size"):
@@ -167,7 +169,7 @@ def test_images_of_any_shape(size, tmp_path):
 def test_both_are_drawn_into_a_folder(faces, tmp_path):
     drawn = draw_pictures(build(of_files(*faces)), tmp_path / "new" / "figures")
     assert [path.name for path in drawn] == ["class_counts.png", "contact_sheet.png"]
-    assert all(path.is_file() for path in drawn) and len(list((tmp_path / "new/figures").iterdir())) == 2
+    assert all(path.is_file() for path in drawn) and len(list((tmp_path / "new/figures").iterdir())) == 3
     assert [path.name for path in draw_pictures(build(), tmp_path / "plain")] == ["class_counts.png"]
 
 
@@ -180,3 +182,29 @@ def test_the_same_report_gives_the_same_bytes(faces, tmp_path):
     report = build(of_files(*faces))
     first, second = ([path.read_bytes() for path in draw_pictures(report, tmp_path / name)] for name in "ab")
     assert first == second
+
+
+def test_names_are_no_formulas(faces, tmp_path, recwarn):
+    names = ("pay $5_$", r"$\frac{$", "_hidden", "a$b$c", r"\$", "^")
+    odd = tmp_path / r"$\frac{$.jpg"
+    faces[0].rename(odd)
+    finding = of_files(odd, kind=r"odd $\frac{$")
+    report = build(finding, labels=LabelSet(OWN, names), places={str(odd): Place("$x_$", r"$\frac{$")})
+    assert len(draw_pictures(report, tmp_path / "figures")) == 2
+    assert not recwarn.list
+
+
+def test_a_persons_pictures_stay(tmp_path):
+    (tmp_path / "class_counts.png").write_text("mine")
+    with pytest.raises(UserError, match="class_counts.png: is in the way"):
+        refuse_other_pictures(tmp_path)
+    with pytest.raises(UserError, match="class_counts.png: is in the way"):
+        draw_pictures(build(), tmp_path)
+    assert (tmp_path / "class_counts.png").read_text() == "mine"
+    draw_pictures(build(), tmp_path / "own")
+    refuse_other_pictures(tmp_path / "own")
+    draw_pictures(build(), tmp_path / "own")
+    (tmp_path / "own" / "class_counts.png").unlink()
+    (tmp_path / "own" / "class_counts.png").symlink_to(tmp_path / "class_counts.png")
+    with pytest.raises(UserError, match="is a link that leads out"):
+        refuse_other_pictures(tmp_path / "own")

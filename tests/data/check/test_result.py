@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from rafdb_vit.data.check.result import CheckResult, Place
-from rafdb_vit.data.findings import Finding, printable
+from rafdb_vit.data.findings import MOST_LISTED, Finding, Findings, printable
 from rafdb_vit.data.found import Faces, FoundData, Layout
 from rafdb_vit.data.labels import BASIC, COMPOUND, OWN, LabelSet
 
@@ -27,7 +27,7 @@ def build(
     splits = {"train": faces(0, 1, 1), "test": faces(6)} if splits is None else splits
     found = FoundData(layout, root, labels, splits, {split: split for split in splits})
     sizes = {(100, 100): 12_000, (90, 100): 300, None: 45} if sizes is None else sizes
-    return CheckResult.build(root, found, findings, images=images, places=places, sizes=sizes)
+    return CheckResult.build(root, found, Findings(findings), images=images, places=places, sizes=sizes)
 
 
 def repeat(kind, count, **settings):
@@ -77,7 +77,7 @@ def test_each_kind_has_its_count_and_its_first_five_cases():
     assert sizes.splitlines() == [
         "odd size (1,234)",
         *(f"  {i}.jpg: is bad" for i in range(5)),
-        "  ... and 1,229 more; --json lists all",
+        "  ... and 1,229 more; --json lists 1,000 of them",
     ]
 
 
@@ -190,3 +190,22 @@ def test_data_of_nothing():
     report = build(*repeat("bad row", 2), splits={}, labels=LabelSet(OWN, ()), images=0, sizes={})
     assert json.loads(report.to_json())["counts"] == {}
     assert "bad row (2)" in report.render()
+
+
+def test_of_many_findings_a_thousand_of_a_kind_are_kept_and_all_are_counted():
+    result = build(*repeat("bad row", 2_500), *repeat("bad row", 3, blocks=False), *repeat("odd size", 7, blocks=False))
+    content = json.loads(result.to_json())
+    assert content["summary"] == {"bad row": 2_503, "odd size": 7}
+    assert content["listed"] == {"bad row": MOST_LISTED + 3, "odd size": 7}
+    assert len(content["findings"]) == MOST_LISTED + 10
+    text = result.render()
+    assert "2,510 findings of 2 kinds; training cannot use the data before the 2,500 marked * are mended." in text
+    assert "  2,503 * bad row" in text and "... and 2,498 more; --json lists 1,003 of them" in text
+
+
+def test_what_splits_are_called_forges_no_lines():
+    found = FoundData(Layout.CLASS_FOLDERS, ROOT, BASIC, {"test": faces(0)}, {"test": "val\n\n9 findings"})
+    result = CheckResult.build(ROOT, found, Findings(), images=1, places={}, sizes={})
+    assert (
+        result.render().splitlines()[0].startswith("/data/rafdb: class folders, test is its split val\\n\\n9 findings,")
+    )

@@ -10,7 +10,14 @@ from rafdb_vit.data.annotations import KINDS, read_annotations
 from rafdb_vit.data.dataset import load_rafdb
 from rafdb_vit.data.distributions import read_distributions
 from rafdb_vit.data.findings import Reporter
-from rafdb_vit.data.formats.label_file import Row, read_csv_file, read_csv_rows, read_list_file, read_text
+from rafdb_vit.data.formats.label_file import (
+    LONGEST_LINE,
+    Row,
+    read_csv_file,
+    read_csv_rows,
+    read_lines,
+    read_list_file,
+)
 from rafdb_vit.data.labels import BASIC, COMPOUND
 from rafdb_vit.runtime.errors import UserError
 from tests.support.refusals import assert_one_line, refused
@@ -73,7 +80,7 @@ def test_whatever_a_csv_file_holds_is_fields_or_one_line(scratch, content):
     path = scratch / "rows.csv"
     path.write_bytes(content)
     try:
-        rows = read_csv_rows(path)
+        rows = list(read_csv_rows(path))
     except UserError as error:
         assert_one_line(error, path)
     else:
@@ -258,11 +265,44 @@ def test_a_file_that_is_far_too_large_is_not_read(tmp_path):
     path = tmp_path / "labels.csv"
     path.touch()
     os.truncate(path, 257 * 2**20)
-    with refused(path, "269,484,032 bytes", "far smaller"):
-        read_text(path)
+    with refused(path, "269,484,032 bytes", "expected a table"):
+        list(read_lines(path, what="a table"))
 
 
 @pytest.mark.parametrize("name", ["nowhere.txt", "x" * 300, "."])
 def test_a_file_that_cannot_be_read(tmp_path, name):
     with refused(tmp_path / name, "cannot be read"):
-        read_text(tmp_path / name)
+        list(read_lines(tmp_path / name, what="a table"))
+
+
+def test_a_pipe_is_not_waited_for(tmp_path):
+    os.mkfifo(tmp_path / "labels.csv")
+    with refused(tmp_path / "labels.csv", "not a plain file"):
+        list(read_lines(tmp_path / "labels.csv", what="a table"))
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        ("x" * LONGEST_LINE + "x\n", "row 1 is longer than 1,048,576 letters"),
+        ("a.jpg 1\nb.jpg\0 1\n", "row 2 holds a NUL byte"),
+        ("a.jpg 1\nb.jpg 1\n\udcff", "not UTF-8"),
+        ("\n" * 5_000_001, "more than 5,000,000 rows"),
+    ],
+    ids=["long", "NUL", "not UTF-8", "rows"],
+)
+def test_what_is_no_file_of_rows_is_told(tmp_path, content, words):
+    path = tmp_path / "labels.txt"
+    path.write_bytes(content.encode(errors="surrogateescape"))
+    with refused(path, words, "expected a table"):
+        list(read_lines(path, what="a table"))
+
+
+@pytest.mark.parametrize("end", ["", "\n", "\n\n"])
+def test_a_quote_that_is_never_closed_hides_no_rows(tmp_path, end):
+    path = tmp_path / "labels.csv"
+    path.write_text('image,label,notes\na.jpg,1,"x\ny"\nb.jpg,2,"looks away\nc.jpg,3,\n' + end)
+    with refused(f"{path}, row 4", "never closed"):
+        list(read_csv_rows(path))
+    path.write_text('image,label,notes\na.jpg,1,"x\ny"\nb.jpg,2,"looks away"\nc.jpg,3,' + end)
+    assert [fields[0] for _, fields in read_csv_rows(path)] == ["image", "a.jpg", "b.jpg", "c.jpg"]

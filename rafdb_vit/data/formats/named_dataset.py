@@ -1,0 +1,106 @@
+"""Opens a `datasets` data set by its name, on the Hub or on disk; what it says of itself leads to no other files.
+
+`datasets` (5.2) runs no code of a data set: it refuses scripts, and reads no pickles. But it follows paths that a data
+set's own files name, to anywhere on this machine and on the network.
+"""
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+from datasets import Dataset, DatasetDict, load_dataset_builder, load_from_disk
+
+from rafdb_vit.data.files import find_root, is_inside
+from rafdb_vit.runtime.disk import parse_json, read_text
+from rafdb_vit.runtime.errors import UserError
+
+_SPLITS_FILE, _STATE_FILE, _INFO_FILE = "dataset_dict.json", "state.json", "dataset_info.json"
+"""What `save_to_disk` writes: the names of the splits; in the folder of each its data files, and its columns."""
+
+
+def open_named(name: str) -> DatasetDict:
+    """Opens a data set: `USER/NAME` on the Hub, a folder that `save_to_disk` wrote, or one that `load_dataset` reads.
+
+    Raises:
+        UserError: It cannot be loaded, names files outside itself, or has no split or an empty one.
+    """
+    where = f"--dataset_name {name}"
+    try:
+        loaded = _load(name)
+    except UserError:
+        raise
+    except Exception as error:  # of this one call: damaged files end in errors of every library that reads them
+        reason = " ".join(f"{error} {error.__cause__ or ''}".split())
+        raise UserError(
+            f"{where}: cannot be loaded ({reason:.300}); expected USER/NAME of a data set on the Hub, or a folder that "
+            "save_to_disk wrote"
+        ) from error
+    if isinstance(loaded, Dataset):
+        loaded = DatasetDict(train=loaded)
+    if not isinstance(loaded, DatasetDict) or not loaded:
+        raise UserError(f"{where}: holds no split; expected labelled faces")
+    for split, dataset in loaded.items():
+        if not len(dataset):
+            raise UserError(f"{where}: the split {split} is empty; expected labelled faces")
+    return loaded.with_format(None)
+
+
+def find_folder(name: str) -> Path | None:
+    """Returns the folder of a data set on disk; None where its name is none, and is looked for on the Hub.
+
+    Raises:
+        UserError: It begins with `~`, and there is no such user.
+    """
+    folder = find_root(name, flag="--dataset_name ")
+    return folder if os.path.isdir(folder) else None
+
+
+def _load(name: str) -> Dataset | DatasetDict:
+    folder = find_folder(name)
+    if folder is None and "/" not in name:
+        raise ValueError("no such folder")  # `datasets` takes `json` or `imagefolder` for the current one
+    if folder is not None and any((folder / file).is_file() for file in (_SPLITS_FILE, _STATE_FILE)):
+        for path in _list_saved_files(folder):
+            _check_saved(name, folder, path)
+        return load_from_disk(str(folder))
+    builder = load_dataset_builder(name if folder is None else str(folder))
+    for files in (builder.config.data_files or {}).values():
+        for file in files:
+            _check_source(name, folder, file)
+    builder.download_and_prepare()
+    return builder.as_dataset()
+
+
+def _list_saved_files(folder: Path) -> Iterator[Path]:
+    """Yields every file that loading a folder of `save_to_disk` reads."""
+    if not (folder / _SPLITS_FILE).is_file():
+        yield from _list_files_of_split(folder)
+        return
+    yield folder / _SPLITS_FILE
+    for split in parse_json(read_text(folder / _SPLITS_FILE))["splits"]:
+        yield from _list_files_of_split(folder / split)
+
+
+def _list_files_of_split(folder: Path) -> Iterator[Path]:
+    yield folder / _STATE_FILE
+    yield folder / _INFO_FILE
+    parse_json(read_text(folder / _INFO_FILE))
+    for file in parse_json(read_text(folder / _STATE_FILE))["_data_files"]:
+        yield folder / file["filename"]
+
+
+def _check_saved(name: str, folder: Path, path: Path) -> None:
+    if not is_inside(folder, path):
+        raise UserError(f"--dataset_name {name}: names {path}, which is not in it; expected its own files only")
+    if not path.is_file():
+        raise UserError(f"--dataset_name {name}: {path} is no plain file; expected one that save_to_disk wrote")
+
+
+def _check_source(name: str, folder: Path | None, file: str) -> None:
+    """Refuses a data file that is not the data set's own, which its README.md can name."""
+    if folder is None:
+        own = file.startswith(f"hf://datasets/{name}@") and "::" not in file
+    else:
+        own = "::" not in file and "://" not in file and is_inside(folder, file) and os.path.isfile(file)
+    if not own:
+        raise UserError(f"--dataset_name {name}: names {file}, which is not in it; expected its own files only")
