@@ -10,7 +10,7 @@ from rafdb_vit.commands.parser import check_settings, parse_arguments
 from rafdb_vit.runtime.disk import expand
 from rafdb_vit.runtime.errors import UserError
 from rafdb_vit.runtime.hardware import EVAL_BATCH_SIZE
-from rafdb_vit.training.flags import DataArguments, FormArguments, flag
+from rafdb_vit.training.flags import WORKERS_LIMIT, DataArguments, FormArguments, flag
 
 _SPLITS_OF_FLAGS = {
     "max_test_samples": ["test"],
@@ -45,6 +45,9 @@ class EvaluateArguments:
             value = getattr(self, name)
             if value is not None and value < least:
                 raise UserError(f"--{name} {value}: expected {least} or more")
+        if self.dataloader_num_workers is not None and self.dataloader_num_workers >= WORKERS_LIMIT:
+            found = self.dataloader_num_workers
+            raise UserError(f"--dataloader_num_workers {found}: expected less than {WORKERS_LIMIT}")
 
 
 _parse = partial(

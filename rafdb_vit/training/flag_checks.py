@@ -11,6 +11,7 @@ from typing import Any
 from accelerate.utils import DynamoBackend
 
 from rafdb_vit.runtime.errors import UserError
+from rafdb_vit.training.flags import WORKERS_LIMIT
 
 _ALWAYS = "train.py always trains, validates after each epoch and scores test once at the end; leave it out"
 _PUBLISH = "a run is published once, whole, when it has been scored; leave it out"
@@ -108,11 +109,16 @@ def _is_set(name: str) -> bool:
 _AT_LEAST = {
     **dict.fromkeys(("per_device_train_batch_size", "per_device_eval_batch_size", "gradient_accumulation_steps"), 1),
     "dataloader_num_workers": 0,
-    "ddp_timeout": 1,
+    **dict.fromkeys(("ddp_timeout", "eval_accumulation_steps"), 1),
     **dict.fromkeys(("save_total_limit", "max_grad_norm", "learning_rate", "weight_decay"), 0),
     **dict.fromkeys(("label_smoothing_factor", "seed", "data_seed"), 0),
 }
-_BELOW = {"label_smoothing_factor": 1, "seed": 2**32}  # numpy's seeds
+_BELOW = {
+    "label_smoothing_factor": 1,
+    "seed": 2**32,  # numpy's seeds
+    "per_device_eval_batch_size": 2**31,  # torch counts the bytes of a batch
+    "dataloader_num_workers": WORKERS_LIMIT,
+}
 _EFFECT_NEEDS = {
     "logging_steps": ("logging_strategy", "steps"),
     "eval_steps": ("eval_strategy", "steps"),
@@ -157,7 +163,7 @@ def _refuse_out_of_range(values: Mapping[str, Any]) -> None:
         if values[name] is not None and values[name] < least:
             raise UserError(f"--{name} {values[name]}: expected {least} or more")
     for name, limit in _BELOW.items():
-        if values[name] >= limit:
+        if values[name] is not None and values[name] >= limit:
             raise UserError(f"--{name} {values[name]}: expected less than {limit}")
 
 

@@ -14,6 +14,8 @@ if TYPE_CHECKING:
 
     from rafdb_vit.data.found import FoundData
 
+WORKERS_LIMIT = 2**10
+"""Data workers, each a process, are fewer."""
 _LONGEST_SHOWN = 200
 """Characters of a path that a message repeats."""
 

@@ -286,6 +286,8 @@ def test_mistakes_are_one_line_and_write_nothing(run, faces_dir, tmp_path, comma
         ((tiny_vit, "--data_dir", faces_dir, "--output_dir", tmp_path / "file"), "is a file"),
         ((tiny_vit, "--data_dir", faces_dir, "--split", "dev"), "--split"),
         ((tiny_vit, "--data_dir", faces_dir, "--per_device_eval_batch_size", 0), "expected 1 or more"),
+        ((tiny_vit, "--data_dir", faces_dir, "--dataloader_num_workers", 10**9), "expected less than 1024"),
+        ((tiny_vit, "--data_dir", faces_dir, "--split_seed", -1), "--split_seed -1: expected 0 or more"),
         ((tiny_vit, "--data_dir", faces_dir, "--model_revision", "v1"), "is a folder"),
         ((tmp_path / "file", "--data_dir", faces_dir), "is a file; expected a model's folder"),
         (("", "--data_dir", faces_dir), "is empty"),
