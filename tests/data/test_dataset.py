@@ -163,7 +163,7 @@ def test_whatever_is_received_is_taken_or_ends_in_one_line(received, kind):
     whole = path.read_bytes()
 
     @settings(
-        max_examples=int(os.environ.get("FUZZ_EXAMPLES", "40" if kind == "table" else "8")),
+        max_examples=int(os.environ.get("FUZZ_EXAMPLES", "20" if kind == "table" else "5")),
         deadline=None,
         derandomize="FUZZ_EXAMPLES" not in os.environ,
         suppress_health_check=list(HealthCheck),

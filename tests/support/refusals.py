@@ -4,12 +4,12 @@ from contextlib import contextmanager
 
 import pytest
 
-from rafdb_vit.runtime.errors import UserError
+from rafdb_vit.runtime.errors import UserError, escape
 
 
 @contextmanager
 def refused(*parts):
-    """Checks that the block ends in a UserError of one printable line that holds all `parts`."""
+    """Checks that the block ends in a UserError of one line, which steers no terminal and holds all `parts`."""
     with pytest.raises(UserError) as caught:
         yield caught
     assert_one_line(caught.value, *parts)
@@ -17,6 +17,6 @@ def refused(*parts):
 
 def assert_one_line(error, *parts):
     message = str(error)
-    assert message.isprintable(), ascii(message)
+    assert message == escape(message), ascii(message)
     for part in parts:
         assert str(part) in message, message
