@@ -153,7 +153,7 @@ def naming_disk_errors(target: Path, *, act: str = "written", advice: str = _RES
         # torch's writer raises a plain RuntimeError; any other of these is a bug.
         if isinstance(error, RuntimeError) and not any(words in str(error) for words in _TORCH_WRITER):
             raise
-        there = next(path for path in (target, *target.absolute().parents) if path.exists())
+        there = next(path for path in (target, *target.absolute().parents) if os.path.isdir(path))
         free = shutil.disk_usage(there).free / 1e6
         reason = getattr(error, "strerror", None) or f"a write failed with {free:.0f} MB free"
         named = Path(str(getattr(error, "filename2", None) or getattr(error, "filename", None) or target))
