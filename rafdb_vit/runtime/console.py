@@ -5,6 +5,7 @@ a terminal is printed as its code: names of classes, files and runs come from ot
 """
 
 import io
+import json
 import logging
 import os
 import sys
@@ -133,9 +134,11 @@ def render_start(
 
 def render_next(folder: str, *, classes: int, publishable: bool) -> str:
     """Renders where a finished run lies, and the commands that use it, and publish it where it is worth that."""
+    # In double quotes if it can be, so that the shell's single ones need no quoting.
+    text = json.dumps(folder, ensure_ascii=False) if folder.isprintable() else repr(folder)
     code = (
         "from transformers import pipeline; "
-        f"print(pipeline('image-classification', {folder!r}, top_k={classes})('FACE.jpg'))"
+        f'print(pipeline("image-classification", {text}, top_k={classes})("FACE.jpg"))'
     )
     push = render_command(["python", "push_to_hub.py", folder, "--repo_id", "USER/NAME", "--dry_run"])
     publish = f"\nOr look at what would be published:\n  {push}"

@@ -201,7 +201,7 @@ def test_what_a_person_sees(train, capfd):
         lines[0],
     )
     assert outcome.test.render_report() in seen.out
-    assert f"pipeline('image-classification', '{outcome.folder}'" in seen.out
+    assert f'pipeline("image-classification", "{outcome.folder}", top_k=7)("FACE.jpg")' in seen.out
     assert "arn" not in re.sub(r"[lL]earn", "", seen.err), seen.err
 
 
