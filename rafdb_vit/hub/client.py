@@ -14,7 +14,7 @@ from huggingface_hub import constants, get_token
 from huggingface_hub.errors import HfHubHTTPError, HFValidationError, HTTPError, LocalEntryNotFoundError
 from huggingface_hub.utils import get_session, validate_repo_id
 
-from rafdb_vit.runtime.console import say
+from rafdb_vit.runtime.console import say_line
 from rafdb_vit.runtime.errors import UserError
 
 Answer = TypeVar("Answer")
@@ -147,7 +147,7 @@ def call_hub(
                 raise UserError(f"{target}: {reason}; {_ADVICE.get(status or 0, _AGAIN)}") from error
             wait = min(max(WAITS[tries], _read_asked_wait(cause)), _LONGEST_WAIT)
             tries += 1
-            say(f"{target}: {reason}; trying again in {wait:g} s ({tries} of {len(WAITS)})")
+            say_line(f"{target}: {reason}; trying again in {wait:g} s ({tries} of {len(WAITS)})")
             time.sleep(wait)
 
 

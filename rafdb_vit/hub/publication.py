@@ -16,7 +16,7 @@ from rafdb_vit.hub.probe import TOLERANCE, largest_difference
 from rafdb_vit.hub.repository import HubRepository, RepositoryDifference
 from rafdb_vit.hub.staging import StagedRun, check_publishable, stage_run
 from rafdb_vit.model.download import is_pickle
-from rafdb_vit.runtime.console import say
+from rafdb_vit.runtime.console import say, say_line
 from rafdb_vit.runtime.errors import Interrupted, UserError, renaming_flags
 from rafdb_vit.runtime.launch import render_command
 from rafdb_vit.runtime.processes import broadcast_from_main, raise_on_all
@@ -129,9 +129,11 @@ class Publication:
                 repository.tag(self.tag, commit)
             say(f"Tag {self.tag}: {'stands on these files already' if has_tag else 'set'}.")
         if found.others:
-            say(f"Left in the repository as they were: {', '.join(found.others)}.")
+            say_line(f"Left in the repository as they were: {', '.join(found.others)}.")
         if pickles := [path for path in found.others if is_pickle(path)]:
-            say(f"Warning: {', '.join(pickles)} can run code when loaded, and may hold a token: look at them there.")
+            say_line(
+                f"Warning: {', '.join(pickles)} can run code when loaded, and may hold a token: look at them there."
+            )
         revision = f", revision={json.dumps(self.revision)}" if self.revision else ""
         classes = len(staged.probabilities[0])
         say(f'{repository.address}  pipeline("image-classification", "{self.repo_id}"{revision}, top_k={classes})')
@@ -151,7 +153,7 @@ class Publication:
             )
         self._check_card(repository, head)
         if found.obsolete:
-            say(f"Deleted there, in the same commit, since loading would take them: {', '.join(found.obsolete)}.")
+            say_line(f"Deleted there, in the same commit, since loading would take them: {', '.join(found.obsolete)}.")
 
     def _check_card(self, repository: HubRepository, head: str) -> None:
         if not self.force and was_edited(repository.read_card(head)):

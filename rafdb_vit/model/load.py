@@ -15,7 +15,7 @@ from rafdb_vit.model.download import find_checkpoint
 from rafdb_vit.model.preprocessing import build_collator, build_eval_transform
 from rafdb_vit.model.pretrained import build_empty, naming_faults, read_config, read_model, read_processor
 from rafdb_vit.model.received import CONFIG_FILE, PROCESSOR_FILE, WeightsSize, check_names, check_received, shorten
-from rafdb_vit.runtime.console import say
+from rafdb_vit.runtime.console import say_line
 from rafdb_vit.runtime.errors import UserError, renaming_flags
 
 
@@ -49,10 +49,12 @@ def load_model(name_or_path: str, names: Sequence[str], *, revision: str | None 
             "checkpoint whose config.json and weights belong together"
         )
     if lacking:
-        say(f"Classification head: replaced (new head of {len(names)} classes for one of {len(old_names)}).")
+        say_line(f"Classification head: replaced (new head of {len(names)} classes for one of {len(old_names)}).")
     elif old_names != list(names):
         _reset_head(model, head)
-        say(f"Classification head: replaced (the checkpoint's classes are {shorten(', '.join(map(str, old_names)))}).")
+        say_line(
+            f"Classification head: replaced (the checkpoint's classes are {shorten(', '.join(map(str, old_names)))})."
+        )
     received.try_out(model)
     return model, received.processor
 

@@ -34,6 +34,11 @@ def say(text: str = "") -> None:
         _print(text, sys.stdout)
 
 
+def say_line(text: str) -> None:
+    """Prints one line on stdout, as `say` does: a name in it that holds a line break does not begin another."""
+    say(escape(text))
+
+
 def say_aside(text: str, *, on_every_process: bool = False) -> None:
     """Prints on stderr, as `say` does: errors, and what is no part of a command's result."""
     if on_every_process or is_main_process():

@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 
 MOST_BYTES = 64 * 2**20
 """Of a text file; the largest that is known, the index of a large model, has a few megabytes."""
+_MOST_SETTINGS = 2**20
+"""Bytes of a YAML file, which is parsed slowly; those that are written here have one or two thousand."""
 _DEEPEST = 50
 """Levels of a YAML file; those that are written here have two."""
 
@@ -173,7 +175,7 @@ def read_yaml(path: Path, *, where: str, expected: str) -> dict[str, Any]:
     import yaml
 
     try:
-        content = _parse_yaml(read_text(path))
+        content = _parse_yaml(read_text(path, most=_MOST_SETTINGS))
     except OSError as error:
         raise UserError(f"{where}: cannot be read ({error.strerror})") from error
     except (yaml.YAMLError, ValueError, RecursionError) as error:

@@ -10,7 +10,7 @@ from typing import Any
 
 from rafdb_vit.evaluation.protocol import Protocol
 from rafdb_vit.evaluation.results import RESULTS_FILE, EvaluationResult, read_results
-from rafdb_vit.runtime.console import say
+from rafdb_vit.runtime.console import say_line
 from rafdb_vit.runtime.disk import expand
 from rafdb_vit.runtime.errors import escape
 from rafdb_vit.training.checkpoints import MANIFEST
@@ -77,7 +77,7 @@ class PastRun:
         taken = {name: value for name, value in settings.items() if name not in given}
         if taken:
             words = ", ".join(f"--{name} {shlex.quote(str(value))}" for name, value in taken.items())
-            say(escape(f"Settings    of {self.folder}: {words}"))
+            say_line(f"Settings    of {self.folder}: {words}")
         return taken
 
     def _is_own_data(self, settings: Mapping[str, Any], given: Mapping[str, Any]) -> bool:

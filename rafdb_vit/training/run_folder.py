@@ -22,7 +22,7 @@ from rafdb_vit.report.plots import (
     plot_confusion_matrix,
     plot_learning_curves,
 )
-from rafdb_vit.runtime.console import say
+from rafdb_vit.runtime.console import say, say_line
 from rafdb_vit.runtime.disk import check_writable, expand, naming_disk_errors, read_yaml
 from rafdb_vit.runtime.errors import UserError
 from rafdb_vit.runtime.lock import LOCK_FILE, hold
@@ -161,10 +161,10 @@ class RunFolder:
         self.output.refuse_links()
         if asked is None:
             self._adopt()
-            newest = choose_checkpoint(self.path, say=say)
+            newest = choose_checkpoint(self.path, say=say_line)
             if newest is None:
                 self.check(demo=demo, overwrite=overwrite)
-                say(f"No checkpoint in {self.path} yet: starting from the beginning.")
+                say_line(f"No checkpoint in {self.path} yet: starting from the beginning.")
             return newest
         checkpoint = expand(asked)
         if not checkpoint.is_dir():
@@ -215,7 +215,7 @@ class RunFolder:
     def _start(self, asked: Mapping[str, Any], resume_from: Path | None, identity: Mapping[str, Any]) -> None:
         if resume_from is not None:
             compare_identity(resume_from, identity)
-            say(f"Going on from {resume_from}.")
+            say_line(f"Going on from {resume_from}.")
         with naming_disk_errors(self.path, advice="take another --output_dir"):
             if resume_from is None:
                 self.clear(keep_demo_faces=True)

@@ -19,7 +19,7 @@ from rafdb_vit.model.load import Classifier, load_classifier, match_outputs
 from rafdb_vit.report.evaluation import EVALUATION_FILES, EVALUATIONS, Evaluation
 from rafdb_vit.report.page import write_evaluation
 from rafdb_vit.report.wording import describe_absent
-from rafdb_vit.runtime.console import DEMO_BANNER, quiet_libraries, say
+from rafdb_vit.runtime.console import DEMO_BANNER, quiet_libraries, say, say_line
 from rafdb_vit.runtime.disk import check_writable, expand
 from rafdb_vit.runtime.errors import UserError, escape
 from rafdb_vit.runtime.hardware import default_workers, describe_device, set_threads
@@ -63,9 +63,9 @@ def score_model(
     order = match_outputs(classifier.names, found.class_names, where=f"MODEL {model}")
     left_out = [name for i, name in enumerate(classifier.names) if i not in order]
     device, processes, threads = state.device.type, state.num_processes, torch.get_num_threads()
-    say(f"Device      {describe_device(device)}, {processes} process(es) of {threads} thread(s), fp32")
+    say_line(f"Device      {describe_device(device)}, {processes} process(es) of {threads} thread(s), fp32")
     if left_out:
-        say(f"Left out    {escape(', '.join(left_out))}: classes of the model that the data does not have")
+        say_line(f"Left out    {', '.join(left_out)}: classes of the model that the data does not have")
     workers = default_workers(device) if dataloader_num_workers is None else dataloader_num_workers
     settings = {"batch_size": per_device_eval_batch_size, "workers": workers}
     with raise_on_one(advice="put that right and run the same command again"):
@@ -116,7 +116,7 @@ def _lies_in(folder: Path, data: Path) -> bool:
 
 def _warn_of_running(run: PastRun | None) -> None:
     if run is not None and (holder := find_holder(run.folder)):
-        say(f"Note        {run.folder} is being written to by {holder}: what is scored may change meanwhile")
+        say_line(f"Note        {run.folder} is being written to by {holder}: what is scored may change meanwhile")
 
 
 def _load_data(data: FormArguments, run: PastRun | None, split: str) -> FoundData[Dataset]:
@@ -125,9 +125,9 @@ def _load_data(data: FormArguments, run: PastRun | None, split: str) -> FoundDat
         say(DEMO_BANNER)
     with main_process_first() if data.dataset_name else raise_on_all():
         found = data.load(needed=("test",) if split == "test" else ("train", "test"), scored=split, drawn=drawn)
-    say(f"Data        {escape(found.describe())}, split {split}: {len(found.splits[split]):,} faces")
+    say_line(f"Data        {found.describe()}, split {split}: {len(found.splits[split]):,} faces")
     if found.without_groups:
-        say(f"No metrics by gender, race and age: {escape(found.without_groups)}")
+        say_line(f"No metrics by gender, race and age: {found.without_groups}")
     return found
 
 

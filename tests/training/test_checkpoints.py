@@ -8,14 +8,19 @@ from pathlib import Path
 
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from safetensors.torch import save_file
 
 from rafdb_vit.runtime.disk import naming_disk_errors
 from rafdb_vit.runtime.errors import UserError
+from rafdb_vit.runtime.output_folder import OutputFolder
 from rafdb_vit.training.checkpoints import (
+    CHECKPOINT_FOLDERS,
     MANIFEST,
     choose_checkpoint,
     compare_identity,
+    delete_checkpoint,
     find_best,
     find_fault,
     list_checkpoints,
@@ -60,6 +65,32 @@ def test_a_damaged_checkpoint_is_passed_over_and_named(tmp_path, damage, fault):
     chosen, said = choose(tmp_path)
     assert chosen == older
     assert len(said) == 1 and "checkpoint-20: passed over" in said[0] and fault in said[0]
+
+
+ODD = st.one_of(st.none(), st.booleans(), st.integers(), st.text(max_size=9), st.just([]), st.just({"a": 1}))
+
+
+@settings(max_examples=60, derandomize=True, deadline=None)
+@given(
+    manifest=st.one_of(
+        st.fixed_dictionaries({"files": ODD, "identity": ODD}),
+        st.fixed_dictionaries({"files": st.dictionaries(st.text(max_size=5) | st.just("../a"), ODD, max_size=3)}),
+        st.dictionaries(st.sampled_from(["files", "identity", "x"]), ODD),
+        ODD,
+    )
+)
+def test_a_manifest_of_anything_is_a_fault(tmp_path_factory, manifest):
+    run = tmp_path_factory.mktemp("run")
+    folder = write(run, 3)
+    (folder / MANIFEST).write_text(json.dumps(manifest))
+    assert find_fault(folder) is None or choose_fails(run)
+    delete_checkpoint(OutputFolder(run, CHECKPOINT_FOLDERS), "checkpoint-3")
+
+
+def choose_fails(run):
+    with pytest.raises(UserError, match="no checkpoint of .* is whole"):
+        choose(run)
+    return True
 
 
 def test_without_a_checkpoint_there_is_none_and_damaged_ones_alone_are_an_error(tmp_path):
