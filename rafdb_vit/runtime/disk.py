@@ -118,8 +118,8 @@ def check_writable(folder: Path) -> None:
     if not existing.is_dir():
         what = "is" if existing == folder else f"{existing} is"
         raise UserError(f"--output_dir {folder}: {what} a file; expected a folder")
-    if not os.access(existing, os.W_OK | os.X_OK):
-        raise UserError(f"--output_dir {folder}: {existing} cannot be written to; take another folder")
+    if not os.access(existing, os.R_OK | os.W_OK | os.X_OK):
+        raise UserError(f"--output_dir {folder}: {existing} cannot be read and written to; take another folder")
 
 
 def write_whole(path: Path, text: str) -> Path:

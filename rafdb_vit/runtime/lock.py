@@ -2,12 +2,14 @@
 
 import os
 import socket
+import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from rafdb_vit.runtime.disk import read_text
+from rafdb_vit.runtime.disk import naming_disk_errors, read_text
 from rafdb_vit.runtime.errors import UserError
+from rafdb_vit.runtime.processes import broadcast_from_main, is_main_process
 
 LOCK_FILE = "run.lock"
 
@@ -39,32 +41,57 @@ def _is_alive(process: int) -> bool:
 
 
 @contextmanager
+def hold_on_main(folder: Path) -> Iterator[None]:
+    """Holds a folder as `hold` does, on the main process; every process has to call it.
+
+    Raises:
+        UserError: On every process, what `hold` raised.
+    """
+    holding = hold(folder)
+    broadcast_from_main(holding.__enter__)
+    try:
+        yield
+    finally:
+        if is_main_process():
+            holding.__exit__(None, None, None)
+
+
+@contextmanager
 def hold(folder: Path, *, flag: str = "--output_dir") -> Iterator[None]:
     """Holds a folder while the block runs; it is made if missing, and goes away again if nothing was written.
 
     A lock that a killed process left is taken over: it names its process, when that began, and its machine.
 
     Raises:
-        UserError: Another process holds it.
-        OSError: It cannot be written to.
+        UserError: Another process holds it, or it cannot be written to.
     """
     from filelock import SoftFileLock, Timeout
 
-    missing = [path for path in (folder, *folder.absolute().parents) if not path.exists()]
-    folder.mkdir(parents=True, exist_ok=True)
     lock = SoftFileLock(folder / LOCK_FILE, timeout=0)
-    try:
-        lock.acquire()
-    except Timeout as error:
-        holder = find_holder(folder) or "a process that cannot be told"
-        raise UserError(
-            f"{flag} {folder}: {holder} is writing into it; wait until it has ended, or take another folder (if it "
-            f"has ended, delete {folder / LOCK_FILE})"
-        ) from error
+    missing = [path for path in (folder, *folder.absolute().parents) if not os.path.lexists(path)]
+    if os.path.lexists(folder / LOCK_FILE) and not stat.S_ISREG(os.lstat(folder / LOCK_FILE).st_mode):
+        raise UserError(f"{folder / LOCK_FILE}: is not the lock of a command; delete it, or take another folder")
+    with naming_disk_errors(folder, advice="take another folder"):
+        folder.mkdir(parents=True, exist_ok=True)
+        try:
+            lock.acquire()
+        except Timeout as error:  # an OSError, too
+            holder = find_holder(folder) or "a process that cannot be told"
+            raise UserError(
+                f"{flag} {folder}: {holder} is writing into it; wait until it has ended, or take another folder (if "
+                f"it has ended, delete {folder / LOCK_FILE})"
+            ) from error
     try:
         yield
     finally:
         lock.release()
-        for path in missing:
-            if path.is_dir() and not any(path.iterdir()):
-                path.rmdir()
+        _remove_empty(missing)
+
+
+def _remove_empty(folders: list[Path]) -> None:
+    """Deletes folders, the deepest first, up to one that is not empty or may not be deleted."""
+    for path in folders:
+        try:
+            path.rmdir()
+        except OSError:
+            return

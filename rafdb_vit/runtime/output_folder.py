@@ -7,62 +7,24 @@ on the list before anything is written under it. Files of people that lie beside
 import hashlib
 import json
 import os
+import re
+import secrets
 import shutil
 import stat
-from collections.abc import Callable, Collection, Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Collection, Iterable
+from contextlib import AbstractContextManager
 from fnmatch import fnmatchcase
 from pathlib import Path
 
 from rafdb_vit.runtime.disk import open_plain, parse_json, read_text
 from rafdb_vit.runtime.errors import UserError
+from rafdb_vit.runtime.place import Place, reach, remove_files, write_whole
 
 LIST_FILE = "files.json"
 _PARTIAL = ".partial"
-_HAS_DESCRIPTORS = os.open in os.supports_dir_fd and os.rename in os.supports_dir_fd and hasattr(os, "O_NOFOLLOW")
-"""Windows has none: there each folder on the way is looked at before, which leaves a moment in between."""
-_FOLDER = os.O_RDONLY | getattr(os, "O_DIRECTORY", 0) | getattr(os, "O_NOFOLLOW", 0)
-_NEW = os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_BINARY", 0)
-
-
-class _Place:
-    """A folder that was reached without following a link; names are taken relative to it."""
-
-    def __init__(self, path: Path, handle: int | None) -> None:
-        self.path, self.handle = path, handle
-
-    def open(self, name: str, flags: int) -> int:
-        """Opens a file or a folder in it."""
-        return os.open(self._name(name), flags, 0o666, dir_fd=self.handle)
-
-    def make(self, name: str) -> None:
-        """Makes a folder in it."""
-        os.mkdir(self._name(name), dir_fd=self.handle)  # noqa: PTH102 (Path has no folder descriptors, as below)
-
-    def kind(self, name: str) -> int | None:
-        """Returns the kind of what has a name, as `stat.S_IFMT` has it, of a link that itself; None: nothing has it."""
-        try:
-            found = os.stat(self._name(name), dir_fd=self.handle, follow_symlinks=False)  # noqa: PTH116
-        except (FileNotFoundError, NotADirectoryError):
-            return None
-        return stat.S_IFMT(found.st_mode)
-
-    def rename(self, old: str, new: str, *, to: "_Place | None" = None) -> None:
-        """Gives a file another name, perhaps in another place, in place of one that has it; a link is no detour."""
-        to = to or self
-        os.replace(self._name(old), to._name(new), src_dir_fd=self.handle, dst_dir_fd=to.handle)  # noqa: PTH105
-
-    def remove(self, name: str) -> None:
-        """Deletes a file, or a link itself; or a folder if it is empty."""
-        kind = self.kind(name)
-        if kind == stat.S_IFDIR:
-            if not os.listdir(self.path / name):  # noqa: PTH208
-                os.rmdir(self._name(name), dir_fd=self.handle)  # noqa: PTH106
-        elif kind is not None:
-            os.unlink(self._name(name), dir_fd=self.handle)  # noqa: PTH108
-
-    def _name(self, name: str) -> str:
-        return name if self.handle is not None else str(self.path / name)
+_STAGED_LIST = re.compile(rf"{re.escape(LIST_FILE)}\.[0-9a-f]{{16}}{re.escape(_PARTIAL)}")
+_MOST_NAMES = 10_000
+"""Of a list; a run of a thousand checkpoints has a thousand and twenty."""
 
 
 class OutputFolder:
@@ -95,10 +57,11 @@ class OutputFolder:
     @property
     def has_list(self) -> bool:
         """Whether there is a list: folders that the first versions wrote have none."""
-        return (self.path / LIST_FILE).is_file()
+        return self.holds(LIST_FILE)
 
     def is_known(self, name: str) -> bool:
         """Tells whether a name is one that can be its own."""
+        name = name.removesuffix(_PARTIAL)
         parts = name.split("/")
         plain = not any(part in ("", ".", "..") or "\\" in part or "\0" in part for part in parts)
         return plain and any(fnmatchcase(name, known) and known.count("/") == len(parts) - 1 for known in self._known)
@@ -146,19 +109,55 @@ class OutputFolder:
                     "elsewhere, or take another folder"
                 )
 
+    def check(self, names: Iterable[str]) -> None:
+        """Refuses a folder in which these names could not be written, before anything is computed or deleted.
+
+        Raises:
+            UserError: Something is in the way, or closed to this user; another kind of command wrote into the folder;
+                or a link leads out of it.
+        """
+        self.refuse_links()
+        names = [*names]
+        self.refuse_others([*names, *(name + _PARTIAL for name in names)])
+        if others := [name for name in self._read_list() if not self.is_known(name)]:
+            raise UserError(f"{self.path}: another command wrote {others[0]} there; take another folder")
+        for name in (*names, *self.hashes):
+            self._check_name(name)
+
+    def _check_name(self, name: str) -> None:
+        """Refuses what has a name but is of another kind than is written there, or may not be replaced."""
+        folder, path = self.path, self.path / name
+        for part in name.split("/")[:-1]:
+            folder = folder / part
+        for above in {folder, self.path}:
+            if os.path.lexists(above) and not os.path.isdir(above):
+                raise UserError(f"{above}: is a file; expected a folder: move it elsewhere, or take another folder")
+        is_folder = name in self.hashes and self.hashes[name] is None and not name.endswith(_PARTIAL)
+        if not is_folder and os.path.isdir(path) and not path.is_symlink():
+            raise UserError(f"{path}: is a folder; expected a file: move it elsewhere, or take another folder")
+        for place in (folder, *([path] if os.path.isdir(path) else [])):
+            if os.path.isdir(place) and not os.access(place, os.R_OK | os.W_OK | os.X_OK):
+                raise UserError(f"{place}: cannot be read and written; change its permissions, or take another folder")
+
     def refuse_links(self) -> None:
         """Refuses a folder that holds a link that leads out of it, or that is reached by one.
 
         Raises:
-            UserError: Naming the first.
+            UserError: Naming the first; or a folder that may not be looked into.
         """
+        try:
+            self._refuse_links()
+        except OSError as error:
+            raise UserError(f"{error.filename}: cannot be read ({error.strerror}); change its permissions") from error
+
+    def _refuse_links(self) -> None:
         above = self._start
         for part in self._way:
             above = above / part
             if above.is_symlink():
                 raise UserError(f"{above}: is a link, through which nothing is written; delete it")
         inside = os.path.realpath(self.path)
-        for place, folders, names in os.walk(self.path):
+        for place, folders, names in os.walk(self.path, onerror=_raise):
             for name in sorted((*folders, *names)):
                 path = Path(place) / name
                 there = os.path.realpath(path) if path.is_symlink() else inside
@@ -174,6 +173,10 @@ class OutputFolder:
         if any(name not in listed for name in names):
             self._write_list({**dict.fromkeys(names), **listed})
 
+    def forget_missing(self) -> None:
+        """Takes the names off the list that nothing has any more."""
+        self._forget(*(name for name in self._read_list() if not self.holds(name)))
+
     # ---- Writing and deleting ----
 
     def write(self, name: str, content: str | bytes) -> Path:
@@ -183,12 +186,14 @@ class OutputFolder:
             UserError: Something that is not its own has the name, or a folder on the way is a link.
             OSError: It cannot be written.
         """
-        data = content.encode() if isinstance(content, str) else content
-        self.refuse_others([name])
-        self.claim(name)
+        data, partial = content.encode() if isinstance(content, str) else content, name + _PARTIAL
+        self.refuse_others([name, partial])
+        self.claim(name, partial)
         with self._open(name) as (place, last):
-            _write(place, last, data)
-        self._write_list({**self._read_list(), name: hashlib.sha256(data).hexdigest()})
+            place.remove(last + _PARTIAL)  # of a run that was killed; of a link only the link
+            write_whole(place, last, data, partial=last + _PARTIAL)
+        listed = {**self._read_list(), name: hashlib.sha256(data).hexdigest()}
+        self._write_list({other: digest for other, digest in listed.items() if other != partial})
         return self.path / name
 
     def take(self, name: str, *, staged: str) -> Path:
@@ -246,7 +251,7 @@ class OutputFolder:
             elif holds is None:
                 shutil.rmtree(self.path / name)  # follows no link, and refuses one in place of the folder
             else:
-                _remove_files(self.path / name, holds)
+                remove_files(self.path / name, holds)
         self._forget(name)
 
     def remove(self, names: Iterable[str] | None = None) -> None:
@@ -256,8 +261,6 @@ class OutputFolder:
         for name in chosen:
             with self._open(name) as (place, last):
                 place.remove(last)
-                if place.kind(last + _PARTIAL) == stat.S_IFREG:
-                    place.remove(last + _PARTIAL)
         for folder in sorted({name.rpartition("/")[0] for name in chosen} - {""}, reverse=True):
             with self._open(folder) as (place, last):
                 place.remove(last)
@@ -267,6 +270,8 @@ class OutputFolder:
         path = self.path / LIST_FILE
         try:
             content = parse_json(read_text(path))["files"]
+            if len(content) > _MOST_NAMES:
+                raise ValueError(f"{len(content)} names")
             if not all(isinstance(digest, str | None) for digest in content.values()):
                 raise TypeError("a hash is no text")
             return dict(content)
@@ -289,53 +294,20 @@ class OutputFolder:
     def _write_list(self, hashes: dict[str, str | None]) -> None:
         text = json.dumps({"files": dict(sorted(hashes.items()))}, indent=2, ensure_ascii=False)
         with self._open(LIST_FILE) as (place, last):
-            _write(place, last, f"{text}\n".encode(), sync=True)
+            # No name that a person's file could have: nothing lists this one.
+            partial = f"{LIST_FILE}.{secrets.token_hex(8)}{_PARTIAL}"
+            write_whole(place, last, f"{text}\n".encode(), partial=partial, sync=True)
 
-    @contextmanager
-    def _open(self, name: str) -> Iterator[tuple[_Place, str]]:
+    def _open(self, name: str) -> AbstractContextManager[tuple[Place, str]]:
         """Gives the folder that a name lies in, made if missing and reached without a link, and the name there."""
         *folders, last = name.split("/")
-        self._start.mkdir(parents=True, exist_ok=True)
-        handles = [os.open(self._start, os.O_RDONLY)] if _HAS_DESCRIPTORS else []
-        place = _Place(self._start, handles[-1] if handles else None)
-        try:
-            for part in (*self._way, *folders):
-                if (kind := place.kind(part)) is None:
-                    place.make(part)
-                elif kind != stat.S_IFDIR:
-                    what = "a link, through which nothing is written" if kind == stat.S_IFLNK else "a file"
-                    raise UserError(f"{place.path / part}: is {what}; expected a folder: move it elsewhere")
-                if _HAS_DESCRIPTORS:
-                    handles.append(place.open(part, _FOLDER))
-                place = _Place(place.path / part, handles[-1] if handles else None)
-            yield place, last
-        finally:
-            for handle in handles:
-                os.close(handle)
+        return reach(self._start, (*self._way, *folders), last)
 
 
-def _write(place: _Place, name: str, data: bytes, *, sync: bool = False) -> None:
-    """Writes a file, whole or not at all; what is brought to the disk at once survives a loss of power."""
-    partial = name + _PARTIAL
-    if place.kind(partial) not in (None, stat.S_IFDIR):
-        place.remove(partial)  # of a run that was killed; of a link only the link
-    try:
-        with os.fdopen(place.open(partial, _NEW), "wb") as file:
-            file.write(data)
-            if sync:
-                file.flush()
-                os.fsync(file.fileno())
-        place.rename(partial, name)
-    finally:
-        if place.kind(partial) == stat.S_IFREG:
-            place.remove(partial)
+def is_staged_list(name: str) -> bool:
+    """Tells whether a file is a list whose writing a kill cut short."""
+    return bool(_STAGED_LIST.fullmatch(name))
 
 
-def _remove_files(folder: Path, holds: Callable[[str], bool]) -> None:
-    """Deletes files of a folder, by their path in it, and the folders that are empty then; follows no link."""
-    for place, _, names in os.walk(folder, topdown=False):
-        for path in (Path(place) / name for name in names):
-            if holds(path.relative_to(folder).as_posix()):
-                path.unlink()
-        if not any(Path(place).iterdir()):
-            Path(place).rmdir()
+def _raise(error: OSError) -> None:
+    raise error

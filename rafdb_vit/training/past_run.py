@@ -130,7 +130,7 @@ def find_run(model: str) -> PastRun | None:
     if os.path.lexists(folder / CONFIG_FILE):
         return _read_run(folder, is_top=True)
     place = Path(os.path.realpath(folder))
-    is_checkpoint = _CHECKPOINT.fullmatch(place.name) and (place / MANIFEST).is_file()
+    is_checkpoint = _CHECKPOINT.fullmatch(place.name) and os.path.lexists(place / MANIFEST)
     if is_checkpoint and os.path.lexists(place.parent / CONFIG_FILE):
         return _read_run(place.parent, is_top=False)
     return None

@@ -20,8 +20,10 @@ from rafdb_vit.model.load import load_model, load_trained
 from rafdb_vit.model.scratch import build_model
 from rafdb_vit.report.page import write_run_page
 from rafdb_vit.runtime.console import DEMO_BANNER, quiet_libraries, render_next, render_start, say
+from rafdb_vit.runtime.disk import check_writable
 from rafdb_vit.runtime.hardware import describe_device, set_threads
 from rafdb_vit.runtime.launch import naming_resume_command
+from rafdb_vit.runtime.lock import hold_on_main
 from rafdb_vit.runtime.processes import broadcast_from_main, main_process_first, raise_on_all, raise_on_one
 from rafdb_vit.runtime.signals import SignalWatch
 from rafdb_vit.training.arguments import NEWEST_CHECKPOINT, ExpressionTrainingArguments
@@ -70,7 +72,8 @@ def run_training(
     """
     quiet_libraries()
     folder = RunFolder(args.output_dir)
-    with folder.held():
+    broadcast_from_main(lambda: check_writable(folder.path))
+    with hold_on_main(folder.path):
         return _train_in(folder, data, model, args, asked=asked, argv=argv)
 
 

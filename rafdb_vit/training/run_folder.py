@@ -2,8 +2,7 @@
 
 import platform
 import tempfile
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -25,9 +24,9 @@ from rafdb_vit.report.plots import (
 from rafdb_vit.runtime.console import say, say_line
 from rafdb_vit.runtime.disk import check_writable, expand, naming_disk_errors, read_yaml
 from rafdb_vit.runtime.errors import UserError
-from rafdb_vit.runtime.lock import LOCK_FILE, hold
-from rafdb_vit.runtime.output_folder import LIST_FILE, OutputFolder
-from rafdb_vit.runtime.processes import broadcast_from_main, is_main_process, raise_on_all
+from rafdb_vit.runtime.lock import LOCK_FILE
+from rafdb_vit.runtime.output_folder import LIST_FILE, OutputFolder, is_staged_list
+from rafdb_vit.runtime.processes import broadcast_from_main, raise_on_all
 from rafdb_vit.training.checkpoints import (
     CHECKPOINT_FOLDERS,
     choose_checkpoint,
@@ -75,27 +74,6 @@ class RunFolder:
         self.output = OutputFolder(self.path, RUN_FILES)
         self.demo_faces = self.path / DEMO_FACES
 
-    @contextmanager
-    def held(self) -> Iterator[None]:
-        """Keeps other commands from writing into the folder while the block runs; every process has to call it.
-
-        Raises:
-            UserError: On every process: another command writes into it, or it cannot be written to.
-        """
-        holding = hold(self.path)
-
-        def begin() -> None:
-            check_writable(self.path)
-            with naming_disk_errors(self.path, advice="take another --output_dir"):
-                holding.__enter__()
-
-        broadcast_from_main(begin)
-        try:
-            yield
-        finally:
-            if is_main_process():
-                holding.__exit__(None, None, None)
-
     def check(self, *, demo: bool, overwrite: bool) -> None:
         """Refuses a folder that a new run must not write into.
 
@@ -107,19 +85,26 @@ class RunFolder:
             UserError: There is something in the way, or the folder cannot be written to.
         """
         check_writable(self.path)
-        self.output.refuse_links()
         if self._holds_something() and not overwrite and not (demo and self._is_demo_run()):
             raise UserError(
                 f"--output_dir {self.path}: is not empty; take another folder, --overwrite_output_dir to replace the "
                 "run in it, or --resume_from_checkpoint to go on with it"
             )
-        self.output.refuse_others(self._list_written())
+        self._refuse_in_the_way(demo=demo)
+
+    def _refuse_in_the_way(self, *, demo: bool = False) -> None:
+        """Refuses what would only be found in the way when the earlier run is gone, or when training has ended."""
+        self.output.check([*_TOP_FILES, *self._list_written()])
+        faces = self.demo_faces.rglob("*") if demo and self.demo_faces.is_dir() else ()
+        for path in faces:
+            if path.is_file() and not is_drawn_file(path.relative_to(self.demo_faces).as_posix()):
+                raise UserError(f"{path}: is in the way, and no drawn face; move it elsewhere, or take another folder")
 
     def _holds_something(self) -> bool:
         """Tells whether something could be lost: a run that ended before its first checkpoint leaves nothing."""
-        own = {name for name in self.output.hashes if name == CONFIG_FILE or name.startswith(_LEFTOVERS)}
-        there = [path.name.removesuffix(".partial") for path in self.path.iterdir()] if self.path.exists() else []
-        return not {*there} <= {*own, LIST_FILE, LOCK_FILE}
+        own = {name for name in self.output.hashes if name.startswith((CONFIG_FILE, *_LEFTOVERS))}
+        there = {path.name for path in self.path.iterdir()} if self.path.exists() else set()
+        return not {name for name in there if not is_staged_list(name)} <= {*own, LIST_FILE, LOCK_FILE}
 
     def _list_written(self) -> list[str]:
         """Returns what lies where a run writes: its files, whoever wrote them, and checkpoints by their number."""
@@ -188,7 +173,7 @@ class RunFolder:
         whole = [path.name for path in list_checkpoints(self.path) if find_fault(path) is None]
         if whole:
             self.output.claim(*(whole if self.output.has_list else self._list_written()))
-            self.output.refuse_others(self._list_written())
+            self._refuse_in_the_way()
 
     def open(
         self, asked: Mapping[str, Any], *, resume_from: Path | None = None, identity: Mapping[str, Any] | None = None
@@ -217,7 +202,7 @@ class RunFolder:
             compare_identity(resume_from, identity)
             say_line(f"Going on from {resume_from}.")
         with naming_disk_errors(self.path, advice="take another --output_dir"):
-            if resume_from is None:
+            if resume_from is None or resume_from.resolve().parent != self.path.resolve():
                 self.clear(keep_demo_faces=True)
             settings = {name: _plain(value) for name, value in asked.items() if name not in _NOT_SETTINGS}
             text = yaml.safe_dump(settings, sort_keys=True, allow_unicode=True) if settings else "{}\n"
@@ -225,6 +210,7 @@ class RunFolder:
 
     def clear(self, *, keep_demo_faces: bool = False) -> None:
         """Deletes what an earlier run, and evaluations of it, wrote, and nothing else; a demo run's faces on demand."""
+        self.output.forget_missing()
         own = self.output.hashes
         for name in own:
             if step_of(Path(name.removeprefix("replaced-"))) >= 0:

@@ -1,9 +1,10 @@
 """Scoring of a finished model on labelled faces: its metrics, its predictions and the page."""
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
+from typing import Any
 
 import torch
 from accelerate import PartialState
@@ -23,7 +24,7 @@ from rafdb_vit.runtime.console import DEMO_BANNER, quiet_libraries, say, say_lin
 from rafdb_vit.runtime.disk import check_writable, expand
 from rafdb_vit.runtime.errors import UserError, escape
 from rafdb_vit.runtime.hardware import default_workers, describe_device, set_threads
-from rafdb_vit.runtime.lock import find_holder, hold
+from rafdb_vit.runtime.lock import find_holder, hold_on_main
 from rafdb_vit.runtime.output_folder import OutputFolder
 from rafdb_vit.runtime.processes import broadcast_from_main, main_process_first, raise_on_all, raise_on_one
 from rafdb_vit.training.flags import FormArguments, check_path
@@ -55,23 +56,43 @@ def score_model(
     set_threads()
     state = PartialState(cpu=use_cpu)
     output = _choose_output(output_dir, model, split, data, run)
-    broadcast_from_main(lambda: _check_folder(output, data.data_dir if output_dir else None))
-    _warn_of_running(run)
-    with main_process_first():
-        classifier = load_classifier(model, revision=model_revision)
-    found = _load_data(data, run, split)
+    avoided = data.data_dir if output_dir else None
+    broadcast_from_main(lambda: _check_folder(output, avoided))
+    with hold_on_main(output.path):
+        broadcast_from_main(lambda: _check_folder(output, avoided))  # again: another command may just have ended
+        _warn_of_running(run)
+        with main_process_first():
+            classifier = load_classifier(model, revision=model_revision)
+        settings: Any = {"batch_size": per_device_eval_batch_size, "workers": dataloader_num_workers}
+        return _score_into(output, data, run, classifier, model=model, split=split, state=state, **settings)
+
+
+def _score_into(
+    output: OutputFolder,
+    data: FormArguments,
+    run: PastRun | None,
+    classifier: Classifier,
+    *,
+    model: str,
+    split: str,
+    state: PartialState,
+    batch_size: int,
+    workers: int | None,
+) -> Path:
+    files, found = hash_model(classifier.folder), _load_data(data, run, split)
     order = match_outputs(classifier.names, found.class_names, where=f"MODEL {model}")
     left_out = [name for i, name in enumerate(classifier.names) if i not in order]
     device, processes, threads = state.device.type, state.num_processes, torch.get_num_threads()
     say_line(f"Device      {describe_device(device)}, {processes} process(es) of {threads} thread(s), fp32")
     if left_out:
         say_line(f"Left out    {', '.join(left_out)}: classes of the model that the data does not have")
-    workers = default_workers(device) if dataloader_num_workers is None else dataloader_num_workers
-    settings = {"batch_size": per_device_eval_batch_size, "workers": workers}
+    settings = {"batch_size": batch_size, "workers": default_workers(device) if workers is None else workers}
     with raise_on_one(advice="put that right and run the same command again"):
         predictions = predict_split(classifier.model, classifier.processor, found.splits[split], **settings)
     predictions = replace(predictions, logits=predictions.logits[:, order])
-    broadcast_from_main(lambda: _write(output, predictions, classifier, left_out, found, model, split, run))
+    if hash_model(classifier.folder) != files:
+        raise UserError(f"MODEL {model}: its files were replaced while it was scored; run the same command again")
+    broadcast_from_main(lambda: _write(output, predictions, classifier, left_out, found, model, split, run, files))
     return output.path
 
 
@@ -104,8 +125,7 @@ def _check_folder(output: OutputFolder, data_dir: str | None) -> None:
         raise UserError(f"--output_dir {folder}: holds a training run ({held}); take another folder")
     if data_dir and _lies_in(folder, expand(data_dir)):
         raise UserError(f"--output_dir {folder}: lies in the data, {data_dir}; take a folder outside it")
-    output.refuse_links()
-    output.refuse_others(EVALUATION_FILES)
+    output.check(EVALUATION_FILES)
 
 
 def _lies_in(folder: Path, data: Path) -> bool:
@@ -140,9 +160,10 @@ def _write(
     model: str,
     split: str,
     run: PastRun | None,
+    files: Mapping[str, str],
 ) -> None:
     """Writes the evaluation and says what came out."""
-    result, files = predictions.score(), hash_model(classifier.folder)
+    result = predictions.score()
     described = describe_evaluated_model(classifier.model, source=model, left_out=left_out, files=files)
     device, trained = PartialState().device.type, run.protocol if run else None
     protocol = describe_evaluation(describe_data(found), split=split, model=described, device=device)
@@ -150,9 +171,7 @@ def _write(
     evaluation = Evaluation.of_model(
         _name_model(model), found, predictions, result, split=split, protocol=protocol, trained=trained
     )
-    with hold(output.path):
-        content = {"split": split, "figures": result.describe(), **asdict(protocol)}
-        write_evaluation(output, evaluation, content=content)
+    write_evaluation(output, evaluation, content={"split": split, "figures": result.describe(), **asdict(protocol)})
     say(f"\n{split.capitalize()} ({result.n:,} faces)\n\n{result.render_report()}\n")
     if absent := describe_absent(result):
         say(f"{absent}\n")

@@ -17,6 +17,7 @@ from rafdb_vit.data.check.result import CheckResult
 from rafdb_vit.data.findings import Finding, printable
 from rafdb_vit.data.images import PICTURE_ERRORS, open_picture
 from rafdb_vit.runtime.disk import naming_disk_errors, save_figure
+from rafdb_vit.runtime.lock import hold
 from rafdb_vit.runtime.output_folder import OutputFolder
 
 COUNTS_FILE = "class_counts.png"
@@ -38,7 +39,12 @@ def draw_pictures(result: CheckResult, folder: str | Path) -> list[Path]:
         UserError: They cannot be written.
     """
     output = OutputFolder(Path(folder), (COUNTS_FILE, SHEET_FILE))
-    with naming_disk_errors(output.path, advice="give --figures another folder"), TemporaryDirectory() as temporary:
+    advice = "give --figures another folder"
+    with (
+        hold(output.path, flag="--figures"),
+        naming_disk_errors(output.path, advice=advice),
+        TemporaryDirectory() as temporary,
+    ):
         counts, sheet = (Path(temporary) / name for name in (COUNTS_FILE, SHEET_FILE))
         drawn = (draw_class_counts(result, counts), draw_contact_sheet(result, sheet))
         return [output.write(path.name, path.read_bytes()) for path in drawn if path is not None]
@@ -50,9 +56,7 @@ def refuse_other_pictures(folder: str | Path) -> None:
     Raises:
         UserError: Naming it.
     """
-    output = OutputFolder(Path(folder), (COUNTS_FILE, SHEET_FILE))
-    output.refuse_links()
-    output.refuse_others((COUNTS_FILE, SHEET_FILE))
+    OutputFolder(Path(folder), (COUNTS_FILE, SHEET_FILE)).check((COUNTS_FILE, SHEET_FILE))
 
 
 @_AS_WRITTEN

@@ -174,7 +174,7 @@ def test_both_are_drawn_into_a_folder(faces, tmp_path):
 
 
 def test_a_folder_that_cannot_be_written(faces):
-    with pytest.raises(UserError, match=f"^{faces[0]}/x: cannot be written .*give --figures another folder"):
+    with pytest.raises(UserError, match=f"^{faces[0]}/x: cannot be written .*take another folder"):
         draw_pictures(build(), faces[0] / "x")
 
 
