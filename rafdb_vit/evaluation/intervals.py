@@ -138,12 +138,13 @@ def as_pair(ends: np.ndarray) -> list[float] | None:
     return None if np.isnan(ends).any() else ends.tolist()
 
 
-def bootstrap_matrices(counts: np.ndarray, statistic: Statistic) -> np.ndarray:
+def bootstrap_matrices(counts: np.ndarray, statistic: Statistic, *, draws: int | None = None) -> np.ndarray:
     """Returns the intervals of metrics of confusion matrices, of which each row is drawn anew.
 
     Args:
         counts: [..., C, C] counts of one or several matrices; rows are the labelled classes.
         statistic: From [D, ..., 3, C] sums, as `rafdb_vit.evaluation.metrics.sum_matrices` gives them, to [D, F].
+        draws: See `bootstrap`.
     """
     classes, places = counts.shape[-1], np.flatnonzero(counts)
     shape = (*counts.shape[:-2], 3, classes)
@@ -154,17 +155,19 @@ def bootstrap_matrices(counts: np.ndarray, statistic: Statistic) -> np.ndarray:
 
     matrix, labels, predicted = np.unravel_index(places, (counts.size // classes**2, classes, classes))
     sums = sum_cells(labels, predicted, classes, matrix=matrix, matrices=counts.size // classes**2)
-    return bootstrap(counts.ravel()[places], places // classes, of_sums, sums=sums)
+    return bootstrap(counts.ravel()[places], places // classes, of_sums, sums=sums, draws=draws)
 
 
-def bootstrap_rates(confusion: Sequence[Sequence[int]], *, only_present: bool = False) -> np.ndarray:
-    """Returns [2, 7 + 3 C] the intervals of the rates of one confusion matrix; see `rate_sums`."""
-    return _bootstrap_rates(tuple(map(tuple, confusion)), only_present)
+def bootstrap_rates(
+    confusion: Sequence[Sequence[int]], *, only_present: bool = False, draws: int | None = None
+) -> np.ndarray:
+    """Returns [2, 7 + 3 C] the intervals of the rates of one confusion matrix; see `rate_sums` and `bootstrap`."""
+    return _bootstrap_rates(tuple(map(tuple, confusion)), only_present, draws)
 
 
 @lru_cache(maxsize=64)
-def _bootstrap_rates(confusion: tuple[tuple[int, ...], ...], only_present: bool) -> np.ndarray:
-    return bootstrap_matrices(np.asarray(confusion), partial(rate_sums, only_present=only_present))
+def _bootstrap_rates(confusion: tuple[tuple[int, ...], ...], only_present: bool, draws: int | None) -> np.ndarray:
+    return bootstrap_matrices(np.asarray(confusion), partial(rate_sums, only_present=only_present), draws=draws)
 
 
 def describe_intervals(confusion: Sequence[Sequence[int]], names: Sequence[str]) -> dict[str, Any]:

@@ -9,7 +9,7 @@ from scipy.special import softmax
 from sklearn.metrics import classification_report
 
 from rafdb_vit.data.labels import BASIC
-from rafdb_vit.evaluation.groups import score_groups
+from rafdb_vit.evaluation.groups import count_groups
 from rafdb_vit.evaluation.metrics import measure_calibration
 from rafdb_vit.evaluation.protocol import Protocol
 from rafdb_vit.evaluation.results import EvaluationResult, read_results, write_results
@@ -100,9 +100,9 @@ def test_results_of_runs_before_there_were_intervals_are_read(tmp_path):
 
 def test_calibration_and_groups_that_were_changed_are_refused(tmp_path):
     logits, labels, result = random_result()
-    groups = score_groups(labels, logits.argmax(1), 7, {"gender": ["male", "female"] * 100})
+    groups = count_groups(labels, logits.argmax(1), 7, {"gender": ["male", "female"] * 100})
     calibration = measure_calibration(softmax(logits, axis=1), labels)
-    whole = replace(result, calibration=calibration, groups=groups)
+    whole = replace(result, calibration=calibration, group_confusions=groups)
     path = write_results(tmp_path, validation=whole, test=whole, protocol=PROTOCOL)
     assert read_results(tmp_path)[1] == whole
     for name, keys in (
@@ -122,14 +122,15 @@ def test_calibration_and_groups_that_were_changed_are_refused(tmp_path):
 
 def test_metrics_of_groups_are_computed_anew_when_read(tmp_path):
     logits, labels, result = random_result()
-    groups = score_groups(labels, logits.argmax(1), 7, {"gender": ["male", "female"] * 100})
-    whole = replace(result, groups=groups)
+    groups = count_groups(labels, logits.argmax(1), 7, {"gender": ["male", "female"] * 100})
+    whole = replace(result, group_confusions=groups)
     path = write_results(tmp_path, validation=whole, test=whole, protocol=PROTOCOL)
     content = json.loads(path.read_text())
     content["test"]["groups"]["gender"]["groups"]["male"] |= {"macro_f1": 0.99, "macro_f1_interval": [0.98, 1.0]}
     content["test"]["groups"]["gender"]["largest_gap"] = None
     path.write_text(json.dumps(content))
-    assert read_results(tmp_path)[1] == whole
+    read = read_results(tmp_path)[1]
+    assert read == whole and read.groups == whole.groups
 
 
 def test_written_results_are_read_back(tmp_path):
