@@ -8,15 +8,13 @@ from typing import Any
 import numpy as np
 
 from rafdb_vit.data.found import NOT_GIVEN
-from rafdb_vit.evaluation.intervals import as_pair, bootstrap_matrices, bootstrap_rates, count_draws
+from rafdb_vit.evaluation.intervals import MOST_OUTCOMES, as_pair, bootstrap_matrices, bootstrap_rates, count_draws
 from rafdb_vit.evaluation.metrics import AVERAGE_RATES, compute_rates, count_confusions, rate_sums
 
 FEW = 30
 """Groups with fewer faces are marked, and left out of the largest gap."""
 _NO_GROUP = (NOT_GIVEN, "unsure")
 """Faces of which the group is not known; no gap is measured to them."""
-_MOST_OUTCOMES = 100_000
-"""Of all groups together; drawing them takes some ten seconds. Those of 25,000 faces are at most 75,000."""
 _METRICS = ("accuracy", "macro_f1")
 _PLACES = [AVERAGE_RATES.index(metric) for metric in _METRICS]
 
@@ -52,7 +50,7 @@ def score_groups(counted: Confusions) -> dict[str, Any]:
     """Computes accuracy and macro-F1 of each group.
 
     Macro-F1 is over the classes that a group has faces of; how many these are stands beside it. The number of draws of
-    the intervals depends on how many outcomes all groups have together; of more than 100,000 there are no intervals.
+    the intervals depends on how many outcomes all groups have together; of more than 50,000 there are no intervals.
 
     Args:
         counted: From `count_groups`.
@@ -68,7 +66,7 @@ def score_groups(counted: Confusions) -> dict[str, Any]:
         attribute: {name: np.asarray(matrix) for name, matrix in own.items()} for attribute, own in counted.items()
     }
     outcomes = sum(int(np.count_nonzero(matrix)) for own in matrices.values() for matrix in own.values())
-    draws = count_draws(outcomes) if outcomes <= _MOST_OUTCOMES else None
+    draws = count_draws(outcomes) if outcomes <= MOST_OUTCOMES else None
     return {attribute: _score_attribute(own, draws) for attribute, own in matrices.items()}
 
 

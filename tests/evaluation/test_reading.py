@@ -130,6 +130,8 @@ def test_history_of_any_numbers_can_be_drawn(content, tmp_path, value):
         (("test", "per_class"), {str(i): {} for i in range(100_000)}, "test.per_class has 100,000 names"),
         (("test", "per_class", "Fear", "f1"), None, "test.per_class.Fear.f1 is null"),
         (("test", "groups"), [1], "test.groups is a list"),
+        (("test", "groups"), {"shoe": {"groups": {}}}, "test.groups has the text 'shoe'; expected gender, race, age"),
+        (("test", "groups", "gender", "groups"), {str(i): {} for i in range(21)}, "has 21 names; expected 1 to 20"),
         (("test", "groups", "gender"), 5, "test.groups.gender is 5"),
         (("test", "calibration", "bins"), "x", "test.calibration.bins is the text 'x'"),
         (("protocol", "history"), [{"epoch": 1.0}] * 200_001, "protocol.history has 200,001 entries"),

@@ -12,9 +12,10 @@ from rafdb_vit.data.labels import BASIC
 from rafdb_vit.evaluation.groups import count_groups
 from rafdb_vit.evaluation.metrics import measure_calibration
 from rafdb_vit.evaluation.protocol import Protocol
-from rafdb_vit.evaluation.results import EvaluationResult, read_results, write_results
+from rafdb_vit.evaluation.results import EvaluationResult, read_results, render_results, write_results
+from rafdb_vit.evaluation.summary import summarize_runs
 from rafdb_vit.runtime.errors import UserError
-from tests.support.finished_run import describe_data, describe_run
+from tests.support.finished_run import describe_data, describe_run, write_as_a_run
 
 PROTOCOL = Protocol.read(describe_run(describe_data(), {"model.safetensors": "ab"}))
 
@@ -156,3 +157,15 @@ def test_names_cannot_forge_lines_of_the_report():
     lines = EvaluationResult.from_logits(logits, labels, names).render_report().splitlines()
     assert len(lines) == 2 + 7 + 1 + 3 and lines[2].lstrip().startswith("a\\nmacro avg 1.0")
     assert all(line.isprintable() for line in lines) and len({len(line) for line in lines if line}) == 1
+
+
+def test_reading_and_summarizing_draw_nothing(tmp_path, monkeypatch):
+    logits, labels, result = random_result()
+    whole = replace(result, group_confusions=count_groups(labels, logits.argmax(1), 7, {"age": ["a", "b"] * 100}))
+    for name, seed in (("one", 1), ("two", 2)):
+        protocol = replace(PROTOCOL, training={**PROTOCOL.training, "seed": seed})
+        write_as_a_run(
+            tmp_path / name, {"results.json": render_results(validation=whole, test=whole, protocol=protocol)}
+        )
+    monkeypatch.delattr("rafdb_vit.evaluation.intervals._draw")
+    assert summarize_runs([str(tmp_path / "one"), str(tmp_path / "two")]).seeds == [1, 2]
