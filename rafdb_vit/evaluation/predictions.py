@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from rafdb_vit.evaluation.cells import guard, quote, unguard
-from rafdb_vit.evaluation.groups import score_groups
+from rafdb_vit.evaluation.groups import count_groups
 from rafdb_vit.evaluation.metrics import measure_calibration
 from rafdb_vit.evaluation.reading import MOST_CLASSES
 from rafdb_vit.evaluation.results import EvaluationResult
@@ -61,8 +61,9 @@ class Predictions:
     def score(self) -> EvaluationResult:
         """Computes the metrics, those of calibration and of groups among them."""
         result = EvaluationResult.from_logits(self.logits, self.labels, self.names)
-        groups = score_groups(self.labels, self.predicted, len(self.names), self.groups) if self.groups else None
-        return replace(result, calibration=measure_calibration(self.probabilities, self.labels), groups=groups)
+        counted = count_groups(self.labels, self.predicted, len(self.names), self.groups) if self.groups else None
+        calibration = measure_calibration(self.probabilities, self.labels)
+        return replace(result, calibration=calibration, group_confusions=counted)
 
     def render(self) -> str:
         """Renders a CSV file: file, label, predicted, a probability a class, a column a group.
