@@ -82,7 +82,7 @@ def list_files(root: Path, folder: Path, suffixes: tuple[str, ...], report: Repo
         path = entry.path
         if not entry.name.lower().endswith(suffixes):
             continue
-        if not entry.name.isprintable():
+        if printable(entry.name) != entry.name:
             words = "a name with control characters, or not in UTF-8; expected a plain name: rename the file"
             report("unusable file name", f"{path}: {words}", path)
         elif entry.is_symlink() and not is_inside(root, path):

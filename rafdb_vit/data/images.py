@@ -23,7 +23,11 @@ MOST_PIXELS = 90_000_000
 MOST_BYTES = 3 * MOST_PIXELS
 """Of an image file: what `MOST_PIXELS` take uncompressed. A sparse file claims any size and holds nothing."""
 MOST_SCANS = 50
-"""Of a progressive JPEG, each of which goes over all pixels; encoders write about ten, a file can hold thousands."""
+"""Of a JPEG, each of which goes over all pixels; encoders write about ten, a file can hold thousands."""
+MOST_SCANNED = 12 * MOST_PIXELS
+"""Pixels over which all scans of a JPEG go: one to six seconds."""
+MOST_EXIF = 50
+"""Parts of the Exif data of a JPEG; Pillow copies what it has for each. Cameras write one."""
 MOST_READS = 500_000
 """Pieces in which a file is read; one of `MOST_BYTES` in blocks of 8 kilobytes has a hundred thousand."""
 PICTURE_ERRORS = (
@@ -33,6 +37,9 @@ PICTURE_ERRORS = (
 """What Pillow raises for files that are no whole images; the second line, for damaged tags of TIFF and EXIF."""
 _SCAN = b"\xff\xda"
 """Begins a scan of a JPEG; it stands nowhere in the pixels."""
+_EXIF = b"Exif\0\0"
+_STRIP_HEIGHT, _TILE_WIDTH, _TILE_HEIGHT = 278, 322, 323
+"""Tags of TIFF: the size of the parts in which a picture is stored."""
 _DEEP = ("I;16", "I;16L", "I;16B", "I;16N", "I", "F")
 
 
@@ -50,6 +57,8 @@ def open_undecoded(source: str | bytes) -> Image.Image:
     content = source if isinstance(source, bytes) else read_file(source)
     if len(content) > MOST_BYTES:
         raise PictureTooLarge(f"{len(content):,} bytes, more than {MOST_BYTES:,}")
+    if (parts := content.count(_EXIF)) > MOST_EXIF:
+        raise PictureTooLarge(f"{parts:,} parts of Exif data, more than {MOST_EXIF}")
     Image.init()  # a format that is named has to be known
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", Image.DecompressionBombWarning)
@@ -102,8 +111,21 @@ def read_file(path: str) -> bytes:
 def _check_extent(image: Image.Image, content: bytes) -> None:
     if image.width * image.height > MOST_PIXELS:
         raise PictureTooLarge(f"{image.width} x {image.height} pixels, more than {MOST_PIXELS:,}")
-    if image.info.get("progressive") and (scans := content.count(_SCAN)) > MOST_SCANS:
-        raise PictureTooLarge(f"{scans:,} scans, more than {MOST_SCANS}")
+    if (pixels := _count_pixels_of_scan(image)) and (scans := content.count(_SCAN)) > 1:
+        share = pixels / max(image.width * image.height, 1)  # a TIFF has one for each part of the picture
+        if scans * share > MOST_SCANS or scans * pixels > MOST_SCANNED:
+            raise PictureTooLarge(f"{scans:,} scans of {pixels:,} pixels, more than can be gone over")
+
+
+def _count_pixels_of_scan(image: Image.Image) -> int:
+    """Returns over how many pixels a scan goes, where the image is made of JPEGs; 0 where it is not."""
+    if image.format in ("JPEG", "MPO"):
+        return image.width * image.height
+    if image.format == "TIFF" and image.info.get("compression") in ("jpeg", "tiff_jpeg"):
+        tags: Any = getattr(image, "tag_v2", {})
+        wide, high = tags.get(_TILE_WIDTH, image.width), tags.get(_TILE_HEIGHT, tags.get(_STRIP_HEIGHT, image.height))
+        return min(wide, image.width) * min(high, image.height)
+    return 0
 
 
 def open_picture(source: str | bytes) -> Image.Image:

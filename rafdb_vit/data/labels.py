@@ -12,10 +12,13 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
-from rafdb_vit.runtime.errors import UserError
+from rafdb_vit.runtime.errors import UserError, escape
 
 OWN = "own"
-_MOST_CLASSES = 500
+MOST_CLASSES = 500
+"""Of a data set; a column of more values is none of labels."""
+MOST_LETTERS = 200
+"""Of the name of a class."""
 _SYNONYMS = {
     "Surprise": ("surprised",),
     "Fear": ("fearful", "afraid", "scared"),
@@ -134,10 +137,10 @@ def resolve_classes(written: Collection[str], labels: LabelSet, *, where: str) -
         UserError: They are numbers whose order is not known, or not the classes of the subset that was asked for.
     """
     names = sorted(set(written), key=lambda name: (name.casefold(), name))
-    odd = next((name for name in names if not name.isprintable() or not name.strip()), None)
+    odd = next((name for name in names if escape(name) != name or not name.strip()), None)
     if odd is not None:
-        raise UserError(f"{where}: {odd!r} is no name for a class; expected one that can be written in a line")
-    if len(names) > _MOST_CLASSES:
+        raise UserError(f"{where}: {odd!r:.90} is no name for a class; expected one that can be written in a line")
+    if len(names) > MOST_CLASSES:
         raise UserError(
             f"{where}: {len(names):,} different labels, {names[0]!r} the first; is this the column of labels?"
         )
@@ -166,7 +169,14 @@ def resolve_classes(written: Collection[str], labels: LabelSet, *, where: str) -
 
 
 def _check_own_names(names: Sequence[str], *, where: str) -> None:
-    """Refuses a single name, and names that would make two classes of one: synonyms of each other, or misspellings."""
+    """Refuses a single name, and names that would make two classes of one: synonyms of each other, or misspellings.
+
+    Names that are too long are refused here too: a model with such a class could not be loaded.
+    """
+    long = next((name for name in names if len(name) > MOST_LETTERS), None)
+    if long is not None:
+        words = f"{long[:40]!r}... is a class of {len(long):,} letters"
+        raise UserError(f"{where}: {words}; expected {MOST_LETTERS} at most: is this the column of labels?")
     if len(names) == 1:
         raise UserError(f"{where}: {names[0]!r} is the only class; expected two or more")
     meant: dict[int, str] = {}

@@ -18,7 +18,7 @@ from tqdm.auto import tqdm
 from transformers import PreTrainedModel
 
 from rafdb_vit.data.annotations import read_groups
-from rafdb_vit.data.files import walk_images
+from rafdb_vit.data.files import check_inside, walk_images
 from rafdb_vit.evaluation.predictions import Predictions
 from rafdb_vit.evaluation.results import EvaluationResult
 from rafdb_vit.model.load import Classifier
@@ -172,8 +172,19 @@ def list_images(paths: Sequence[str]) -> list[str]:
         unreadable: list[OSError] = []
         found = list(walk_images(Path(path), on_error=unreadable.append))
         closed = [str(error.filename) for error in unreadable]
-        files += [*found, *closed] or [path]
+        files += [*(_InFolder(file, path) for file in found), *closed] or [path]
     return files
+
+
+class _InFolder(str):
+    """The path of a file that was found in a folder, and is not read where it is a link that leads out of it."""
+
+    folder: str
+
+    def __new__(cls, file: str, folder: str) -> "_InFolder":
+        path = super().__new__(cls, file)
+        path.folder = folder
+        return path
 
 
 def predict_images(
@@ -222,6 +233,8 @@ def predict_images(
 def _prepare(file: str, transform: Callable[..., dict[str, Any]]) -> dict[str, Any] | str:
     """Returns a picture in the model's size, or why it cannot be read; the picture itself is not kept."""
     try:
+        if isinstance(file, _InFolder):
+            check_inside(Path(file.folder), Path(file))
         if os.path.isdir(file):
             closed = not os.access(file, os.R_OK | os.X_OK)
             raise UserError(f"{file}: {'the folder cannot be read' if closed else 'holds no image'}")

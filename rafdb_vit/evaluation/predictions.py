@@ -73,7 +73,7 @@ class Predictions:
         head = [*_FIXED, *(_PROBABILITY + name for name in self.names), *(_GROUP + name for name in self.groups)]
         classes, predicted = [quote(guard(name)) for name in self.names], self.predicted
         groups = [[quote(guard(name)) for name in of_faces] for of_faces in self.groups.values()]
-        lines = [",".join(map(quote, head))]
+        lines = [",".join(quote(guard(cell)) for cell in head)]
         for start in range(0, len(self.files), _ROWS_AT_ONCE):
             block = _render_floats(self.probabilities[start : start + _ROWS_AT_ONCE])
             for i, own in enumerate(block, start=start):
@@ -128,7 +128,7 @@ def read_predictions(path: str | Path) -> Predictions:
 
 def _parse(rows: Iterator[list[str]]) -> Predictions:
     """Makes predictions of the rows of a file; raises ValueError where it has another form."""
-    head = next(rows, [])
+    head = [unguard(cell) for cell in next(rows, [])]
     names, groups = _parse_head(head)
     ids, texts = {name: i for i, name in enumerate(names)}, _Texts()
     probabilities, labels, predicted = array("d"), array("q"), array("q")

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from datasets import Dataset
 from jinja2 import Environment, StrictUndefined
+from markupsafe import Markup
 
 from rafdb_vit.data.found import FoundData
 from rafdb_vit.data.names import DRAWN
@@ -59,7 +60,9 @@ _LONG_WORD = 9
 
 def render_page(evaluation: Evaluation) -> str:
     """Renders the page: one HTML file with everything in it."""
-    environment = Environment(undefined=StrictUndefined, autoescape=True, trim_blocks=True, lstrip_blocks=True)
+    environment = Environment(
+        undefined=StrictUndefined, autoescape=True, trim_blocks=True, lstrip_blocks=True, finalize=_escape_hidden
+    )
     environment.filters.update(interval=render_interval, plain=render_plain, count=render_count, words=render_name)
     result, data, predictions = evaluation.result, evaluation.data, evaluation.predictions
     majority, baseline = score_majority(result)
@@ -91,6 +94,13 @@ def render_page(evaluation: Evaluation) -> str:
         history_charts=_draw_history(evaluation.trained),
         **_show_mistakes(evaluation),
     )
+
+
+def _escape_hidden(value: Any) -> Any:
+    """Returns a value as it stands on the page: of text, what turns its direction or hides in it becomes a code."""
+    if isinstance(value, Markup) or not isinstance(value, str):
+        return value
+    return escape(value)
 
 
 def _find_warnings(evaluation: Evaluation) -> list[str]:

@@ -187,6 +187,20 @@ def read_yaml(path: Path, *, where: str, expected: str) -> dict[str, Any]:
     return content
 
 
+def parse_yaml(text: str) -> Any:
+    """Parses YAML; see `read_yaml`.
+
+    Raises:
+        ValueError: It is none, or holds what is not read.
+    """
+    import yaml
+
+    try:
+        return _parse_yaml(text)
+    except (yaml.YAMLError, RecursionError) as error:
+        raise ValueError(str(error) or "nested too deeply") from error
+
+
 def _parse_yaml(text: str) -> Any:
     import yaml
 

@@ -12,6 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import EpsImagePlugin, Image, ImageFilter, ImageOps, UnidentifiedImageError
 
+from rafdb_vit.data import images
 from rafdb_vit.data.images import (
     MOST_SCANS,
     PICTURE_ERRORS,
@@ -385,8 +386,10 @@ SCAN = PROGRESSIVE[PROGRESSIVE.rindex(b"\xff\xda") : -2]
         (insert(JPEG, 2, b"\xff" * 600_000), "parts"),
         (b"P6\n#" + b"c" * 600_000 + b"\n2 2\n255\n" + bytes(12), "parts"),
         (insert(PROGRESSIVE, len(PROGRESSIVE) - 2, SCAN * 2_000), "scans"),
+        (insert(JPEG, len(JPEG) - 2, JPEG[JPEG.rindex(b"\xff\xda") : -2] * 2_000), "scans"),
+        (insert(JPEG, 2, b"\xff\xe1\0\x08Exif\0\0" * 2_000), "Exif"),
     ],
-    ids=["segments", "fill", "comment", "scans"],
+    ids=["segments", "fill", "comment", "scans", "scans of a plain one", "exif"],
 )
 def test_a_small_file_that_takes_hours_is_refused(content, words, tmp_path):
     path = tmp_path / "face.jpg"
@@ -395,6 +398,24 @@ def test_a_small_file_that_takes_hours_is_refused(content, words, tmp_path):
         open_face({"path": str(path), "bytes": None})
     with pytest.raises(PictureTooLarge, match=words):
         open_picture(content)
+
+
+def test_a_few_scans_of_all_too_many_pixels_are_refused(monkeypatch):
+    monkeypatch.setattr(images, "MOST_SCANNED", 13 * 9 * 10)
+    scans = PROGRESSIVE.count(b"\xff\xda")
+    assert open_picture(PROGRESSIVE).size == (13, 9)
+    with pytest.raises(PictureTooLarge, match="scans of 117 pixels"):
+        open_picture(insert(PROGRESSIVE, len(PROGRESSIVE) - 2, SCAN * (11 - scans)))
+
+
+def test_a_tiff_of_many_jpegs_is_opened_unless_one_has_too_many_scans():
+    picture = paint(size=(40, 4_000)).filter(ImageFilter.GaussianBlur(3))
+    content = encode(picture, "TIFF", compression="jpeg", strip_size=40 * 3 * 16)
+    assert content.count(b"\xff\xda") > 2 * MOST_SCANS
+    assert open_picture(content).size == (40, 4_000)
+    whole = encode(picture, "TIFF", compression="jpeg", strip_size=2**24)
+    with pytest.raises(PictureTooLarge, match="scans"):
+        open_picture(whole + b"\xff\xda" * 100)
 
 
 def test_what_encoders_write_is_no_such_file():

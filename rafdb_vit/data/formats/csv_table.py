@@ -138,12 +138,24 @@ def _read_table(root: Path, path: Path, split: str | None, form: DataForm, repor
             image, written = fields[image_at], None if split_at is None else fields[split_at]
             row_split = _choose_split(root, image, split, written, form)
             place = _find_image(root, path.parent, row_split, image)
+            attributes = _read_attributes(fields, attributes_at)
         except _BadRow as bad:
             kind, words, *files = bad.args
             report(kind, f"{path}, row {number}: {words}", *files)
         else:
-            attributes = {name: intern(fields[at]) for name, at in attributes_at.items()}
             yield Entry(path, number, image, place, intern(fields[label_at]), row_split, attributes or _NONE)
+
+
+def _read_attributes(fields: Sequence[str], attributes_at: Mapping[str, int]) -> Mapping[str, str]:
+    """Returns the groups of a row's person.
+
+    Raises:
+        _BadRow: One has a name that cannot be written in a line.
+    """
+    for name, at in attributes_at.items():
+        if printable(fields[at]) != fields[at]:
+            raise _BadRow("bad row", f"expected a name of a group in column {name!r}, found {fields[at]!r:.90}")
+    return {name: intern(fields[at]) for name, at in attributes_at.items()}
 
 
 def _find_columns(path: Path, header: list[str], form: DataForm) -> tuple[tuple[int, int, int | None], bool]:
@@ -211,7 +223,7 @@ def _find_image(root: Path, folder: Path, split: str, image: str) -> str:
     Raises:
         _BadRow: It is no file, or leads out of `root`.
     """
-    if not image.isprintable() or len(image) > _LONGEST:
+    if printable(image) != image or len(image) > _LONGEST:
         raise _BadRow("bad row", f"expected the path of an image, found {image!r:.90}")
     names = dict.fromkeys((image, image.replace("\\", "/")))
     bases = (str(folder), os.path.join(folder, split), os.path.join(folder, "images"))  # noqa: PTH118 (see below)

@@ -1,9 +1,11 @@
 """Loads a `datasets` data set of labelled faces, on the Hub or on disk."""
 
 import os
+import re
 from collections import Counter
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from pathlib import Path, PurePosixPath
+from typing import Any
 
 import pyarrow.compute as pc
 from datasets import ClassLabel, Dataset, DatasetDict, Image, Value
@@ -36,13 +38,7 @@ def find_named_splits(name: str, form: DataForm = DEFAULT_FORM) -> FoundData[Dat
     if not form.aligned:
         raise UserError("--aligned False: only the official release has boxes; with --dataset_name leave it out")
     where = f"--dataset_name {name}"
-    loaded = open_named(name)
-    first = next(iter(loaded.values()))
-    image = _find_column(name, first, "image", form.image_column)
-    label = _find_column(name, first, "label", form.label_column)
-    missing = [column for split in loaded.values() for column in (image, label) if column not in split.features]
-    if missing:
-        raise UserError(f"{where}: not every split has the column {missing[0]}; expected the same columns in all")
+    loaded, image, label = _open_columns(name, form)
     paths = {split: _read_paths(name, split, dataset, image) for split, dataset in loaded.items()}
     for split, dataset in loaded.items():
         _check_groups(name, split, dataset, label)
@@ -53,6 +49,7 @@ def find_named_splits(name: str, form: DataForm = DEFAULT_FORM) -> FoundData[Dat
     named = DatasetDict()
     for split, dataset in loaded.items():
         files = _choose_names(dataset, paths[split], split)
+        _refuse_unprintable(name, split, files)
         faces = _select_columns(dataset, image, label)
         faces = faces.add_column(
             "label", [ids[value] for value in written[split]], feature=ClassLabel(names=labels.names)
@@ -65,6 +62,51 @@ def find_named_splits(name: str, form: DataForm = DEFAULT_FORM) -> FoundData[Dat
         raise UserError(f"{where}: {repeated[0]} is there twice; expected each face once in the data")
     layout = Layout.HUB if find_folder(name) is None else Layout.ON_DISK
     return FoundData(layout, None, labels, splits, sources)
+
+
+def _open_columns(name: str, form: DataForm) -> tuple[DatasetDict, str, str]:
+    """Opens a data set, and returns the columns of it that are read, and which are those of images and labels.
+
+    Raises:
+        UserError: They cannot be told, or hold something else.
+    """
+    where = f"--dataset_name {name}"
+    loaded = open_named(name)
+    first = next(iter(loaded.values()))
+    image = _find_column(name, first, "image", form.image_column)
+    label = _find_column(name, first, "label", form.label_column)
+    missing = [column for split in loaded.values() for column in (image, label) if column not in split.features]
+    if missing:
+        raise UserError(f"{where}: not every split has the column {missing[0]}; expected the same columns in all")
+    for split, dataset in loaded.items():
+        if not isinstance(dataset.features[image], Image):
+            raise UserError(f"{where}: column {image} of {split} holds no images; expected them in every split")
+        _check_label_type(label, dataset.features[label])
+    kept = {split: _keep_columns(dataset, image, label) for split, dataset in loaded.items()}
+    return DatasetDict(kept), image, label
+
+
+def _check_label_type(column: str, feature: object) -> None:
+    """Refuses labels that are not text, numbers or classes, before one is read: `datasets` would decode a picture."""
+    plain = isinstance(feature, Value) and re.fullmatch(r"(large_)?string|u?int\d+|bool", feature.dtype)
+    if not plain and not isinstance(feature, ClassLabel):
+        raise UserError(f"--label_column_name {column}: expected names or codes of classes, found {feature!s:.200}")
+
+
+def _keep_columns(dataset: Dataset, image: str, label: str) -> Dataset:
+    """Returns a split with the columns that are read: image, label, text and people's groups."""
+    columns = dataset.features
+    kept = [name for name, feature in columns.items() if _is_text(feature) or is_attribute(name, feature)]
+    return dataset.select_columns(list(dict.fromkeys((image, label, *kept))))
+
+
+def _is_text(feature: object) -> bool:
+    return isinstance(feature, Value) and feature.dtype in ("string", "large_string")
+
+
+def _read_stored(dataset: Dataset, column: str) -> list[Any]:
+    """Returns a column as it is stored; `dataset[column]` would decode it, and open files for that."""
+    return dataset.select_columns([column]).with_format("arrow")[:].column(column).to_pylist()
 
 
 def _select_columns(dataset: Dataset, image: str, label: str) -> Dataset:
@@ -100,10 +142,8 @@ def _read_classes(name: str, split: str, dataset: Dataset, column: str) -> list[
         ids = _read_ids(name, split, dataset, column)
         _refuse_first(name, split, column, [None if label is None or label < 0 else label for label in ids])
         return [feature.names[label] for label in ids]
-    values = list(dataset[column])
+    values = _read_stored(dataset, column)
     _refuse_first(name, split, column, [value if str(value).strip() else None for value in values])
-    if not isinstance(feature, Value) or not all(isinstance(value, str | int) for value in values):
-        raise UserError(f"--label_column_name {column}: expected names or codes of classes, found {feature!s:.200}")
     return [str(value) for value in values]
 
 
@@ -121,7 +161,7 @@ def _read_ids(name: str, split: str, dataset: Dataset, column: str) -> list[int 
         UserError: One is not the id of a class.
     """
     names = dataset.features[column].names
-    ids: list[int | None] = dataset.with_format("arrow").select_columns([column])[:].column(column).to_pylist()
+    ids: list[int | None] = _read_stored(dataset, column)
     for row, label in enumerate(ids):
         if label is not None and label >= len(names):
             words = f"row {row} of {split} has {label} in column {column}, which has {len(names)} classes, from 0"
@@ -132,8 +172,18 @@ def _read_ids(name: str, split: str, dataset: Dataset, column: str) -> list[int 
 def _check_groups(name: str, split: str, dataset: Dataset, label: str) -> None:
     """Checks the columns that name groups of people, which are read at the end of a run."""
     for column, feature in dataset.features.items():
-        if column != label and is_attribute(column, feature) and isinstance(feature, ClassLabel):
+        if column == label or not is_attribute(column, feature):
+            continue
+        if isinstance(feature, ClassLabel):
             _read_ids(name, split, dataset, column)
+        values = feature.names if isinstance(feature, ClassLabel) else set(_read_stored(dataset, column))
+        _refuse_unprintable(name, f"column {column} of {split}", values)
+
+
+def _refuse_unprintable(name: str, place: str, values: Iterable[str | None]) -> None:
+    odd = next((value for value in values if value and printable(value) != value), None)
+    if odd is not None:
+        raise UserError(f"--dataset_name {name}: {place} has {odd!r:.90}; expected names that can be written in a line")
 
 
 def _read_paths(name: str, split: str, dataset: Dataset, image: str) -> list[str | None]:
@@ -164,8 +214,8 @@ def _choose_names(dataset: Dataset, paths: list[str | None], split: str) -> list
     """Returns a name for each face: the file's, from the image column or from another; else split and number."""
     candidates = [paths]
     for name, feature in dataset.features.items():
-        if isinstance(feature, Value) and feature.dtype in ("string", "large_string"):
-            candidates.append(list(dataset[name]))
+        if _is_text(feature):
+            candidates.append(_read_stored(dataset, name))
     for values in candidates:
         names = [_file_name(value) for value in values]
         if all(map(split_of_file, names)):

@@ -64,7 +64,7 @@ def read_lines(path: Path, *, what: str, most: int = MOST_BYTES) -> Iterator[str
 
 def _is_plain_name(name: str) -> bool:
     """Tells whether a name is no more than a file's name; else it could lead out of the data folder."""
-    if not 0 < len(name) <= LONGEST_NAME or not name.isprintable():
+    if not 0 < len(name) <= LONGEST_NAME or printable(name) != name:
         return False
     return not ("/" in name or "\\" in name or name in (".", "..") or PureWindowsPath(name).drive)
 

@@ -10,12 +10,17 @@ from pathlib import Path
 
 from datasets import Dataset, DatasetDict, load_dataset_builder, load_from_disk
 
-from rafdb_vit.data.files import find_root, is_inside
+from rafdb_vit.data.files import IMAGE_SUFFIXES, OTHER_SUFFIXES, find_root, is_inside
+from rafdb_vit.data.formats.dataset_card import check_card, check_features
+from rafdb_vit.data.formats.stored_files import SUFFIXES, check_arrow, check_rows, check_table_file
 from rafdb_vit.runtime.disk import parse_json, read_text
 from rafdb_vit.runtime.errors import UserError
 
 _SPLITS_FILE, _STATE_FILE, _INFO_FILE = "dataset_dict.json", "state.json", "dataset_info.json"
 """What `save_to_disk` writes: the names of the splits; in the folder of each its data files, and its columns."""
+
+_MOST_INFO = 2**20
+"""Bytes of one of them."""
 
 
 def open_named(name: str) -> DatasetDict:
@@ -60,33 +65,56 @@ def _load(name: str) -> Dataset | DatasetDict:
     if folder is None and "/" not in name:
         raise ValueError("no such folder")  # `datasets` takes `json` or `imagefolder` for the current one
     if folder is not None and any((folder / file).is_file() for file in (_SPLITS_FILE, _STATE_FILE)):
-        for path in _list_saved_files(folder):
+        rows = 0
+        for path, is_table in _list_saved_files(folder):
             _check_saved(name, folder, path)
+            rows += check_arrow(path) if is_table else 0
+            check_rows(rows)
         return load_from_disk(str(folder))
+    if folder is not None:
+        check_card(f"--dataset_name {name}", folder)
     builder = load_dataset_builder(name if folder is None else str(folder))
+    rows = 0
     for files in (builder.config.data_files or {}).values():
         for file in files:
             _check_source(name, folder, file)
+            rows += 0 if folder is None else _check_content(name, Path(file))
+            check_rows(rows)
     builder.download_and_prepare()
-    return builder.as_dataset()
+    loaded = builder.as_dataset()
+    for dataset in loaded.values():
+        check_rows(len(dataset))
+        dataset.data.table.validate(full=True)
+    return loaded
 
 
-def _list_saved_files(folder: Path) -> Iterator[Path]:
-    """Yields every file that loading a folder of `save_to_disk` reads."""
+def _check_content(name: str, path: Path) -> int:
+    """Checks a data file of a folder; returns its rows, where they are known."""
+    suffix = path.suffix.lower()
+    if suffix in SUFFIXES:
+        return check_table_file(path)
+    if suffix not in (*IMAGE_SUFFIXES, *OTHER_SUFFIXES):
+        words = f"expected images, or tables ({', '.join(SUFFIXES)}): unpack archives"
+        raise UserError(f"--dataset_name {name}: {path} is of a kind that is not read; {words}")
+    return 1
+
+
+def _list_saved_files(folder: Path) -> Iterator[tuple[Path, bool]]:
+    """Yields every file that loading a folder of `save_to_disk` reads, and whether it is one of a table."""
     if not (folder / _SPLITS_FILE).is_file():
         yield from _list_files_of_split(folder)
         return
-    yield folder / _SPLITS_FILE
-    for split in parse_json(read_text(folder / _SPLITS_FILE))["splits"]:
+    yield folder / _SPLITS_FILE, False
+    for split in parse_json(read_text(folder / _SPLITS_FILE, most=_MOST_INFO))["splits"]:
         yield from _list_files_of_split(folder / split)
 
 
-def _list_files_of_split(folder: Path) -> Iterator[Path]:
-    yield folder / _STATE_FILE
-    yield folder / _INFO_FILE
-    parse_json(read_text(folder / _INFO_FILE))
-    for file in parse_json(read_text(folder / _STATE_FILE))["_data_files"]:
-        yield folder / file["filename"]
+def _list_files_of_split(folder: Path) -> Iterator[tuple[Path, bool]]:
+    yield folder / _STATE_FILE, False
+    yield folder / _INFO_FILE, False
+    check_features(parse_json(read_text(folder / _INFO_FILE, most=_MOST_INFO)))
+    for file in parse_json(read_text(folder / _STATE_FILE, most=_MOST_INFO))["_data_files"]:
+        yield folder / file["filename"], True
 
 
 def _check_saved(name: str, folder: Path, path: Path) -> None:

@@ -9,13 +9,14 @@ import PIL.Image
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from datasets import ClassLabel, Dataset, DatasetDict, Features, Image, List, Value
+from datasets import Audio, ClassLabel, Dataset, DatasetDict, DatasetInfo, Features, Image, List, Value, Video
 
 from rafdb_vit.data.dataset import add_distributions, load_data
 from rafdb_vit.data.form import DataForm
 from rafdb_vit.data.formats.hub_dataset import find_named_splits
 from rafdb_vit.data.found import Layout
 from rafdb_vit.data.labels import BASIC, COMPOUND
+from tests.support.images import EPS
 from tests.support.refusals import refused
 
 NO_LIMIT = {"train": None, "validation": None, "test": None}
@@ -304,6 +305,50 @@ def test_a_class_below_0_is_none(tmp_path, label):
 def test_labels_of_another_type_are_refused(tmp_path, labels, feature):
     name = save(build_splits(labels, feature), tmp_path)
     with refused("--label_column_name label: expected names or codes of classes"):
+        find_named_splits(name)
+
+
+@pytest.mark.parametrize("stored", [{"bytes": EPS, "path": None}, {"bytes": None, "path": "http://127.0.0.1:9/x.png"}])
+@pytest.mark.parametrize("kind", [Image, Audio, Video])
+@pytest.mark.parametrize("column", ["label", "gender"])
+def test_nothing_but_faces_is_decoded(tmp_path, monkeypatch, kind, stored, column):
+    decoded = []
+    for feature in (Image, Audio, Video):
+        monkeypatch.setattr(feature, "decode_example", lambda *_, **__: decoded.append(1))
+    plain = build_splits()
+    storage = pa.array([{"bytes": EPS, "path": None}] * 7, plain["train"].features.arrow_schema.field("image").type)
+    data = DatasetDict()
+    for split, faces in plain.items():
+        table = faces.data.table.replace_schema_metadata(None)
+        if column in table.column_names:
+            table = table.drop_columns([column])
+        features = Features({**faces.features, column: kind()})
+        data[split] = Dataset(table.append_column(column, storage), info=DatasetInfo(features=features))
+    name = save(data, tmp_path)
+    for split in data:
+        rewrite(tmp_path / "faces" / split, data[split], {column: [stored] * 7})
+    if column == "label":
+        with refused("--label_column_name label: expected names or codes of classes"):
+            find_named_splits(name)
+    else:
+        assert find_named_splits(name).splits["test"].column_names == ["image", "label", "file"]
+    assert not decoded
+
+
+def test_a_split_whose_images_are_none_is_refused(tmp_path):
+    data = build_splits()
+    data["test"] = Dataset.from_dict({"image": ["x"] * 7, "label": [*range(7)]})
+    data["test"] = data["test"].cast_column("label", data["train"].features["label"])
+    name = save(data, tmp_path)
+    with refused(f"--dataset_name {name}: column image of test holds no images"):
+        find_named_splits(name)
+
+
+@pytest.mark.parametrize("column", ["paths", "gender"])
+def test_names_that_steer_a_terminal_are_refused(tmp_path, column):
+    names = [f"test_{i:04d}\x1b[31m\u202e.jpg" for i in range(7)]
+    name = save(build_splits(**{column: names}), tmp_path)
+    with refused(f"--dataset_name {name}: ", "expected names that can be written in a line"):
         find_named_splits(name)
 
 

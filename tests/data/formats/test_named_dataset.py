@@ -1,5 +1,6 @@
 """A data set of `datasets` runs no code, and leads to no files but its own."""
 
+import gzip
 import io
 import json
 import os
@@ -10,6 +11,7 @@ import pyarrow as pa
 import pytest
 from datasets import ClassLabel, Dataset, DatasetDict, Features, Image
 
+from rafdb_vit.data.formats import named_dataset
 from rafdb_vit.data.formats.named_dataset import find_folder, open_named
 from rafdb_vit.data.labels import BASIC
 from tests.support.refusals import refused
@@ -92,6 +94,86 @@ def test_data_files_of_its_own_are_read(folder):
         "---\nconfigs:\n- config_name: default\n  data_files:\n  - split: test\n    path: t*.parquet\n---\n"
     )
     assert {split: len(faces) for split, faces in open_named(str(folder)).items()} == {"test": 14}
+
+
+FRONT = "---\nconfigs:\n- config_name: default\n  data_files: {}\n---\n"
+CLASSES = (
+    "---\ndataset_info:\n  features:\n  - name: image\n    dtype: image\n  - name: label\n"
+    "    dtype:\n      class_label:\n        {}\n---\n"
+)
+
+
+@pytest.mark.parametrize(
+    ("file", "text", "words"),
+    [
+        ("README.md", FRONT.format("http://127.0.0.1:9/x.parquet"), "which is not in it"),
+        ("README.md", FRONT.format("hf://datasets/a/b/x.parquet"), "which is not in it"),
+        ("README.md", FRONT.format("[{split: train, path: [zip://*.png::x.zip]}]"), "which is not in it"),
+        ("README.md", FRONT.format("/usr/**/*.png"), "which is not in it"),
+        ("README.md", FRONT.format("{train: a/../../b}"), "which is not in it"),
+        ("README.md", FRONT.format("~/x.parquet"), "which is not in it"),
+        ("README.md", FRONT.format("'" + "*a" * 14 + "*b'"), "data/train-*"),
+        ("README.md", FRONT.format("'(a+)+[b]'"), "data/train-*"),
+        ("README.md", FRONT.format("7"), "expected paths"),
+        ("README.md", "---\nconfigs:\n- data_dir: ../elsewhere\n---\n", "not read here"),
+        ("README.md", "---\nconfigs: [7]\n---\n", "not read here"),
+        ("README.md", "---\nconfigs:\n- config_name: ../x\n---\n", "plain name"),
+        ("README.md", CLASSES.format("names: {'0': a, '30000000': b}"), "not numbered from 0 on"),
+        ("README.md", CLASSES.format("num_classes: 30000000"), "30000000 classes"),
+        ("README.md", "---\na: &a [x]\nb: [*a, *a]\n---\n", "alias"),
+        ("README.md", f"---\na: {'[' * 100_000}\n---\n", "cannot be read"),
+        ("README.md", "---\n" + "\n" * 200_000, "blank lines"),
+        ("README.md", "x" * 300_000, "cannot be read"),
+        (".huggingface.yaml", "dataset_info: &a [*a]", "alias"),
+        ("dataset_infos.json", '{"default": {"features": {"label": {"num_classes": 30000000}}}}', "30000000 classes"),
+        ("dataset_infos.json", "[" * 100_000, "nested too deeply"),
+    ],
+)
+def test_what_a_folder_says_of_itself_is_checked_before_datasets_acts_on_it(folder, monkeypatch, file, text, words):
+    (folder / file).write_text(text)
+    monkeypatch.setattr(named_dataset, "load_dataset_builder", None)
+    with refused(f"--dataset_name {folder}: ", words):
+        open_named(str(folder))
+
+
+def test_cards_that_are_no_files_are_refused(folder):
+    os.mkfifo(folder / ".huggingface.yaml")
+    with refused(f"--dataset_name {folder}: .huggingface.yaml cannot be read (not a plain file)"):
+        open_named(str(folder))
+    (folder / ".huggingface.yaml").unlink()
+    (folder / "README.md").symlink_to("/etc/hosts")
+    with refused(f"--dataset_name {folder}: README.md leads out of it"):
+        open_named(str(folder))
+
+
+def test_the_card_that_push_to_hub_writes_is_read(folder):
+    names = "".join(f"\n          '{i}': {name}" for i, name in enumerate(BASIC.names))
+    text = CLASSES.format(f"names:{names}").removesuffix("---\n")
+    configs = "configs:\n- config_name: default\n  data_files:\n  - split: train\n    path: data/train-*\n"
+    (folder / "data").mkdir()
+    (folder / "train.parquet").rename(folder / "data/train-00000-of-00001.parquet")
+    (folder / "README.md").write_text(f"{text}license: mit\n{configs}---\n# Faces\n")
+    (split,) = open_named(str(folder)).values()
+    assert len(split) == 7 and split.features["label"].names == list(BASIC.names)
+
+
+def test_too_many_classes_of_a_saved_data_set_are_refused(saved):
+    change(saved / "train/dataset_info.json", features={"label": {"num_classes": 30_000_000, "_type": "ClassLabel"}})
+    with refused(f"--dataset_name {saved}: cannot be loaded (30000000 classes"):
+        open_named(str(saved))
+
+
+PACKED = gzip.compress(b"image,label\n" + b"a.png,b\n" * 100_000)
+
+
+@pytest.mark.parametrize("name", ["train.csv.gz", "train.csv", "train.json", "train.zip", "train.txt", "train.tar"])
+def test_packed_files_are_refused(folder, name, tmp_path):
+    for path in folder.glob("*.parquet"):
+        path.unlink()
+    (folder / name).write_bytes(PACKED)
+    with refused(f"--dataset_name {folder}: "):
+        open_named(str(folder))
+    assert not list((tmp_path / "cache").rglob("*extracted*/*"))
 
 
 def test_a_folder_called_like_a_format_is_a_folder(folder, monkeypatch):
