@@ -2,6 +2,7 @@
 
 import csv
 import io
+import os
 from array import array
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -110,7 +111,7 @@ def read_predictions(path: str | Path) -> Predictions:
     folder = OutputFolder(path.parent, (PREDICTIONS_FILE,))
     if path.name == PREDICTIONS_FILE and folder.has_list:
         folder.refuse_changed(PREDICTIONS_FILE, advice="restore it, or evaluate the model again")
-    if not path.is_file():
+    if not os.path.isfile(path):
         raise UserError(
             f"{path}: no such file; expected the folder of a finished run or of an evaluation, or its "
             f"{PREDICTIONS_FILE}: `rafdb-vit evaluate MODEL --data_dir DIR` writes one"
