@@ -227,7 +227,7 @@ class RunFolder:
         """Deletes what an earlier run, and evaluations of it, wrote, and nothing else; a demo run's faces on demand."""
         own = self.output.hashes
         for name in own:
-            if step_of(Path(name.removeprefix("replaced-"))) >= 0:
+            if step_of(Path(name.removeprefix("replaced-").removeprefix("partial-"))) >= 0:
                 delete_checkpoint(self.output, name)
             elif name.startswith(_LEFTOVERS):
                 self.output.remove_folder(name)
