@@ -10,7 +10,7 @@ MOST_FACES = 10**9
 MOST_CLASSES = 1_000
 MOST_LETTERS = 10_000
 """Of one text."""
-_MOST_ENTRIES = 200_000
+MOST_ENTRIES = 200_000
 """Of one list or mapping, such as the learning curves of a run."""
 _LARGEST = 10**15
 """Of whole numbers: what JSON's readers in all languages have exactly, and more than any model has parameters."""
@@ -64,8 +64,8 @@ def check_entries(value: Any, kind: Any, where: str) -> None:
     if not isinstance(value, kind):
         expected = "names and values" if kind is Mapping else "a list"
         raise ValueError(f"{where} is {describe_value(value)}; expected {expected}")
-    if len(value) > _MOST_ENTRIES:
-        raise ValueError(f"{where} has {len(value):,} entries; expected {_MOST_ENTRIES:,} at most")
+    if len(value) > MOST_ENTRIES:
+        raise ValueError(f"{where} has {len(value):,} entries; expected {MOST_ENTRIES:,} at most")
 
 
 def check_keys(value: Any, needed: Sequence[str], where: str) -> None:

@@ -9,6 +9,7 @@ import json
 import re
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,16 @@ MANIFEST = "manifest.json"
 _NAME = re.compile(r"checkpoint-(\d+)")
 _STAGED = "partial-"
 _REPLACED = "replaced-"
+_OWN_FILES = (
+    *("config.json", "model*.safetensors", "model.safetensors.index.json", "preprocessor_config.json"),
+    *("optimizer.pt", "optimizer.bin", "scheduler.pt", "scaler.pt", "rng_state*.pth", "pytorch_model_fsdp*.bin"),
+    *("trainer_state.json", "progress.json", "training_args.bin", MANIFEST, f"{MANIFEST}.partial"),
+    ".tmp" + "[A-Za-z0-9]" * 6,  # of safetensors 0.8, killed while it writes weights
+)
+"""Patterns of the files that a checkpoint can hold."""
+_OWN_FOLDERS = ("optimizer_[0-9]*", "pytorch_model_fsdp_[0-9]*")
+"""Patterns of the folders that FSDP writes into it, with parts of tensors and their index."""
+_INDEX = ".metadata"
 CHECKPOINT_FOLDERS = tuple(f"{state}checkpoint-[0-9]*" for state in ("", _STAGED, _REPLACED))
 """Patterns of the folders that are a run's own."""
 
@@ -76,7 +87,8 @@ def recover(run: Path) -> list[str]:
             _put_in_place(output, staged)
         else:
             half_written.append(staged)
-            output.remove_folder(staged)
+            delete_checkpoint(output, staged)
+            _refuse_left(output, staged)
     for replaced in (name for name in own if name.startswith(_REPLACED)):
         delete_checkpoint(output, replaced)
     return half_written
@@ -93,14 +105,36 @@ def _put_in_place(output: OutputFolder, staged: str) -> None:
     delete_checkpoint(output, replaced)
 
 
+def _refuse_left(output: OutputFolder, staged: str) -> None:
+    """Refuses to train until files of people are out of the way of the checkpoint that is to be written there again."""
+    left = next(((output.path / staged).rglob("*")), None)
+    if left is not None:
+        raise UserError(
+            f"{output.path / staged}: was half written when its run was killed, and holds {left.name}, which no run "
+            "writes there and which was left; move the folder elsewhere"
+        )
+
+
 def delete_checkpoint(output: OutputFolder, name: str) -> None:
-    """Deletes a checkpoint of a run's own folder: the files that it was written with, and what is empty then."""
+    """Deletes a checkpoint of a run's own folder: the files that it was written with, and what is empty then.
+
+    Which these are, a checkpoint without a readable list does not say; then all that are named as its files are.
+    """
     try:
         files = {*_read_manifest(output.path / name)["files"], MANIFEST}
     except (OSError, ValueError, KeyError, TypeError):
-        output.remove_folder(name)
+        output.remove_folder(name, holds=_is_named_as_own)
     else:
         output.remove_folder(name, holds=files.__contains__)
+
+
+def _is_named_as_own(name: str) -> bool:
+    """Tells whether a file of a checkpoint, by its path in it, has a name that a run gives."""
+    folder, _, file = name.rpartition("/")
+    if folder:
+        is_part = file == _INDEX or fnmatchcase(file, "*.distcp")
+        return is_part and any(fnmatchcase(folder, own) for own in _OWN_FOLDERS) and "/" not in folder
+    return any(fnmatchcase(file, own) for own in _OWN_FILES)
 
 
 @contextmanager
@@ -123,6 +157,7 @@ def write_checkpoint(run: Path, step: int, *, writes: bool, identity: Mapping[st
     try:
         with raise_on_all(), naming_disk_errors(target):
             if writes:
+                delete_checkpoint(output, staged.name)
                 output.make_folder(staged.name)
         with raise_on_all(), naming_disk_errors(target):
             yield staged
@@ -133,7 +168,7 @@ def write_checkpoint(run: Path, step: int, *, writes: bool, identity: Mapping[st
                 sync(run)
     except UserError:
         if writes:
-            output.remove_folder(staged.name)
+            delete_checkpoint(output, staged.name)
         raise
     wait_for_all()
 

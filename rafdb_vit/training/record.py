@@ -1,7 +1,7 @@
 """What a training run writes down: its part of the protocol, and what a resumed run has to share with it."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -12,6 +12,7 @@ from transformers import TrainerState
 
 from rafdb_vit.data.splits import hash_files
 from rafdb_vit.evaluation.protocol import CheckpointProtocol, ModelProtocol
+from rafdb_vit.evaluation.reading import MOST_ENTRIES
 from rafdb_vit.training.arguments import ExpressionTrainingArguments
 from rafdb_vit.training.flag_checks import UNSUPPORTED_FLAGS, is_fsdp_chosen
 
@@ -125,11 +126,24 @@ def epoch_of_step(state: TrainerState, step: int | None) -> float | None:
 def describe_history(state: TrainerState) -> list[dict[str, float | None]]:
     """Returns the learning curves, without times: a row for each time that something was logged.
 
-    What was not a finite number is None: JSON has no other.
+    What was not a finite number is None: JSON has no other. Of more rows than `results.json` may have, every so many
+    are left out, evenly, and evaluations last.
     """
     kept = ("epoch", "step", "loss", "eval_loss", "eval_accuracy", "eval_macro_f1")
     rows = [{name: _finite(row[name]) for name in kept if name in row} for row in state.log_history]
-    return [row for row in rows if "loss" in row or "eval_loss" in row]
+    rows = [row for row in rows if "loss" in row or "eval_loss" in row]
+    evaluations = [i for i, row in enumerate(rows) if "eval_loss" in row]
+    losses = [i for i, row in enumerate(rows) if "eval_loss" not in row]
+    kept_evaluations = _thin(evaluations, MOST_ENTRIES)
+    kept_losses = _thin(losses, MOST_ENTRIES - len(kept_evaluations))
+    return [rows[i] for i in sorted((*kept_evaluations, *kept_losses))]
+
+
+def _thin(places: Sequence[int], most: int) -> Sequence[int]:
+    """Returns so many of the places at most, evenly spread, the last one among them."""
+    if len(places) <= most:
+        return places
+    return [places[(i + 1) * len(places) // most - 1] for i in range(most)]
 
 
 def _finite(value: float) -> float | None:

@@ -21,6 +21,7 @@ from rafdb_vit.model.scratch import build_model
 from rafdb_vit.report.page import write_run_page
 from rafdb_vit.runtime.console import DEMO_BANNER, quiet_libraries, render_next, render_start, say
 from rafdb_vit.runtime.disk import check_writable
+from rafdb_vit.runtime.errors import UserError
 from rafdb_vit.runtime.hardware import describe_device, set_threads
 from rafdb_vit.runtime.launch import naming_resume_command
 from rafdb_vit.runtime.lock import hold_on_main
@@ -207,6 +208,11 @@ class _Run:
 
     def score(self, trainer: ExpressionTrainer) -> tuple[TrainOutcome, Predictions]:
         """Saves the best model, and scores it as it was saved; returns also what it answers to test."""
+        if trainer.state.best_model_checkpoint is None:
+            raise UserError(
+                f"--output_dir {self.folder.path}: training ended at step {trainer.state.global_step} before any "
+                "evaluation, so no checkpoint is the best; train longer, or lower --eval_delay"
+            )
         best, _ = load_trained(str(trainer.state.best_model_checkpoint))
         broadcast_from_main(lambda: self.folder.write_model(best, self.processor))
         saved, predictions = load_trained(self.folder.path), {}

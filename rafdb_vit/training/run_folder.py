@@ -213,7 +213,7 @@ class RunFolder:
         self.output.forget_missing()
         own = self.output.hashes
         for name in own:
-            if step_of(Path(name.removeprefix("replaced-"))) >= 0:
+            if step_of(Path(name.removeprefix("replaced-").removeprefix("partial-"))) >= 0:
                 delete_checkpoint(self.output, name)
             elif name.startswith(_LEFTOVERS):
                 self.output.remove_folder(name)

@@ -31,9 +31,9 @@ from rafdb_vit.training.checkpoints import (
 
 def write(run, step, *, content="x", identity=None):
     with write_checkpoint(run, step, writes=True, identity=identity or {}) as folder:
-        (folder / "weights").write_text(content * 100)
-        (folder / "deep").mkdir()
-        (folder / "deep" / "state").write_text(content)
+        (folder / "model.safetensors").write_text(content * 100)
+        (folder / "optimizer_0").mkdir()
+        (folder / "optimizer_0" / ".metadata").write_text(content)
     return run / f"checkpoint-{step}"
 
 
@@ -50,8 +50,8 @@ def test_a_checkpoint_is_whole(tmp_path):
 @pytest.mark.parametrize(
     ("damage", "fault"),
     [
-        (lambda folder: (folder / "weights").write_text("x"), "weights has 1 bytes, and had 100"),
-        (lambda folder: (folder / "weights").unlink(), "weights is missing"),
+        (lambda folder: (folder / "model.safetensors").write_text("x"), "model.safetensors has 1 bytes, and had 100"),
+        (lambda folder: (folder / "model.safetensors").unlink(), "model.safetensors is missing"),
         (lambda folder: (folder / MANIFEST).unlink(), f"has no {MANIFEST}"),
         (lambda folder: (folder / MANIFEST).write_text("{"), "cannot be read"),
         (lambda folder: (folder / MANIFEST).write_text("[]"), "cannot be read"),
@@ -96,10 +96,10 @@ def choose_fails(run):
 def test_without_a_checkpoint_there_is_none_and_damaged_ones_alone_are_an_error(tmp_path):
     assert choose(tmp_path / "nowhere") == (None, [])
     assert choose(tmp_path) == (None, [])
-    (write(tmp_path, 3) / "weights").unlink()
-    with pytest.raises(UserError, match="no checkpoint of .* is whole .*checkpoint-3: weights is missing"):
+    (write(tmp_path, 3) / "model.safetensors").unlink()
+    with pytest.raises(UserError, match="no checkpoint of .* is whole .*checkpoint-3: model.safetensors is missing"):
         choose(tmp_path)
-    assert (tmp_path / "checkpoint-3" / "deep" / "state").exists()
+    assert (tmp_path / "checkpoint-3" / "optimizer_0" / ".metadata").exists()
 
 
 class Killed:
@@ -171,7 +171,7 @@ def test_killed_while_a_checkpoint_is_written_anew_one_of_the_two_is_left(tmp_pa
     for run in every_kill(lambda run: write(run, 3, content="new"), lambda run: write(run, 3), tmp_path):
         chosen, _ = choose(run)
         assert chosen == run / "checkpoint-3"
-        assert (chosen / "deep" / "state").read_text() in ("x", "new")
+        assert (chosen / "optimizer_0" / ".metadata").read_text() in ("x", "new")
         assert left_in(run) == {"checkpoint-3"}
         moments += 1
     assert moments >= 8
@@ -223,9 +223,39 @@ def test_the_best_checkpoint_is_found_after_the_run_was_moved(tmp_path):
     moved = run.rename(tmp_path / "moved")
     found = find_best(moved / newest.name, 3, run=tmp_path / "other")
     assert found == moved / best.name
-    (found / "weights").unlink()
-    with pytest.raises(UserError, match="checkpoint-3 weights is missing"):
+    (found / "model.safetensors").unlink()
+    with pytest.raises(UserError, match="checkpoint-3 model.safetensors is missing"):
         find_best(moved / newest.name, 3, run=moved)
+
+
+@pytest.mark.parametrize("damage", [Path.unlink, lambda path: path.write_text("{")])
+def test_notes_in_a_checkpoint_without_a_list_stay_when_it_is_deleted(tmp_path, damage):
+    folder = write(tmp_path, 3)
+    (folder / "notes.txt").write_text("mine")
+    (folder / "optimizer_0" / "notes.txt").write_text("mine")
+    damage(folder / MANIFEST)
+    delete_checkpoint(OutputFolder(tmp_path, CHECKPOINT_FOLDERS), folder.name)
+    left = {path.relative_to(folder).as_posix() for path in folder.rglob("*")}
+    assert left == {"notes.txt", "optimizer_0", "optimizer_0/notes.txt"}
+
+
+def test_notes_in_a_half_written_checkpoint_stay_and_are_named(tmp_path):
+    write(tmp_path, 3)
+    staged = OutputFolder(tmp_path, CHECKPOINT_FOLDERS).make_folder("partial-checkpoint-7")
+    for name in ("optimizer.pt", "model.safetensors", ".tmpaB3xyZ", "manifest.json.partial"):
+        (staged / name).write_text("x")
+    (staged / "notes.txt").write_text("mine")
+    with pytest.raises(UserError, match="partial-checkpoint-7: .* holds notes.txt.* move the folder elsewhere"):
+        choose(tmp_path)
+    assert [path.name for path in staged.iterdir()] == ["notes.txt"]
+
+
+def test_notes_stay_when_a_write_fails(tmp_path):
+    with pytest.raises(UserError), write_checkpoint(tmp_path, 7, writes=True, identity={}) as folder:
+        (folder / "config.json").write_text("x")
+        (folder / "notes.txt").write_text("mine")
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+    assert [path.name for path in (tmp_path / "partial-checkpoint-7").iterdir()] == ["notes.txt"]
 
 
 def test_a_failing_write_leaves_nothing_and_is_one_line(tmp_path):
@@ -233,7 +263,7 @@ def test_a_failing_write_leaves_nothing_and_is_one_line(tmp_path):
 
     def fail():
         with write_checkpoint(tmp_path, 7, writes=True, identity={}) as folder:
-            (folder / "weights").write_text("x")
+            (folder / "model.safetensors").write_text("x")
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
     with pytest.raises(UserError, match="checkpoint-7: cannot be written .No space left on device.*resume_from"):
@@ -271,4 +301,4 @@ def test_a_bug_is_not_taken_for_a_full_disk(tmp_path):
 
 def test_the_manifest_lists_every_file(tmp_path):
     manifest = json.loads((write(tmp_path, 3, identity={"seed": 1}) / MANIFEST).read_text())
-    assert manifest == {"files": {"deep/state": 1, "weights": 100}, "identity": {"seed": 1}}
+    assert manifest == {"files": {"model.safetensors": 100, "optimizer_0/.metadata": 1}, "identity": {"seed": 1}}
