@@ -11,6 +11,9 @@ from rafdb_vit.evaluation.metrics import name_rates, rate_sums, sum_cells
 from rafdb_vit.evaluation.predictions import Predictions
 from rafdb_vit.runtime.errors import UserError, escape
 
+_MOST_NAMED = 12
+"""Of the classes that two models do not share."""
+
 
 @dataclass(frozen=True)
 class Difference:
@@ -118,16 +121,18 @@ def compare_predictions(first: Predictions, second: Predictions, *, names: tuple
 def _align(first: Predictions, second: Predictions, names: tuple[str, str]) -> Predictions:
     """Returns the second model's predictions with faces and classes in the order of the first."""
     if set(first.names) != set(second.names):
-        differing = ", ".join(sorted(set(first.names) ^ set(second.names)))
-        raise UserError(f"{names[1]}: its classes are not those of {names[0]} ({differing}); expected the same")
+        differing = sorted(set(first.names) ^ set(second.names))
+        others = f" and {len(differing) - _MOST_NAMED:,} others" if len(differing) > _MOST_NAMED else ""
+        listed = ", ".join(f"{name:.80}" for name in differing[:_MOST_NAMED]) + others
+        raise UserError(f"{names[1]}: its classes are not those of {names[0]} ({listed}); expected the same")
     places, known = {file: i for i, file in enumerate(second.files)}, set(first.files)
     lacking = [file for file in first.files if file not in places]
     if lacking or len(places) != len(first.files):
         unmatched = lacking or [file for file in second.files if file not in known]
         raise UserError(
             f"{names[1]}: not the same faces as {names[0]} ({len(second.files):,} and {len(first.files):,}; "
-            f"{unmatched[0]} only in {names[0] if lacking else names[1]}); evaluate both models on the same split of "
-            "the same data"
+            f"{unmatched[0]:.200} only in {names[0] if lacking else names[1]}); evaluate both models on the same "
+            "split of the same data"
         )
     order = np.array([places[file] for file in first.files])
     classes = [list(second.names).index(name) for name in first.names]
@@ -135,7 +140,7 @@ def _align(first: Predictions, second: Predictions, names: tuple[str, str]) -> P
     other = np.flatnonzero(labels != first.labels)
     if len(other):
         raise UserError(
-            f"{names[1]}: {first.files[other[0]]} has another label than in {names[0]} ({len(other):,} do); "
+            f"{names[1]}: {first.files[other[0]]:.200} has another label than in {names[0]} ({len(other):,} do); "
             "evaluate both models on the same data"
         )
     return Predictions(first.files, labels, second.logits[order][:, classes], first.names)

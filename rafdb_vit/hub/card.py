@@ -133,7 +133,7 @@ def _build_metadata(test: EvaluationResult, protocol: Protocol, *, name: str, li
         license=license.identifier,
         license_name=license.name,
         license_link=license.link,
-        tags=["facial-expression-recognition", "emotion-recognition", model.type, "rafdb_vit"],
+        tags=["facial-expression-recognition", "emotion-recognition", escape(model.type), "rafdb_vit"],
         metrics=["accuracy", "f1", "precision", "recall"],
         model_name=name,
         eval_results=[

@@ -135,3 +135,12 @@ def test_the_table_and_its_json(compared):
     described = json.loads(json.dumps(compared.describe()))
     assert described["figures"]["macro_f1"]["difference"] == compared.differences[1].difference
     assert described["mcnemar"]["p_value"] == compared.p_value
+
+
+def test_many_long_names_that_differ_are_said_in_a_short_line():
+    first = Predictions(["a"], np.array([0]), np.eye(1, 500), [f"{i}{'x' * 5000}" for i in range(500)])
+    second = Predictions(["y" * 9000], np.array([0]), np.eye(1, 2), ["a", "b"])
+    for other in (first, Predictions(["a"], np.array([0]), np.eye(1, 2), ["a", "b"])):
+        with pytest.raises(UserError) as error:
+            compare_predictions(other, second)
+        assert len(error.value.line) < 2000
