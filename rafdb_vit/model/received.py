@@ -15,6 +15,7 @@ from typing import Any
 
 from safetensors import SafetensorError, safe_open
 
+from rafdb_vit.data.labels import MOST_LETTERS
 from rafdb_vit.runtime.disk import parse_json, read_bytes
 from rafdb_vit.runtime.errors import UserError
 
@@ -30,8 +31,6 @@ MOST_CLASSES = 100_000
 """ImageNet-21k has 21,843."""
 MOST_SIDE = 1024
 """Pixels of a picture's side; a batch of 32 such pictures has 400 MB. Most image classifiers take 224 to 512."""
-MOST_LETTERS = 200
-"""Of the name of a class."""
 _MOST_NUMBER = 1_000_000
 """In config.json; the largest that means something there are the words of a language, 250,000."""
 _MOST_TENSORS = 20_000

@@ -55,7 +55,8 @@ def assert_same_as_datasets(path, content):
     ],
 )
 def test_pixels_are_those_of_datasets(form, mode, tmp_path):
-    content = encode(paint(mode), form)
+    # Pillow before 13 cannot read what it writes of YCbCr in odd sizes.
+    content = encode(paint(mode, (16, 8)) if mode == "YCbCr" else paint(mode), form)
     path = tmp_path / "face.jpg"
     path.write_bytes(content)
     assert_same_as_datasets(path, content)
