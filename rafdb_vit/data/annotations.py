@@ -16,7 +16,7 @@ from datasets import ClassLabel, Dataset, Features, List, Value
 from rafdb_vit.data.files import list_files
 from rafdb_vit.data.findings import Finding, Reporter
 from rafdb_vit.data.formats.label_file import read_lines
-from rafdb_vit.data.found import ATTRIBUTES, NOT_GIVEN, FoundData
+from rafdb_vit.data.found import ATTRIBUTES, MOST_GROUPS, NOT_GIVEN, FoundData
 from rafdb_vit.runtime.errors import UserError
 
 _CODES = {
@@ -155,8 +155,6 @@ def _read(path: str, kind: Kind, report: Reporter) -> dict[str, Any]:
         return {}
 
 
-MOST_GROUPS = 20
-"""A column of more values does not group people, such as ages in years."""
 _LONGEST = 60
 """Letters of a group's name."""
 

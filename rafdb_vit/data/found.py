@@ -16,6 +16,8 @@ SPLITS = ("train", "test")
 ORDER = ("train", "validation", "test")
 ATTRIBUTES = ("gender", "race", "age")
 """Of the release's annotations; columns of that name, in any case, of a CSV file or a data set."""
+MOST_GROUPS = 20
+"""A column of more values does not group people, such as ages in years."""
 NOT_GIVEN = "not given"
 """The group of faces for which the data gives none."""
 _NONE: Mapping[str, str] = MappingProxyType({})

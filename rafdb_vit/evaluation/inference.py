@@ -3,6 +3,7 @@
 import math
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -21,11 +22,15 @@ from rafdb_vit.data.files import check_inside, walk_images
 from rafdb_vit.evaluation.predictions import Predictions
 from rafdb_vit.evaluation.results import EvaluationResult
 from rafdb_vit.model.load import Classifier
-from rafdb_vit.model.preprocessing import build_collator, build_eval_transform, with_face_transform
+from rafdb_vit.model.preprocessing import FaceGeometry, build_collator, build_eval_transform, with_face_transform
 from rafdb_vit.runtime.errors import UserError, escape
 from rafdb_vit.runtime.hardware import EVAL_BATCH_SIZE, pick_device
 from rafdb_vit.runtime.processes import gather
 from rafdb_vit.runtime.signals import hold_signals, release_signals, shield_workers
+
+_MOST_NUMBERS = 2**28
+"""Of the pixels of a batch, 1 GB: as many as 1,700 pictures of 224 x 224 have."""
+_CPU_ALLOCATOR = "DefaultCPUAllocator"
 
 
 def predict_logits(
@@ -43,17 +48,21 @@ def predict_logits(
         model: It is moved to the process's device and set to evaluation mode; its precision stays (float32).
         processor: Its image processor.
         dataset: Faces with an `image` column; a split of `load_rafdb`.
-        batch_size: Faces at once on each process.
+        batch_size: Faces at once on each process; fewer where their pixels would take more than 1 GB.
         workers: Data workers of each process.
         before_batch: Called before each batch, equally often on every process; may raise to end early.
 
     Returns:
         logits: [N, C] float32 raw scores in the order of `dataset`, on every process.
+
+    Raises:
+        UserError: Memory does not hold a batch.
     """
     state = PartialState()
     share = np.array_split(np.arange(len(dataset)), state.num_processes)[state.process_index]
     faces = with_face_transform(dataset.select(share.tolist()), build_eval_transform(processor))
-    collator = build_collator(processor)
+    collator, asked = build_collator(processor), batch_size
+    batch_size = min(batch_size, _most_at_once(processor))
     loader = shield_workers(DataLoader(faces, batch_size=batch_size, num_workers=workers, collate_fn=collator))
     model = model.to(state.device).eval()
     logits: list[np.ndarray] = []
@@ -64,8 +73,9 @@ def predict_logits(
     for _ in tqdm(range(rounds), desc="Scoring", leave=False, disable=not state.is_main_process):
         if before_batch is not None:
             before_batch()
-        if batch := next(batches, None):
-            logits.append(_compute_logits(model, batch["pixel_values"].to(state.device)))
+        with _naming_lack_of_memory(f"--per_device_eval_batch_size {asked}"):
+            if batch := next(batches, None):
+                logits.append(_compute_logits(model, batch["pixel_values"].to(state.device)))
     return np.concatenate([part for parts in gather(logits) for part in parts])
 
 
@@ -73,6 +83,28 @@ def _compute_logits(model: PreTrainedModel, pixels: torch.Tensor) -> np.ndarray:
     # Around the model alone: processors keep tensors for later, and those could not be trained on.
     with torch.inference_mode():
         return model(pixel_values=pixels).logits.float().cpu().numpy()
+
+
+def _most_at_once(processor: Any) -> int:
+    """Returns how many pictures have `_MOST_NUMBERS` together; a batch size may come from a run of smaller ones."""
+    return max(1, _MOST_NUMBERS // (3 * math.prod(FaceGeometry(processor).size)))
+
+
+@contextmanager
+def _naming_lack_of_memory(flag: str) -> Iterator[None]:
+    """Turns what torch raises where memory is short into one line; `flag` is what chose how much is needed.
+
+    Raises:
+        UserError: It is.
+    """
+    try:
+        yield
+    except (RuntimeError, MemoryError) as error:
+        # On a CPU torch raises a plain RuntimeError; any other of these is a bug.
+        is_lack = isinstance(error, (MemoryError, torch.OutOfMemoryError)) or _CPU_ALLOCATOR in str(error)
+        if not is_lack:
+            raise
+        raise UserError(f"{flag}: memory does not hold so many pictures at once; take fewer") from error
 
 
 def predict_split(model: PreTrainedModel, processor: Any, dataset: Dataset, **settings: Any) -> Predictions:
@@ -166,10 +198,13 @@ def predict_images(
         classifier: From `load_classifier`; its model is moved to the device.
         files: Paths of the pictures.
         device: Where to compute; None for a GPU where there is one.
-        batch_size: Pictures at once.
+        batch_size: Pictures at once; fewer where their pixels would take more than 1 GB.
 
     Yields:
         A prediction for each file, in their order.
+
+    Raises:
+        UserError: Memory does not hold a batch.
     """
     from scipy.special import softmax
 
@@ -177,12 +212,14 @@ def predict_images(
     model, names = classifier.model.to(device).eval(), classifier.names  # type: ignore[arg-type]
     transform, collate = build_eval_transform(classifier.processor), build_collator(classifier.processor)
     remaining = iter(files)
-    while batch := list(islice(remaining, batch_size)):
+    at_once = min(batch_size, _most_at_once(classifier.processor))
+    while batch := list(islice(remaining, at_once)):
         rows = [_prepare(file, transform) for file in batch]
         answers: Iterator[np.ndarray] = iter(())
         if whole := [row for row in rows if not isinstance(row, str)]:
-            pixels = collate(whole)["pixel_values"]
-            answers = iter(softmax(_compute_logits(model, pixels.to(device)).astype(np.float64), axis=-1))
+            with _naming_lack_of_memory(f"--batch_size {batch_size}"):
+                logits = _compute_logits(model, collate(whole)["pixel_values"].to(device))
+            answers = iter(softmax(logits.astype(np.float64), axis=-1))
         for file, row in zip(batch, rows, strict=True):
             if isinstance(row, str):
                 yield ImagePrediction(file, error=row)

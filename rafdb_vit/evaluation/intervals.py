@@ -26,6 +26,8 @@ FEWEST_DRAWS = 2_000
 SEED = 0
 _MOST_DRAWN = 25_000_000
 """Counts that are drawn for one bootstrap, where that leaves `FEWEST_DRAWS`; they take a second or two."""
+MOST_OUTCOMES = 50_000
+"""Of more, no intervals are computed: that would take minutes. Faces have at most as many as there are faces."""
 _AT_ONCE = 2_000_000
 """Numbers of a statistic's input that are in memory together."""
 Statistic = Callable[[np.ndarray], np.ndarray]
@@ -39,6 +41,8 @@ def count_draws(outcomes: int) -> int:
 
 def describe_method(outcomes: int = 1) -> str:
     """Returns in words how the intervals of faces with that many different outcomes are computed."""
+    if outcomes > MOST_OUTCOMES:
+        return f"none; faces have {outcomes:,} different outcomes, and intervals are of {MOST_OUTCOMES:,} at most"
     draws = count_draws(outcomes)
     return f"{LEVEL:.0%}, BCa bootstrap within each labelled class, {draws:,} draws, seed {SEED}"
 
@@ -71,17 +75,20 @@ def bootstrap(
         level: Share of such intervals that hold the true value, in (0, 1).
 
     Returns:
-        [2, F] lower and upper ends; NaN where every draw gives the same value, which says nothing of how far it varies.
+        [2, F] lower and upper ends; NaN where every draw gives the same value, which says nothing of how far it varies,
+        and where there are more than `MOST_OUTCOMES`.
     """
     from scipy.sparse import csr_array, eye_array
 
     counts, strata = np.asarray(counts), np.asarray(strata)
     sums = csr_array(eye_array(len(counts), dtype=np.int32)) if sums is None else sums
+    size, whole = max(1, _AT_ONCE // max(width, sums.shape[1])), (counts @ sums)[None]
+    estimate = next(_apply(statistic, whole, 1))[0]
+    if len(counts) > MOST_OUTCOMES:
+        return np.full((2, len(estimate)), np.nan)
     strata_of_outcomes = [np.flatnonzero(strata == stratum) for stratum in np.unique(strata)]
     drawn = _draw(counts, strata_of_outcomes, sums, draws or count_draws(len(counts)))
-    size, whole = max(1, _AT_ONCE // max(width, sums.shape[1])), (counts @ sums)[None]
     samples = np.concatenate(list(_apply(statistic, drawn.T, size)))
-    estimate = next(_apply(statistic, whole, 1))[0]
     cubes, squares = np.zeros(len(estimate)), np.zeros(len(estimate))
     for own in strata_of_outcomes:
         rows = (sums[own[i : i + size]].toarray() for i in range(0, len(own), size))
@@ -138,12 +145,13 @@ def as_pair(ends: np.ndarray) -> list[float] | None:
     return None if np.isnan(ends).any() else ends.tolist()
 
 
-def bootstrap_matrices(counts: np.ndarray, statistic: Statistic) -> np.ndarray:
+def bootstrap_matrices(counts: np.ndarray, statistic: Statistic, *, draws: int | None = None) -> np.ndarray:
     """Returns the intervals of metrics of confusion matrices, of which each row is drawn anew.
 
     Args:
         counts: [..., C, C] counts of one or several matrices; rows are the labelled classes.
         statistic: From [D, ..., 3, C] sums, as `rafdb_vit.evaluation.metrics.sum_matrices` gives them, to [D, F].
+        draws: See `bootstrap`.
     """
     classes, places = counts.shape[-1], np.flatnonzero(counts)
     shape = (*counts.shape[:-2], 3, classes)
@@ -154,17 +162,19 @@ def bootstrap_matrices(counts: np.ndarray, statistic: Statistic) -> np.ndarray:
 
     matrix, labels, predicted = np.unravel_index(places, (counts.size // classes**2, classes, classes))
     sums = sum_cells(labels, predicted, classes, matrix=matrix, matrices=counts.size // classes**2)
-    return bootstrap(counts.ravel()[places], places // classes, of_sums, sums=sums)
+    return bootstrap(counts.ravel()[places], places // classes, of_sums, sums=sums, draws=draws)
 
 
-def bootstrap_rates(confusion: Sequence[Sequence[int]], *, only_present: bool = False) -> np.ndarray:
-    """Returns [2, 7 + 3 C] the intervals of the rates of one confusion matrix; see `rate_sums`."""
-    return _bootstrap_rates(tuple(map(tuple, confusion)), only_present)
+def bootstrap_rates(
+    confusion: Sequence[Sequence[int]], *, only_present: bool = False, draws: int | None = None
+) -> np.ndarray:
+    """Returns [2, 7 + 3 C] the intervals of the rates of one confusion matrix; see `rate_sums` and `bootstrap`."""
+    return _bootstrap_rates(tuple(map(tuple, confusion)), only_present, draws)
 
 
 @lru_cache(maxsize=64)
-def _bootstrap_rates(confusion: tuple[tuple[int, ...], ...], only_present: bool) -> np.ndarray:
-    return bootstrap_matrices(np.asarray(confusion), partial(rate_sums, only_present=only_present))
+def _bootstrap_rates(confusion: tuple[tuple[int, ...], ...], only_present: bool, draws: int | None) -> np.ndarray:
+    return bootstrap_matrices(np.asarray(confusion), partial(rate_sums, only_present=only_present), draws=draws)
 
 
 def describe_intervals(confusion: Sequence[Sequence[int]], names: Sequence[str]) -> dict[str, Any]:

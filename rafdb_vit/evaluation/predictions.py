@@ -2,6 +2,7 @@
 
 import csv
 import io
+import os
 from array import array
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -11,7 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from rafdb_vit.evaluation.cells import guard, quote, unguard
-from rafdb_vit.evaluation.groups import score_groups
+from rafdb_vit.evaluation.groups import count_groups
 from rafdb_vit.evaluation.metrics import measure_calibration
 from rafdb_vit.evaluation.reading import MOST_CLASSES
 from rafdb_vit.evaluation.results import EvaluationResult
@@ -61,8 +62,9 @@ class Predictions:
     def score(self) -> EvaluationResult:
         """Computes the metrics, those of calibration and of groups among them."""
         result = EvaluationResult.from_logits(self.logits, self.labels, self.names)
-        groups = score_groups(self.labels, self.predicted, len(self.names), self.groups) if self.groups else None
-        return replace(result, calibration=measure_calibration(self.probabilities, self.labels), groups=groups)
+        counted = count_groups(self.labels, self.predicted, len(self.names), self.groups) if self.groups else None
+        calibration = measure_calibration(self.probabilities, self.labels)
+        return replace(result, calibration=calibration, group_confusions=counted)
 
     def render(self) -> str:
         """Renders a CSV file: file, label, predicted, a probability a class, a column a group.
@@ -109,7 +111,7 @@ def read_predictions(path: str | Path) -> Predictions:
     folder = OutputFolder(path.parent, (PREDICTIONS_FILE,))
     if path.name == PREDICTIONS_FILE and folder.has_list:
         folder.refuse_changed(PREDICTIONS_FILE, advice="restore it, or evaluate the model again")
-    if not path.is_file():
+    if not os.path.isfile(path):
         raise UserError(
             f"{path}: no such file; expected the folder of a finished run or of an evaluation, or its "
             f"{PREDICTIONS_FILE}: `rafdb-vit evaluate MODEL --data_dir DIR` writes one"

@@ -81,17 +81,25 @@ def check_keys(value: Any, needed: Sequence[str], where: str) -> None:
         raise ValueError(f"lacks {', '.join(missing)} in {where}")
 
 
-def check_names(names: Any, where: str) -> None:
+def check_names(names: Any, where: str, *, most: int = MOST_CLASSES, known: Sequence[str] = ()) -> None:
     """Checks the names of classes, or of groups, that are the keys of a mapping.
+
+    Args:
+        names: The mapping.
+        where: Where it stands, for errors.
+        most: How many there can be.
+        known: All that there can be, if that is known.
 
     Raises:
         ValueError: There are none or too many, or one is no name.
     """
     check_entries(names, Mapping, where)
-    if not 0 < len(names) <= MOST_CLASSES:
-        raise ValueError(f"{where} has {len(names):,} names; expected 1 to {MOST_CLASSES:,}")
+    if not 0 < len(names) <= most:
+        raise ValueError(f"{where} has {len(names):,} names; expected 1 to {most:,}")
     for name in names:
         check_type(name, str, f"a name in {where}")
+        if known and name not in known:
+            raise ValueError(f"{where} has {describe_value(name)}; expected {', '.join(known)}")
 
 
 def check_counts(counts: Any, where: str) -> None:

@@ -2,14 +2,15 @@
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, fields
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from rafdb_vit.evaluation.groups import find_wrong_group, score_again
+from rafdb_vit.data.found import ATTRIBUTES, MOST_GROUPS
+from rafdb_vit.evaluation.groups import Confusions, find_wrong_group, score_groups
 from rafdb_vit.evaluation.intervals import describe_intervals, describe_method
 from rafdb_vit.evaluation.metrics import (
     AVERAGE_RATES,
@@ -57,7 +58,7 @@ class EvaluationResult:
         per_class: `precision`, `recall`, `f1` and `support` (number of faces) by class name, in model order.
         confusion_matrix: Counts; rows are the labelled classes, columns the predicted ones, in model order.
         calibration: From `rafdb_vit.evaluation.metrics.measure_calibration`; None where probabilities are not known.
-        groups: From `rafdb_vit.evaluation.groups.score_groups`; None where the data names none.
+        group_confusions: From `rafdb_vit.evaluation.groups.count_groups`; None where the data names no groups.
     """
 
     n: int
@@ -72,7 +73,7 @@ class EvaluationResult:
     per_class: dict[str, dict[str, float | int]]
     confusion_matrix: list[list[int]]
     calibration: dict[str, Any] | None = None
-    groups: dict[str, Any] | None = None
+    group_confusions: Confusions | None = None
 
     @classmethod
     def from_logits(cls, logits: np.ndarray, labels: np.ndarray, names: Sequence[str]) -> "EvaluationResult":
@@ -120,20 +121,26 @@ class EvaluationResult:
         wrong = next((name for name, value in theirs.items() if not np.isclose(ours[name], value, atol=1e-9)), None)
         if wrong is None and self.calibration and is_wrong(self.calibration, n=self.n, accuracy=self.accuracy):
             wrong = "calibration"
-        return wrong or find_wrong_group(self.groups or {}, self.confusion_matrix)
+        return wrong or find_wrong_group(self.group_confusions or {}, self.confusion_matrix)
 
     @cached_property
     def intervals(self) -> dict[str, Any]:
         """95% bootstrap intervals of every metric, from the confusion matrix; see `rafdb_vit.evaluation.intervals`."""
         return describe_intervals(self.confusion_matrix, list(self.per_class))
 
+    @cached_property
+    def groups(self) -> dict[str, Any] | None:
+        """Metrics of groups, from `rafdb_vit.evaluation.groups.score_groups`; None where the data names no groups."""
+        return None if self.group_confusions is None else score_groups(self.group_confusions)
+
     def describe(self) -> dict[str, Any]:
-        """Returns the metrics as they stand in `results.json`, intervals among them."""
-        return {**asdict(self), "intervals": self.intervals}
+        """Returns the metrics as they stand in `results.json`, those of groups and intervals among them."""
+        described = {f.name: getattr(self, f.name) for f in fields(self) if f.name != "group_confusions"}
+        return {**described, "groups": self.groups, "intervals": self.intervals}
 
     @classmethod
     def from_description(cls, content: Any, where: str = "it") -> "EvaluationResult":
-        """Returns the metrics that `describe` wrote; intervals are computed anew, and `score_again` does so for groups.
+        """Returns the metrics that `describe` wrote; intervals and metrics of groups are computed anew when asked for.
 
         Args:
             content: What stands in the file.
@@ -156,12 +163,8 @@ class EvaluationResult:
             **{name: content[name] for name in ("n", *AVERAGES, "confusion_matrix")},
             per_class=per_class,
             calibration=_read_calibration(content.get("calibration"), f"{where}.calibration"),
-            groups=_read_groups(content.get("groups"), len(per_class), f"{where}.groups"),
+            group_confusions=_read_groups(content.get("groups"), len(per_class), f"{where}.groups"),
         )
-
-    def score_again(self) -> "EvaluationResult":
-        """Returns the metrics with those of groups computed anew, from the confusion matrices of the groups."""
-        return replace(self, groups=score_again(self.groups) if self.groups else None)
 
     @property
     def interval_method(self) -> str:
@@ -228,22 +231,22 @@ def _read_calibration(content: Any, where: str) -> dict[str, Any] | None:
     return {**errors, "bins": bins}
 
 
-def _read_groups(content: Any, classes: int, where: str) -> dict[str, Any] | None:
+def _read_groups(content: Any, classes: int, where: str) -> Confusions | None:
     """Returns the confusion matrices of groups, from which all else about them follows."""
     if content is None:
         return None
-    check_names(content, where)
-    scored: dict[str, Any] = {}
+    check_names(content, where, known=ATTRIBUTES)
+    counted: dict[str, dict[str, list[list[int]]]] = {}
     for attribute, own in content.items():
-        check_keys(own, ("groups",), f"{where}.{attribute:.80}")
-        check_names(own["groups"], f"{where}.{attribute:.80}.groups")
-        scored[attribute] = {"groups": {}}
+        check_keys(own, ("groups",), f"{where}.{attribute}")
+        check_names(own["groups"], f"{where}.{attribute}.groups", most=MOST_GROUPS)
+        counted[attribute] = {}
         for name, row in own["groups"].items():
-            place = f"{where}.{attribute:.80}.{name:.80}"
+            place = f"{where}.{attribute}.{name:.80}"
             check_keys(row, ("confusion_matrix",), place)
             check_matrix(row["confusion_matrix"], classes, f"{place}.confusion_matrix")
-            scored[attribute]["groups"][name] = {"confusion_matrix": row["confusion_matrix"]}
-    return scored
+            counted[attribute][name] = row["confusion_matrix"]
+    return counted
 
 
 def render_results(*, validation: EvaluationResult, test: EvaluationResult, protocol: Protocol) -> str:
@@ -287,7 +290,7 @@ def read_results(folder: str | Path) -> tuple[EvaluationResult, EvaluationResult
         raise UserError(f"{path}: not the results of a training run ({error}); train again to write it") from error
     if fault := _find_change(results, protocol):
         raise UserError(f"{path}: {fault}; it was changed after the run: train again, or restore the file")
-    return results["validation"].score_again(), results["test"].score_again(), protocol
+    return results["validation"], results["test"], protocol
 
 
 def _parse(text: str) -> Any:

@@ -14,6 +14,8 @@ from rafdb_vit.runtime.output_folder import OutputFolder
 
 _MAY_DIFFER = ("seed", "batch", "device", "precision")
 """Settings of training that two runs of one recipe may differ in."""
+_MOST_NAMED = 12
+"""Of the differences between two runs."""
 _MODEL = ("source", "commit", "type", "parameters", "image_size", "patch_size")
 
 
@@ -60,7 +62,8 @@ def summarize_runs(folders: Sequence[str]) -> Summary:
         UserError: There are fewer than two, one is not finished, or they differ in more than the seed.
     """
     if len(folders) < 2:
-        raise UserError(f"{folders[0]}: one run; expected two or more, alike but for --seed")
+        found = f"{folders[0]}: one run" if folders else "no run"
+        raise UserError(f"{found}; expected two or more, alike but for --seed")
     tests, protocols = zip(*map(_read, folders), strict=True)
     common = [_identify(protocol) for protocol in protocols]
     seeds: dict[int, str] = {}
@@ -69,16 +72,16 @@ def summarize_runs(folders: Sequence[str]) -> Summary:
         if seed in seeds:
             raise UserError(f"{folder}: has the seed of {seeds[seed]}, {seed}; expected another: train with --seed")
         seeds[seed] = folder
-        differing = [name for name in {**common[0], **own} if common[0].get(name) != own.get(name)]
+        differing = [key[-1] for key in {**common[0], **own} if common[0].get(key) != own.get(key)]
         if test.supports != tests[0].supports:
             differing.insert(0, "test faces")
         if differing:
-            raise UserError(
-                f"{folder}: differs from {folders[0]} in {', '.join(differing)}; expected runs alike but for --seed"
-            )
+            others = f" and {len(differing) - _MOST_NAMED:,} others" if len(differing) > _MOST_NAMED else ""
+            names = ", ".join(f"{name:.80}" for name in differing[:_MOST_NAMED]) + others
+            raise UserError(f"{folder}: differs from {folders[0]} in {names}; expected runs alike but for --seed")
     metrics = {name: [getattr(test, name) for test in tests] for name in AVERAGES}
     metrics |= {f"f1 of {name}": [float(test.per_class[name]["f1"]) for test in tests] for name in tests[0].per_class}
-    return Summary(list(seeds), common[0]["data"], tests[0].n, metrics)
+    return Summary(list(seeds), protocols[0].data.name, tests[0].n, metrics)
 
 
 def _read(folder: str) -> tuple[EvaluationResult, Protocol]:
@@ -88,10 +91,13 @@ def _read(folder: str) -> tuple[EvaluationResult, Protocol]:
     return read_results(path)[1:]
 
 
-def _identify(protocol: Protocol) -> dict[str, Any]:
-    """Returns what runs have to have in common, by name."""
+def _identify(protocol: Protocol) -> dict[tuple[str, str], Any]:
+    """Returns what runs have to have in common, by part of the protocol and name.
+
+    Settings of training have names that others chose: these stand for nothing else.
+    """
     data = protocol.data
-    return {
+    common = {
         "data": data.name,
         "images": data.images,
         "targets": data.targets,
@@ -100,5 +106,8 @@ def _identify(protocol: Protocol) -> dict[str, Any]:
         "validation fraction": protocol.validation.fraction,
         "how the checkpoint was chosen": protocol.checkpoint.chosen_by,
         **{f"model {name}": getattr(protocol.model, name) for name in _MODEL},
-        **{name: value for name, value in protocol.training.items() if name not in _MAY_DIFFER},
+    }
+    settings = {name: value for name, value in protocol.training.items() if name not in _MAY_DIFFER}
+    return {("run", name): value for name, value in common.items()} | {
+        ("training", name): value for name, value in settings.items()
     }

@@ -8,6 +8,7 @@ from PIL import Image
 
 from rafdb_vit.model.pretrained import naming_faults, open_pipeline
 from rafdb_vit.model.received import check_received
+from rafdb_vit.model.trial import try_out
 from rafdb_vit.runtime.errors import UserError
 
 PICTURES = 3
@@ -35,6 +36,7 @@ def probe_model(folder: str | Path, *, classes: int) -> list[list[float]]:
     where = str(folder)
     size = check_received(where, Path(folder))
     read = open_pipeline(where, Path(folder), size, top_k=classes + 1)
+    try_out(where, read.model, read.image_processor, size)
     with naming_faults(f"{where}: pipeline cannot read a picture", "expected a model that it can use"):
         ids = {name: position for position, name in enumerate((read.model.config.id2label or {}).values())}
         answers = [{row["label"]: row["score"] for row in rows} for rows in read(make_probe_images())]

@@ -8,6 +8,7 @@ import os
 import re
 import shutil
 import tempfile
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -23,6 +24,7 @@ from rafdb_vit.hub.card import find_objection, render_card
 from rafdb_vit.hub.license import choose_license
 from rafdb_vit.hub.probe import probe_model
 from rafdb_vit.model.download import CHECKPOINT_FILES, hash_file, hash_model
+from rafdb_vit.model.keys import CONFIG_FILE, shorten
 from rafdb_vit.model.received import check_received
 from rafdb_vit.report.plots import CONFUSION_FILE, CURVES_FILE, PLOTS_FOLDER, plot_confusion_matrix
 from rafdb_vit.runtime.disk import expand, naming_disk_errors, parse_json, read_text
@@ -33,6 +35,8 @@ CARD_FILE = "README.md"
 _STAGING_ADVICE = (
     "nothing was published; make it readable, make room, or set TMPDIR to a folder on a disk with more room"
 )
+_MOST_SIDE = 4_000
+"""Pixels of a figure; those that are drawn here have 1,500."""
 _NEEDED_METADATA = ("pipeline_tag", "library_name", "license", "tags", "model-index")
 _TOKENS = re.compile(
     r"(?<![\w-])(?:hf_(?:[a-z]+_)?[A-Za-z0-9]{16,}|api_org_[A-Za-z0-9]{20,}|gh[pousr]_[A-Za-z0-9]{30,}|github_pat_\w{30,}"
@@ -49,7 +53,8 @@ def find_leak(path: Path, *, token: str | None = None) -> str | None:
     Of weights, the metadata are searched, not the numbers. `token` is the token in use, in whatever form.
 
     Raises:
-        OSError, ValueError, SyntaxError, SafetensorError: The file is not what its name says.
+        OSError, ValueError, SyntaxError, SafetensorError, DecompressionBombError: The file is not what its name says,
+            or is a picture of too many pixels.
     """
     for text in _read_texts(path):
         if _TOKENS.search(text) or (token and token in text):
@@ -68,9 +73,15 @@ def _read_texts(path: Path) -> list[str]:
     if path.suffix == ".safetensors":
         with safe_open(path, framework="pt") as weights:
             return [str(weights.metadata())]
-    with Image.open(path, formats=["PNG"]) as picture:
-        picture.load()
-        return [str(picture.info)]
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", Image.DecompressionBombWarning)
+        with Image.open(path, formats=["PNG"]) as picture:
+            if max(picture.size) > _MOST_SIDE:  # before its pixels are read
+                raise ValueError(
+                    f"it has {picture.width:,} x {picture.height:,} pixels, expected {_MOST_SIDE:,} a side"
+                )
+            picture.load()
+            return [str(picture.info)]
 
 
 @dataclass(frozen=True)
@@ -214,7 +225,7 @@ def _check_contents(run: Path, folder: Path) -> None:
         name = run / path.relative_to(folder)
         try:
             leak = find_leak(path, token=token)
-        except (OSError, ValueError, SafetensorError, SyntaxError) as error:
+        except (OSError, ValueError, SafetensorError, SyntaxError, Image.DecompressionBombError) as error:
             reason = str(error).replace(str(folder), str(run))
             raise UserError(f"{name}: is damaged ({reason}); restore it, or train again") from error
         if leak:
@@ -222,11 +233,17 @@ def _check_contents(run: Path, folder: Path) -> None:
 
 
 def _check_labels(run: Path, folder: Path, test: EvaluationResult) -> None:
-    config = parse_json(read_text(folder / "config.json"))
-    found = [name for _, name in sorted((config.get("id2label") or {}).items(), key=lambda item: int(item[0]))]
+    labels = parse_json(read_text(folder / CONFIG_FILE)).get("id2label") or {}
+    numbers = [str(label) for label in range(len(labels))]
+    if set(labels) != set(numbers):
+        raise UserError(
+            f"{run / CONFIG_FILE}: id2label has the keys {shorten(', '.join(labels))}; expected the numbers from 0 to "
+            f"{len(labels) - 1}"
+        )
+    found = [labels[number] for number in numbers]
     if found != list(test.per_class):
         raise UserError(
-            f"{run / 'config.json'}: its classes are {found or 'not named'}; expected those of {RESULTS_FILE}, "
+            f"{run / CONFIG_FILE}: its classes are {shorten(found or 'not named')}; expected those of {RESULTS_FILE}, "
             f"{', '.join(test.per_class)}"
         )
 

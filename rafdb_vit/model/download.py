@@ -21,9 +21,10 @@ from huggingface_hub.errors import (
 from huggingface_hub.utils import validate_repo_id
 from transformers.utils import logging
 
-from rafdb_vit.model.received import CONFIG_FILE, INDEX_FILE, PROCESSOR_FILE, WEIGHTS_FILE
+from rafdb_vit.model.keys import CONFIG_FILE
+from rafdb_vit.model.received import INDEX_FILE, PROCESSOR_FILE, WEIGHTS_FILE
 from rafdb_vit.runtime.console import say
-from rafdb_vit.runtime.disk import expand
+from rafdb_vit.runtime.disk import expand, open_plain
 from rafdb_vit.runtime.errors import UserError
 
 CHECKPOINT_FILES = (
@@ -85,14 +86,27 @@ def is_pickle(path: str) -> bool:
 
 
 def hash_model(folder: Path) -> dict[str, str]:
-    """Returns the SHA-256, by name, of each file that the predictions of a saved model depend on."""
-    paths = sorted({path for pattern in CHECKPOINT_FILES for path in folder.glob(pattern)})
-    return {path.name: hash_file(path) for path in paths}
+    """Returns the SHA-256, by name, of each file that the predictions of a saved model depend on.
+
+    Raises:
+        UserError: One of them cannot be read, or is no plain file.
+    """
+    paths, hashes = sorted({path for pattern in CHECKPOINT_FILES for path in folder.glob(pattern)}), {}
+    for path in paths:
+        try:
+            hashes[path.name] = hash_file(path)
+        except OSError as error:
+            raise UserError(f"{path}: cannot be read ({error.strerror}); restore it, and try again") from error
+    return hashes
 
 
 def hash_file(path: Path) -> str:
-    """Returns the SHA-256 of a file's content."""
-    with path.open("rb") as file:
+    """Returns the SHA-256 of a file's content.
+
+    Raises:
+        OSError: It cannot be read, or is a pipe or a device, which might never end.
+    """
+    with open_plain(path, most=None) as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 

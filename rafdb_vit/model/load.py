@@ -6,15 +6,14 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from PIL import Image
-from torch.func import functional_call
 from transformers import PretrainedConfig, PreTrainedModel
 
 from rafdb_vit.data.labels import BASIC, COMPOUND, fold_name, label_maps
 from rafdb_vit.model.download import find_checkpoint
-from rafdb_vit.model.preprocessing import build_collator, build_eval_transform
-from rafdb_vit.model.pretrained import build_empty, naming_faults, read_config, read_model, read_processor
-from rafdb_vit.model.received import CONFIG_FILE, PROCESSOR_FILE, WeightsSize, check_names, check_received, shorten
+from rafdb_vit.model.keys import CONFIG_FILE, shorten
+from rafdb_vit.model.pretrained import build_empty, read_config, read_model, read_processor
+from rafdb_vit.model.received import WeightsSize, check_names, check_received
+from rafdb_vit.model.trial import try_out
 from rafdb_vit.runtime.console import say_line
 from rafdb_vit.runtime.errors import UserError, renaming_flags
 
@@ -55,7 +54,7 @@ def load_model(name_or_path: str, names: Sequence[str], *, revision: str | None 
         say_line(
             f"Classification head: replaced (the checkpoint's classes are {shorten(', '.join(map(str, old_names)))})."
         )
-    received.try_out(model)
+    try_out(where, model, received.processor, received.size)
     return model, received.processor
 
 
@@ -95,7 +94,7 @@ def load_classifier(name_or_path: str, *, revision: str | None = None, flag: str
             raise UserError(f"{where}: its config.json does not name its classes; write them into id2label")
         if len(set(names)) != len(names):
             raise UserError(f"{where}: two of its classes have one name ({shorten(', '.join(names))}); mend id2label")
-        received.try_out(model)
+        try_out(where, model, received.processor, received.size)
     return Classifier(model, received.processor, names, folder)
 
 
@@ -207,21 +206,6 @@ class _Received:
             )
         return model.eval()
 
-    def try_out(self, model: PreTrainedModel) -> None:
-        """Refuses a model that cannot read a grey picture: its configuration or its processor contradicts itself."""
-        _check_image_size(self.where, model, self.processor)
-        was_training = model.training
-        expected = f"expected {CONFIG_FILE} and {PROCESSOR_FILE} that go together"
-        with naming_faults(f"{self.where}: the model cannot read a picture", expected), torch.no_grad():
-            rows = build_eval_transform(self.processor)({"image": [Image.new("RGB", (100, 100), (128, 128, 128))]})
-            batch = build_collator(self.processor)([{column: values[0] for column, values in rows.items()}])
-            shape = _find_shape(model.eval(), batch["pixel_values"])
-            model.train(was_training)
-        if shape != [1, model.config.num_labels]:
-            raise UserError(
-                f"{self.where}: the model answers with numbers of shape {shape}; expected one for each class"
-            )
-
 
 def _reset_head(model: PreTrainedModel, head: set[str]) -> None:
     """Initializes a head anew that has the right size but was trained for other classes."""
@@ -231,24 +215,3 @@ def _reset_head(model: PreTrainedModel, head: set[str]) -> None:
             torch.nn.init.trunc_normal_(parameter, std=std)
         elif name in head:
             torch.nn.init.zeros_(parameter)
-
-
-def _find_shape(model: PreTrainedModel, pixels: torch.Tensor) -> list[int]:
-    """Returns the shape of a model's answer, which is found without computing it where the architecture allows that."""
-    state = {name: tensor.to("meta") for name, tensor in (*model.named_parameters(), *model.named_buffers())}
-    try:
-        answer = functional_call(model, state, (), {"pixel_values": pixels.to("meta")})
-    except (NotImplementedError, RuntimeError):  # a value, not a shape alone, is asked for on the way
-        answer = model(pixel_values=pixels)
-    return list(answer.logits.shape)
-
-
-def _check_image_size(where: str, model: PreTrainedModel, processor: Any) -> None:
-    """Refuses a checkpoint whose model and image processor do not agree on the size of the input."""
-    expected, size = getattr(model.config, "image_size", None), getattr(processor, "size", {})
-    crops = getattr(processor, "do_center_crop", None)
-    found = size.get("height") if hasattr(size, "get") and not crops else None
-    if isinstance(expected, int) and found is not None and found != expected:
-        raise UserError(
-            f"{where}: config.json says image_size {expected}, preprocessor_config.json {found}; expected one size"
-        )

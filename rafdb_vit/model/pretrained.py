@@ -23,7 +23,8 @@ from transformers import (
 )
 
 from rafdb_vit.model.download import quiet_loading
-from rafdb_vit.model.received import CONFIG_FILE, PROCESSOR_FILE, WeightsSize, shorten
+from rafdb_vit.model.keys import CONFIG_FILE, check_attributes, shorten
+from rafdb_vit.model.received import PROCESSOR_FILE, WeightsSize
 from rafdb_vit.runtime.errors import UserError
 
 _FAULTS = (
@@ -36,6 +37,10 @@ They check few values, so that the first use of one fails, in one way or another
 kinds are taken for a fault of a file: a model was checked for all that is known by then, and only what reads, builds
 or tries it runs there.
 """
+_MOST_PATCHES = 128
+"""Along one side of a picture; 1024 pixels have as many of 8. Attention compares each of their square with each."""
+_MOST_PAIRS = 2_000_000
+"""Pairs of patches in all layers of LeViT, which goes through them in Python as it is built; LeViT-384 has 500,000."""
 _SPARE_MODULES = 1_000
 _MODULES_PER_TENSOR = 20
 _SPARE_ELEMENTS = 10_000_000
@@ -57,13 +62,54 @@ def naming_faults(where: str, expected: str) -> Iterator[None]:
 
 
 def read_config(where: str, folder: Path) -> PretrainedConfig:
-    """Reads the configuration of a model.
+    """Reads the configuration of a model; how attention is computed and what is returned is not the file's to say.
 
     Raises:
-        UserError: It holds something that transformers cannot use.
+        UserError: It holds something that transformers cannot use, or asks for too many patches.
     """
     with naming_faults(f"{where}: {CONFIG_FILE} is not a model that transformers knows", "mend it, or copy it anew"):
-        return AutoConfig.from_pretrained(folder, trust_remote_code=False)
+        config = AutoConfig.from_pretrained(folder, trust_remote_code=False)
+        # None is what transformers chooses for the architecture; flex_attention, say, would start a compiler.
+        config._attn_implementation = config._experts_implementation = None
+        for part in _list_parts(config):
+            part.output_hidden_states = part.output_attentions = False
+            part.return_dict = True
+            _check_patches(f"{where}: {CONFIG_FILE}", part)
+        return config
+
+
+def _list_parts(config: PretrainedConfig) -> Iterator[PretrainedConfig]:
+    """Yields a configuration and those within it."""
+    yield config
+    for value in list(vars(config).values()):
+        if isinstance(value, PretrainedConfig):
+            yield from _list_parts(value)
+
+
+def _check_patches(where: str, config: PretrainedConfig) -> None:
+    """Refuses more patches than a picture has use for: tables and loops over them are made as a model is built."""
+    sides, patches = ([*_flatten(getattr(config, key, None))] for key in ("image_size", "patch_size"))
+    if not sides or not patches:
+        return
+    along = max(sides) / max(1, min(patches))
+    if along > _MOST_PATCHES:
+        raise UserError(
+            f"{where}: image_size is {config.image_size} and patch_size {config.patch_size}; expected "
+            f"{_MOST_PATCHES} patches along a side at most"
+        )
+    depths = sum(map(abs, _flatten(getattr(config, "depths", None))))
+    if config.model_type == "levit" and along**4 * max(1, depths) > _MOST_PAIRS:
+        raise UserError(
+            f"{where}: image_size is {config.image_size}, patch_size {config.patch_size} and depths {config.depths}; "
+            "expected fewer patches or layers"
+        )
+
+
+def _flatten(value: Any) -> Iterator[float]:
+    """Yields a number, or those in a list."""
+    for item in value if isinstance(value, (list, tuple)) else [value]:
+        if isinstance(item, (int, float)):
+            yield item
 
 
 def read_processor(where: str, folder: Path) -> Any:
@@ -73,7 +119,9 @@ def read_processor(where: str, folder: Path) -> Any:
         UserError: It holds something that transformers cannot use.
     """
     with naming_faults(f"{where}: {PROCESSOR_FILE} is no image processor", "mend it, or copy it anew"):
-        return AutoImageProcessor.from_pretrained(folder, trust_remote_code=False)
+        processor = AutoImageProcessor.from_pretrained(folder, trust_remote_code=False)
+        check_attributes(f"{where}: {PROCESSOR_FILE}", processor)
+        return processor
 
 
 def read_model(
@@ -109,9 +157,12 @@ def open_pipeline(where: str, folder: Path, size: WeightsSize, *, top_k: int) ->
     """
     from transformers import pipeline
 
+    config = read_config(where, folder)
     faults = naming_faults(f"{where}: pipeline cannot read the model", "expected one that it can")
     with quiet_loading(), _bounding(where, size), faults:
-        return pipeline("image-classification", str(folder), device="cpu", top_k=top_k, trust_remote_code=False)
+        return pipeline(
+            "image-classification", str(folder), config=config, device="cpu", top_k=top_k, trust_remote_code=False
+        )
 
 
 @contextmanager

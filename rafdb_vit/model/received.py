@@ -8,7 +8,7 @@ import math
 import os
 import re
 import struct
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,10 +16,10 @@ from typing import Any
 from safetensors import SafetensorError, safe_open
 
 from rafdb_vit.data.labels import MOST_LETTERS
+from rafdb_vit.model.keys import CONFIG_FILE, check_keys, check_kind, shorten, walk
 from rafdb_vit.runtime.disk import parse_json, read_bytes
 from rafdb_vit.runtime.errors import UserError
 
-CONFIG_FILE = "config.json"
 PROCESSOR_FILE = "preprocessor_config.json"
 WEIGHTS_FILE = "model.safetensors"
 INDEX_FILE = f"{WEIGHTS_FILE}.index.json"
@@ -41,15 +41,6 @@ _MOST_HEADER = 8 * 2**20
 """Bytes of the list of tensors in a weight file; one of `_MOST_TENSORS` has 2 MB."""
 _LEAST_CROP = 0.1
 
-_CODE = ("auto_map", "custom_pipelines")
-_ELSEWHERE = {
-    "adapter_config.json": "is an adapter; merge it into its model",
-    "configuration_files": "names other files for the configuration",
-    "transformers_weights": "names another file for the weights",
-    "quantization_config": "is quantized; expected plain weights",
-}
-_IMPLEMENTATION = re.compile(r"_?(attn|experts)_implementation(_internal)?")
-_OTHER_MODEL = ("architecture", "backbone")
 _COUNT = re.compile(r"(^|_)(layers?|depths?|blocks|stages|repeats)$")
 _SIDE = re.compile(r"(^|_)(image|input|crop|pad)_size$")
 
@@ -77,7 +68,8 @@ def check_received(where: str, folder: Path, *, from_hub: bool = False) -> Weigh
     contents = {name: _read_object(where, folder / name) for name in (CONFIG_FILE, PROCESSOR_FILE)}
     contents |= {name: _read_object(where, folder / name) for name in _ALSO_READ if os.path.lexists(folder / name)}
     for name, content in contents.items():
-        _check_code(f"{where}: {name}", content)
+        check_keys(where, name, content)
+    check_kind(f"{where}: {CONFIG_FILE}", contents[CONFIG_FILE])
     nested = contents.get(_NESTED_FILE, {}).get("image_processor")
     if nested is not None and nested != contents[PROCESSOR_FILE]:
         raise UserError(f"{where}: {_NESTED_FILE} and {PROCESSOR_FILE} differ; expected one image processor")
@@ -85,12 +77,6 @@ def check_received(where: str, folder: Path, *, from_hub: bool = False) -> Weigh
     _check_config(f"{where}: {CONFIG_FILE}", contents[CONFIG_FILE], size)
     _check_processor(f"{where}: {PROCESSOR_FILE}", contents[PROCESSOR_FILE])
     return size
-
-
-def shorten(value: object, letters: int = MOST_LETTERS) -> str:
-    """Returns what a message shows of a value of any length."""
-    text = " ".join(str(value)[: 4 * letters].split())
-    return text if len(text) <= letters else f"{text[:letters]}..."
 
 
 # ---- Files ----
@@ -108,7 +94,7 @@ def _check_files(where: str, folder: Path, *, from_hub: bool) -> None:
         if path.is_symlink() and not from_hub and not any(path.resolve().is_relative_to(place) for place in allowed):
             raise UserError(f"{where}: {path.name} is a link out of the folder; expected the file itself")
         if path.name == _ADAPTER_FILE:
-            raise UserError(f"{where}: {path.name}: {_ELSEWHERE[_ADAPTER_FILE]}")
+            raise UserError(f"{where}: {path.name}: is an adapter; merge it into its model")
 
 
 def _read_object(where: str, path: Path) -> dict[str, Any]:
@@ -126,36 +112,8 @@ def _read_object(where: str, path: Path) -> dict[str, Any]:
 # ---- Values ----
 
 
-def _walk(content: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
-    """Yields key and value of all that stands in an object, at any depth; what stands in lists has the list's key."""
-    waiting: list[tuple[str, Any]] = list(content.items())
-    while waiting:
-        key, value = waiting.pop()
-        yield key, value
-        if isinstance(value, dict):
-            waiting += value.items()
-        elif isinstance(value, list):
-            waiting += ((key, item) for item in value)
-
-
-def _check_code(where: str, content: Mapping[str, Any]) -> None:
-    for key, value in _walk(content):
-        if key in _CODE and value:
-            model = where.rsplit(": ", 1)[0]
-            name = where.rsplit(": ", 1)[1]
-            raise UserError(
-                f"{model}: brings code of its own ({key} in {name}), which is not run; take a model of an architecture "
-                f"that transformers has, or remove {key} if it is one"
-            )
-        if key in _ELSEWHERE and value:
-            raise UserError(f"{where}: {key}: {_ELSEWHERE[key]}")
-        named = _IMPLEMENTATION.fullmatch(key) or key in _OTHER_MODEL
-        if named and value is not None and not (isinstance(value, str) and not re.search("[/:@]", value)):
-            raise UserError(f"{where}: {key} is {shorten(value)}; expected nothing that lies elsewhere")
-
-
 def _check_config(where: str, config: Mapping[str, Any], size: WeightsSize) -> None:
-    for key, value in _walk(config):
+    for key, value in walk(config):
         if key in ("num_labels", "num_classes") and _largest(value) > MOST_CLASSES:
             raise UserError(f"{where}: {key} is {shorten(value)}; expected {MOST_CLASSES:,} at most")
         if key in ("id2label", "label2id") and value is not None:
@@ -213,7 +171,7 @@ def check_names(where: str, labels: Any) -> tuple[str, ...]:
 
 
 def _check_processor(where: str, processor: Mapping[str, Any]) -> None:
-    for key, value in _walk(processor):
+    for key, value in walk(processor):
         if not isinstance(value, list) and _largest(value) > MOST_SIDE:
             raise UserError(f"{where}: {key} is {shorten(value)}; expected {MOST_SIDE:,} at most")
         if key == "crop_pct" and isinstance(value, (int, float)) and value < _LEAST_CROP:

@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from datasets import Dataset
 from jinja2 import Environment, StrictUndefined
 from markupsafe import Markup
@@ -13,6 +14,7 @@ from rafdb_vit.data.found import FoundData
 from rafdb_vit.data.names import DRAWN
 from rafdb_vit.evaluation.baselines import REPORT_OF_2023, is_official_test, score_majority
 from rafdb_vit.evaluation.groups import FEW
+from rafdb_vit.evaluation.intervals import MOST_OUTCOMES
 from rafdb_vit.evaluation.predictions import PREDICTIONS_FILE, Predictions
 from rafdb_vit.evaluation.protocol import Protocol
 from rafdb_vit.evaluation.results import EvaluationResult
@@ -179,7 +181,9 @@ def _describe_matrix(result: EvaluationResult) -> dict[str, Any]:
 
 
 def _lacks_interval(result: EvaluationResult) -> bool:
-    """Tells whether an interval of a class with faces, or of the whole, is unknown."""
+    """Tells whether an interval of a class with faces, or of the whole, is unknown, though intervals are computed."""
+    if np.count_nonzero(result.confusion_matrix) > MOST_OUTCOMES:
+        return False
     rows = (row for name, row in result.intervals["per_class"].items() if result.supports[name])
     ends = [result.intervals["accuracy"], result.intervals["macro_f1"], *(end for row in rows for end in row.values())]
     return None in ends

@@ -67,7 +67,8 @@ def hold(folder: Path, *, flag: str = "--output_dir") -> Iterator[None]:
     """
     from filelock import SoftFileLock, Timeout
 
-    lock = SoftFileLock(folder / LOCK_FILE, timeout=0)
+    # Releases before 4.3 delete a dead process's lock at the first try, and take it at the second.
+    lock = SoftFileLock(folder / LOCK_FILE, timeout=0.2)
     missing = [path for path in (folder, *folder.absolute().parents) if not os.path.lexists(path)]
     if os.path.lexists(folder / LOCK_FILE) and not stat.S_ISREG(os.lstat(folder / LOCK_FILE).st_mode):
         raise UserError(f"{folder / LOCK_FILE}: is not the lock of a command; delete it, or take another folder")

@@ -156,6 +156,8 @@ class OutputFolder:
             above = above / part
             if above.is_symlink():
                 raise UserError(f"{above}: is a link, through which nothing is written; delete it")
+        if not os.path.isdir(self.path):
+            return
         inside = os.path.realpath(self.path)
         for place, folders, names in os.walk(self.path, onerror=_raise):
             for name in sorted((*folders, *names)):

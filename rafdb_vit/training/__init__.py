@@ -22,14 +22,14 @@ Overridden until resuming is exact within an epoch and before an evaluation that
     Trainer._init_training_state(self, max_steps, num_update_steps_per_epoch, num_train_epochs, ...)
     Trainer._run_epoch(self, model, epoch, train_dataloader, steps_in_epoch, num_update_steps_per_epoch, trial, ...)
     Trainer._maybe_log_save_evaluate(self, tr_loss, grad_norm, model, trial, epoch, ignore_keys_for_eval, ...)
-    Trainer._load_rng_state(self, checkpoint)
     Trainer._tr_loss
     Trainer._globalstep_last_logged
 
-Overridden until transformers 5.17, which restores optimizers on several CPU processes to a device that torch does not
-know, is no longer supported:
+Overridden for good, since the stock Trainer restores whatever a checkpoint's files hold, also what crashes torch:
 
     Trainer._load_optimizer_and_scheduler(self, checkpoint)
+    Trainer._load_scaler(self, checkpoint)
+    Trainer._load_rng_state(self, checkpoint)
 
 Overridden until a sharded run's checkpoint holds the optimizer without a second copy of the weights, and no progress
 bar is drawn for each checkpoint; no thread upstream is known:

@@ -222,20 +222,21 @@ def compare_identity(folder: Path, identity: Mapping[str, Any]) -> None:
         )
 
 
-def find_best(folder: Path, best_step: int, *, run: Path, recorded: str | None) -> Path:
+def find_best(folder: Path, best_step: int, *, run: Path) -> Path:
     """Returns the best checkpoint that a checkpoint refers to, also if the run folder has been moved.
+
+    It lies beside it, or in the run folder; the path that is written in a checkpoint may lead anywhere.
 
     Args:
         folder: The checkpoint to resume from.
         best_step: The step of the best checkpoint.
         run: The run folder to write to.
-        recorded: Where the best checkpoint lay when `folder` was written.
 
     Raises:
         UserError: It is not there, or not whole.
     """
     name = f"checkpoint-{best_step}"
-    places = [folder.parent / name, run / name, *([Path(recorded)] if recorded else [])]
+    places = [folder.parent / name, run / name]
     best = next((place for place in places if place.is_dir()), places[0])
     fault = find_fault(best) if best.is_dir() else "is missing"
     if fault:

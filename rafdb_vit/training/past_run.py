@@ -22,7 +22,8 @@ _FORM = ("subset", "aligned", "box_margin", "per_device_eval_batch_size")
 """What a model is used with on other data too: the form of the faces that it knows."""
 _BATCH_SIZE = "per_device_eval_batch_size"
 _MOST_AT_ONCE = 1024
-"""Faces at once that are taken over: a run may come from another person, or from a larger machine."""
+"""Faces at once that are taken over: a run may come from another person, or from a larger machine. Of large pictures
+`rafdb_vit.evaluation.inference` takes fewer at a time."""
 _CHECKPOINT = re.compile(r"checkpoint-\d+")
 
 

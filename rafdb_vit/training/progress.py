@@ -1,54 +1,107 @@
 """Where a run stood when a checkpoint was written, read from files that may be damaged or come from elsewhere."""
 
+import math
 import pickle
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
 import torch
+from transformers import TrainerState
 
 from rafdb_vit.runtime.disk import parse_json, read_text
 from rafdb_vit.runtime.errors import UserError
+from rafdb_vit.training.checkpoints import step_of
 
 STATE_FILE = "trainer_state.json"
 """What the stock Trainer saves of where it stands."""
 PROGRESS_FILE = "progress.json"
 """What it does not save, and a resumed run needs to log the same metrics."""
-_DAMAGE = (OSError, EOFError, ValueError, LookupError, TypeError, AttributeError, RuntimeError, pickle.UnpicklingError)
+_DAMAGE = (
+    *(OSError, EOFError, ValueError, LookupError, TypeError, AttributeError, RuntimeError, ArithmeticError),
+    pickle.UnpicklingError,
+)
 """What torch and transformers raise where a file of a checkpoint holds something else than they wrote."""
 
 
-def _is_number(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool)
+_LARGEST = 2**53
+"""Of whole numbers: up to there a number of 64 bits has each of them."""
+_LARGEST_FLOAT = 1e100
+"""Sums and products of a few of them are still finite."""
+
+
+def is_number(value: Any, *, whole: bool = False) -> bool:
+    """Tells whether a value is a finite number with which can be reckoned; on demand a whole one."""
+    if isinstance(value, int) and not isinstance(value, bool):
+        return abs(value) < _LARGEST
+    return not whole and isinstance(value, float) and abs(value) < _LARGEST_FLOAT
+
+
+def _is_logged(value: Any) -> bool:
+    """Tells whether a value is what a loss or another figure can be; in a run that diverged it is not finite."""
+    return is_number(value) or (isinstance(value, float) and not math.isfinite(value))
 
 
 def _is_count(value: Any) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool) and value >= 0
+    return is_number(value, whole=True) and value >= 0
+
+
+def _is_interval(value: Any) -> bool:
+    return value is None or (is_number(value) and value > 0)
+
+
+def _is_epoch(value: Any) -> bool:
+    return is_number(value) and value >= 0
 
 
 def _is_step(row: Any) -> bool:
-    named = isinstance(row, dict) and _is_number(row.get("epoch")) and _is_count(row.get("step"))
-    return named and all(_is_number(value) for value in row.values())
+    named = isinstance(row, dict) and _is_epoch(row.get("epoch")) and _is_count(row.get("step"))
+    return named and all(map(_is_logged, row.values()))
+
+
+def _is_none(value: Any) -> bool:
+    return value is None
+
+
+def _is_bool(value: Any) -> bool:
+    return isinstance(value, bool)
 
 
 _STATE: Mapping[str, Callable[[Any], bool]] = {
     "global_step": _is_count,
     "max_steps": _is_count,
-    "epoch": _is_number,
+    "epoch": _is_epoch,
     "best_global_step": lambda value: value is None or _is_count(value),
-    "best_metric": lambda value: value is None or _is_number(value),
+    "best_metric": lambda value: value is None or _is_logged(value),
     "best_model_checkpoint": lambda value: value is None or isinstance(value, str),
     "log_history": lambda value: isinstance(value, list) and all(map(_is_step, value)),
     "stateful_callbacks": lambda value: isinstance(value, dict),
 }
+_STATE_DEFAULTS: Mapping[str, Callable[[Any], bool]] = {
+    "logging_steps": _is_interval,
+    "eval_steps": _is_interval,
+    "save_steps": _is_interval,
+    "train_batch_size": lambda value: value is None or (_is_count(value) and value > 0),
+    "num_train_epochs": _is_count,
+    "num_input_tokens_seen": _is_count,
+    "total_flos": lambda value: _is_logged(value) and value >= 0,
+    "is_local_process_zero": _is_bool,
+    "is_world_process_zero": _is_bool,
+    # Of a search for hyperparameters, which this package does not do.
+    "is_hyper_param_search": lambda value: value is False,
+    "trial_name": _is_none,
+    "trial_params": _is_none,
+}
+"""What may be missing."""
 _PROGRESS: Mapping[str, Callable[[Any], bool]] = {
-    "train_loss": lambda value: isinstance(value, list) and bool(value) and all(map(_is_number, value)),
+    "train_loss": lambda value: isinstance(value, list) and bool(value) and all(map(_is_logged, value)),
     "last_logged_step": _is_count,
     "last_step": lambda value: (
         isinstance(value, dict)
         and {"grad_norm", "learning_rate"} <= {*value}
-        and all(number is None or _is_number(number) for number in value.values())
+        and all(number is None or _is_logged(number) for number in value.values())
     ),
     "epoch_has_ended": lambda value: isinstance(value, bool),
 }
@@ -60,8 +113,28 @@ def read_progress(checkpoint: Path) -> dict[str, Any]:
     Raises:
         UserError: One of them is damaged; the message names it.
     """
-    _read(checkpoint, STATE_FILE, _STATE)
-    return _read(checkpoint, PROGRESS_FILE, _PROGRESS)
+    state = _read(checkpoint, STATE_FILE, _STATE)
+    with naming_damage(checkpoint, STATE_FILE):
+        _check_state(state, named=step_of(checkpoint))
+    progress = _read(checkpoint, PROGRESS_FILE, _PROGRESS)
+    with naming_damage(checkpoint, PROGRESS_FILE):
+        if progress["last_logged_step"] > state["global_step"]:
+            raise ValueError(f"last_logged_step is {progress['last_logged_step']}, later than the checkpoint")
+    return progress
+
+
+def _check_state(state: Mapping[str, Any], *, named: int) -> None:
+    """Checks what `trainer_state.json` may lack, and its steps against each other and the checkpoint's name."""
+    for key in state.keys() - _STATE.keys():
+        if key not in {field.name for field in fields(TrainerState)}:
+            raise ValueError(f"{key!r:.60} is unknown")
+        if key in _STATE_DEFAULTS and not _STATE_DEFAULTS[key](state[key]):
+            raise ValueError(f"{key} is {state[key]!r:.60}")
+    step, best, most = state["global_step"], state["best_global_step"] or 0, state["max_steps"]
+    if named >= 0 and step != named:
+        raise ValueError(f"global_step is {step}, in the checkpoint of step {named}")
+    if not best <= step <= most:
+        raise ValueError(f"global_step is {step}; expected {best} (best_global_step) to {most} (max_steps)")
 
 
 def _read(checkpoint: Path, name: str, expected: Mapping[str, Callable[[Any], bool]]) -> dict[str, Any]:

@@ -5,14 +5,16 @@ The private names of transformers in use are listed in `rafdb_vit.training`.
 
 import json
 import math
+import os
 import time
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
+from accelerate.utils.constants import OPTIMIZER_NAME as FSDP_OPTIMIZER_NAME
 from transformers import Trainer, TrainerCallback, TrainerState
-from transformers.trainer import OPTIMIZER_NAME, SCHEDULER_NAME
+from transformers.trainer import OPTIMIZER_NAME, SCALER_NAME, SCHEDULER_NAME
 from transformers.trainer_callback import ExportableState
 from transformers.trainer_utils import TrainOutput
 
@@ -22,6 +24,15 @@ from rafdb_vit.runtime.processes import count_processes, gather, process_index
 from rafdb_vit.runtime.signals import SignalWatch, hold_signals, release_signals
 from rafdb_vit.training.checkpoints import find_best, prune_checkpoints, write_checkpoint
 from rafdb_vit.training.progress import PROGRESS_FILE, STATE_FILE, naming_damage, read_progress
+from rafdb_vit.training.restored_state import (
+    check_archive,
+    check_form,
+    check_optimizer,
+    check_random,
+    check_scaler,
+    check_schedule,
+    load_tensors,
+)
 
 
 class ResumableTrainer(Trainer):
@@ -145,11 +156,15 @@ class ResumableTrainer(Trainer):
         }
 
     def _write_state(self, folder: Path, progress: dict[str, Any]) -> None:
-        exported = [cb for cb in [*self.callback_handler.callbacks, self.control] if isinstance(cb, ExportableState)]
-        states: Any = {type(cb).__name__: cb.state() for cb in exported}
+        states: Any = self._describe_callbacks()
         self.state.stateful_callbacks = states
         self.state.save_to_json(str(folder / STATE_FILE))
         (folder / PROGRESS_FILE).write_text(json.dumps(progress) + "\n", encoding="utf-8")
+
+    def _describe_callbacks(self) -> dict[str, Any]:
+        """Returns what the callbacks keep, by class."""
+        exported = [cb for cb in [*self.callback_handler.callbacks, self.control] if isinstance(cb, ExportableState)]
+        return {type(cb).__name__: cb.state() for cb in exported}
 
     # ---- Going on ----
 
@@ -174,47 +189,80 @@ class ResumableTrainer(Trainer):
             self.control = self.callback_handler.on_epoch_end(self.args, self.state, self.control)
             self._finish_pending()
 
-    def _init_training_state(self, *args: Any, **kwargs: Any) -> tuple[int, int]:
+    def _init_training_state(self, max_steps: int, *args: Any, **kwargs: Any) -> tuple[int, int]:
         """Restores the trainer's state; finds the best checkpoint also in a run folder that was moved."""
         if self._resumed_from is None:
-            return super()._init_training_state(*args, **kwargs)
+            return super()._init_training_state(max_steps, *args, **kwargs)
         with quiet_loading(), naming_damage(self._resumed_from, STATE_FILE):
             written = TrainerState.load_from_json(str(self._resumed_from / STATE_FILE))
-            found = super()._init_training_state(*args, **kwargs)
+            self._check_restored(written, max_steps)
+            found = super()._init_training_state(max_steps, *args, **kwargs)
+        # The stock Trainer goes by the intervals in the file; they are this run's flags.
+        self.state.compute_steps(self.args, max_steps)
+        self.state.best_model_checkpoint = None
         if written.best_global_step:
-            best = find_best(
-                self._resumed_from,
-                written.best_global_step,
-                run=self.run_folder,
-                recorded=written.best_model_checkpoint,
-            )
+            best = find_best(self._resumed_from, written.best_global_step, run=self.run_folder)
             self.state.best_model_checkpoint = str(best)
         self._had_stopped = self.control.should_training_stop
         if self._resumed_from.resolve().parent == self.run_folder.resolve():
             self.saved_step = self.state.global_step
         return found
 
-    def _load_optimizer_and_scheduler(self, checkpoint: str | None) -> None:
-        """Restores optimizer and schedule.
+    def _check_restored(self, written: TrainerState, max_steps: int) -> None:
+        """Checks what depends on this run; the stock Trainer sets any attribute of a callback to any value.
 
-        transformers 5.17 restores them on several CPU processes to the device `cpu:0`, which torch does not know.
-        Delete when the oldest supported release is one that says `cpu`, as 5.24 does.
+        Raises:
+            ValueError: The checkpoint is of a run of another length, or a callback's state is of another form.
         """
+        if written.max_steps != max_steps:
+            raise ValueError(f"max_steps is {written.max_steps}, and {max_steps} in this run")
+        states: Any = written.stateful_callbacks
+        for name, own in self._describe_callbacks().items():
+            if name in states:
+                check_form(states[name], own, name)
+
+    def _load_optimizer_and_scheduler(self, checkpoint: str | None) -> None:
+        """Restores optimizer and schedule, after a look at what the files hold; a sharded optimizer's is not known."""
         if checkpoint is None:
             return super()._load_optimizer_and_scheduler(checkpoint)
-        if self.is_fsdp_enabled or self.args.device.type != "cpu":
-            with naming_damage(Path(checkpoint), f"{OPTIMIZER_NAME} or {SCHEDULER_NAME}"):
+        folder, optimizer, schedule = Path(checkpoint), cast(Any, self.optimizer), cast(Any, self.lr_scheduler)
+        with naming_damage(folder, SCHEDULER_NAME):
+            steps = load_tensors(folder / SCHEDULER_NAME)
+            check_schedule(steps, schedule.state_dict(), most_steps=(self.state.global_step + 1) * count_processes())
+        if self.is_fsdp_enabled:
+            whole = folder / f"{FSDP_OPTIMIZER_NAME}.bin"
+            with naming_damage(folder, FSDP_OPTIMIZER_NAME):
+                if whole.exists():
+                    check_archive(whole)
                 return super()._load_optimizer_and_scheduler(checkpoint)
-        for name, target in ((OPTIMIZER_NAME, self.optimizer), (SCHEDULER_NAME, self.lr_scheduler)):
-            restored: Any = target
-            with naming_damage(Path(checkpoint), name):
-                restored.load_state_dict(torch.load(Path(checkpoint) / name, map_location="cpu", weights_only=True))
+        with naming_damage(folder, OPTIMIZER_NAME):
+            restored = load_tensors(folder / OPTIMIZER_NAME)
+            check_optimizer(restored, optimizer)
+            optimizer.load_state_dict(restored)
+        schedule.load_state_dict(steps)
+
+    def _load_scaler(self, checkpoint: str | None) -> None:
+        """Restores loss scaling (FP16), after a look at what the file holds."""
+        if checkpoint is None or not os.path.lexists(path := Path(checkpoint) / SCALER_NAME):
+            return
+        with naming_damage(Path(checkpoint), SCALER_NAME):
+            scaler: Any = self.accelerator.scaler
+            if scaler is None:
+                raise ValueError("this run trains without loss scaling")
+            restored = load_tensors(path)
+            check_scaler(restored, scaler.state_dict())
+            scaler.load_state_dict(restored)
 
     def _load_rng_state(self, checkpoint: str | None) -> None:
-        """Restores torch's, NumPy's and Python's random numbers; a damaged file is one line."""
-        if checkpoint is not None:
-            with naming_damage(Path(checkpoint), "rng_state.pth"):
-                super()._load_rng_state(checkpoint)
+        """Restores torch's, NumPy's and Python's random numbers, after a look at what the file holds."""
+        if checkpoint is None:
+            return
+        several = self.args.world_size > 1
+        name = f"rng_state_{self.args.process_index}.pth" if several else "rng_state.pth"
+        with naming_damage(Path(checkpoint), name):
+            if os.path.lexists(Path(checkpoint) / name):
+                check_random(load_tensors(Path(checkpoint) / name))
+            super()._load_rng_state(checkpoint)
 
     def _finish_pending(self) -> None:
         step = self.last_step

@@ -173,7 +173,7 @@ def test_pictures_do_not_go_into_a_file(make, whole, check, tmp_path):
 def test_pictures_that_cannot_be_written(whole, check, tmp_path):
     (tmp_path / "file").touch()
     status, _, (line,) = check(whole, "--figures", tmp_path / "file" / "figures")
-    assert status == 2 and line.endswith("cannot be written (Not a directory); give --figures another folder")
+    assert status == 2 and line.endswith("cannot be written (Not a directory); take another folder")
 
 
 def test_pictures_are_named_beside_the_report(damaged, check, tmp_path):

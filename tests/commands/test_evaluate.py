@@ -372,3 +372,56 @@ def test_the_settings_of_a_run_that_cannot_be_read(tmp_path):
     (run / "training_config.yaml").write_text("a: [")
     with pytest.raises(UserError, match="expected the settings of a run"):
         evaluate([str(run), "--data_dir", "x"])
+
+
+@pytest.fixture
+def in_between(monkeypatch):
+    """Does something between the scoring of a model and the writing of what came out."""
+    from rafdb_vit.training import scoring
+
+    def between(act):
+        predict = scoring.predict_split
+
+        def then(*args, **kwargs):
+            predictions = predict(*args, **kwargs)
+            act()
+            return predictions
+
+        monkeypatch.setattr(scoring, "predict_split", then)
+
+    return between
+
+
+def test_a_model_that_is_replaced_while_it_is_scored(changed, command, in_between):
+    def replace():
+        with (changed / "model.safetensors").open("ab") as file:
+            file.write(b" ")
+
+    in_between(replace)
+    status, _, err = command("evaluate", changed, "--use_cpu")
+    assert status == 2 and "its files were replaced while it was scored; run the same command again" in err[-1]
+    assert not list((changed / "evaluations").rglob("evaluation.json"))
+
+
+def test_nobody_else_writes_into_an_evaluation_that_is_under_way(changed, command, tmp_path, in_between, train):
+    refused = []
+
+    def interfere():
+        with pytest.raises(UserError, match=r"process \d+ on .* is writing into it") as error:
+            train("--overwrite_output_dir", out=tmp_path / "out")
+        refused.append(error)
+
+    in_between(interfere)
+    assert command("evaluate", changed, "--output_dir", tmp_path / "out", "--use_cpu")[0] == 0 and refused
+
+
+def test_a_persons_own_page_and_predictions_stay(changed, faces_dir, command, tmp_path):
+    for name in ("report.html", "predictions.csv", "evaluation.json.partial"):
+        folder = tmp_path / name
+        folder.mkdir()
+        (folder / name).write_text("mine")
+        status, _, err = command("evaluate", changed, "--output_dir", folder, "--use_cpu")
+        assert status == 2 and f"{name}: is in the way" in err[-1] and (folder / name).read_text() == "mine"
+    data = faces_dir / "DATASET" / "train" / "1"
+    status, _, err = command("evaluate", changed, "--data_dir", faces_dir, "--output_dir", data / "x", "--use_cpu")
+    assert status == 2 and "lies in the data" in err[-1] and not (data / "x").exists()

@@ -3,15 +3,19 @@ import weakref
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 from transformers import ConvNextImageProcessor, pipeline
 
+from rafdb_vit.data.dataset import load_rafdb
 from rafdb_vit.data.images import open_face
-from rafdb_vit.evaluation.inference import list_images, predict_images
+from rafdb_vit.evaluation import inference
+from rafdb_vit.evaluation.inference import list_images, predict_images, predict_logits
 from rafdb_vit.model import preprocessing
 from rafdb_vit.model.load import load_classifier
 from tests.support.faces import paint_face
 from tests.support.models import save_vit
+from tests.support.refusals import refused
 
 
 @pytest.fixture
@@ -132,3 +136,49 @@ def test_a_picture_that_no_memory_would_hold_when_resized_is_named(pictures, tmp
     Image.new("RGB", (50_000, 2)).save(pictures / "0.png")
     narrow, whole, *_ = read(list_images([str(pictures)]), folder)
     assert narrow.error == f"{pictures / '0.png'}: 50000 x 2 pixels are no face; take it out" and whole.error is None
+
+
+def fail(error):
+    def forward(*_, **__):
+        raise error
+
+    return forward
+
+
+@pytest.mark.parametrize(
+    "forward",
+    [
+        lambda *_, **__: torch.empty(2**45),
+        fail(torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 9 GiB")),
+        fail(MemoryError()),
+    ],
+)
+def test_a_batch_that_memory_does_not_hold_is_one_line(pictures, tiny_vit, faces_dir, monkeypatch, forward):
+    classifier = load_classifier(str(tiny_vit))
+    monkeypatch.setattr(classifier.model, "forward", forward)
+    with refused("--batch_size 4: memory does not hold so many pictures at once; take fewer"):
+        list(predict_images(classifier, list_images([str(pictures)]), device="cpu", batch_size=4))
+    with refused("--per_device_eval_batch_size 5: memory does not hold"):
+        predict_logits(classifier.model, classifier.processor, load_rafdb(faces_dir)["test"], batch_size=5)
+
+
+def test_another_error_of_a_model_is_a_bug(pictures, tiny_vit, monkeypatch):
+    classifier = load_classifier(str(tiny_vit))
+    monkeypatch.setattr(classifier.model, "forward", fail(RuntimeError("shapes")))
+    with pytest.raises(RuntimeError, match="^shapes$"):
+        list(predict_images(classifier, list_images([str(pictures)]), device="cpu"))
+
+
+def test_of_large_pictures_fewer_are_taken_at_once(pictures, tiny_vit, faces_dir, monkeypatch):
+    classifier, taken = load_classifier(str(tiny_vit)), []
+    faces = load_rafdb(faces_dir)["test"]
+    expected = predict_logits(classifier.model, classifier.processor, faces)
+    compute = inference._compute_logits
+    monkeypatch.setattr(inference, "_MOST_NUMBERS", 3 * 32 * 32 * 3 + 1)
+    monkeypatch.setattr(inference, "_compute_logits", lambda model, x: taken.append(len(x)) or compute(model, x))
+    found = predict_logits(classifier.model, classifier.processor, faces, batch_size=1024)
+    assert max(taken) == 3 and sum(taken) == len(faces)
+    np.testing.assert_allclose(found, expected, atol=1e-5)
+    taken.clear()
+    rows = list(predict_images(classifier, list_images([str(pictures)]), device="cpu", batch_size=1024))
+    assert taken == [3, 2] and all(row.error is None for row in rows)

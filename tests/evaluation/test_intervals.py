@@ -98,9 +98,9 @@ def test_drawing_counts_is_drawing_faces():
         return rates
 
     bootstrap(counts, strata, keep)
-    assert len(spread[0]) == DRAWS
-    assert spread[0].mean() == pytest.approx(np.mean(drawn), abs=0.01)
-    assert spread[0].std() == pytest.approx(np.std(drawn), rel=0.12)
+    assert len(spread[1]) == DRAWS
+    assert spread[1].mean() == pytest.approx(np.mean(drawn), abs=0.01)
+    assert spread[1].std() == pytest.approx(np.std(drawn), rel=0.12)
 
 
 def test_nine_in_ten_and_more_hold_the_true_value():
@@ -172,3 +172,9 @@ def test_very_many_outcomes_are_drawn_less_often_and_the_method_says_so():
     assert count_draws(1) == count_draws(2_500) == DRAWS and describe_method(2_500) == METHOD
     assert count_draws(5_000) == 5_000 and "5,000 draws" in describe_method(5_000)
     assert count_draws(10**6) == 2_000
+
+
+def test_of_very_many_outcomes_there_are_none():
+    matrix = np.ones((230, 230), dtype=int).tolist()
+    assert np.isnan(bootstrap_rates(matrix)).all()
+    assert describe_method(230**2).startswith("none; faces have 52,900 different outcomes")

@@ -126,7 +126,7 @@ NAME = st.one_of(
 )
 
 
-@settings(max_examples=80, deadline=None, derandomize=True)
+@settings(max_examples=40, deadline=None, derandomize=True)
 @given(
     classes=st.lists(NAME, min_size=2, max_size=3, unique=True), files=st.lists(NAME, min_size=1, unique=True), own=NAME
 )

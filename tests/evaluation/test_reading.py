@@ -100,12 +100,12 @@ def test_a_changed_results_json_is_used_or_refused_in_one_line(content, tmp_path
     (tmp_path / RESULTS_FILE).write_text(json.dumps(content))
     assert refuse_or_use(use, tmp_path) is None
     refused = 0
-    for place in rng.sample(places, 45):
-        for act in ("delete", "rename", "replace", "replace"):
+    for place in rng.sample(places, 30):
+        for act in ("delete", "rename", "replace"):
             changed = change(content, place, rng.choice(ODD), act)
             (tmp_path / RESULTS_FILE).write_text(json.dumps(changed))
             refused += refuse_or_use(use, tmp_path) is not None
-    assert refused > 60
+    assert refused > 30
 
 
 @pytest.mark.parametrize("value", [None, 0, -1, 1e99])
@@ -130,6 +130,8 @@ def test_history_of_any_numbers_can_be_drawn(content, tmp_path, value):
         (("test", "per_class"), {str(i): {} for i in range(100_000)}, "test.per_class has 100,000 names"),
         (("test", "per_class", "Fear", "f1"), None, "test.per_class.Fear.f1 is null"),
         (("test", "groups"), [1], "test.groups is a list"),
+        (("test", "groups"), {"shoe": {"groups": {}}}, "test.groups has the text 'shoe'; expected gender, race, age"),
+        (("test", "groups", "gender", "groups"), {str(i): {} for i in range(21)}, "has 21 names; expected 1 to 20"),
         (("test", "groups", "gender"), 5, "test.groups.gender is 5"),
         (("test", "calibration", "bins"), "x", "test.calibration.bins is the text 'x'"),
         (("protocol", "history"), [{"epoch": 1.0}] * 200_001, "protocol.history has 200,001 entries"),
@@ -177,7 +179,7 @@ def test_runs_with_changed_results_are_summarized_or_refused(content, tmp_path):
     rng, places = random.Random(1), list(list_places(content["protocol"]))
     for name in ("first", "second"):
         (tmp_path / name).mkdir()
-    for place in rng.sample(places, 60):
+    for place in rng.sample(places, 40):
         changed = change(content, ("protocol", *place), rng.choice(ODD), rng.choice(("delete", "rename", "replace")))
         other = copy.deepcopy(changed)
         if isinstance(other["protocol"].get("training"), dict):
@@ -195,7 +197,7 @@ CELLS = st.one_of(
 )
 
 
-@settings(max_examples=60, deadline=None, derandomize=True)
+@settings(max_examples=25, deadline=None, derandomize=True)
 @given(row=st.integers(0, 6), column=st.integers(0, 10), cell=CELLS, act=st.sampled_from(["replace", "delete", "add"]))
 def test_a_changed_predictions_csv_is_compared_or_refused(tmp_path_factory, row, column, cell, act):
     path = tmp_path_factory.getbasetemp() / "changed.csv"
@@ -210,10 +212,10 @@ def test_a_changed_predictions_csv_is_compared_or_refused(tmp_path_factory, row,
     refuse_or_use(lambda: compare_predictions(read_predictions(path), predict(1)).render("a", "b"))
 
 
-def test_a_million_columns_and_a_large_cell_are_refused(tmp_path):
+def test_very_many_columns_and_a_large_cell_are_refused(tmp_path):
     path = tmp_path / PREDICTIONS_FILE
     for text, words in (
-        ("file,label,predicted," + ",".join(f"probability_{i}" for i in range(10**6)), "1,000,003 columns"),
+        ("file,label,predicted," + ",".join(f"probability_{i}" for i in range(10**5)), "100,003 columns"),
         (f"file,label,predicted,probability_a,probability_b\n{'x' * 10**7},a,a,1,0\n", "field larger"),
     ):
         path.write_text(text)

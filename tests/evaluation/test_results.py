@@ -9,12 +9,13 @@ from scipy.special import softmax
 from sklearn.metrics import classification_report
 
 from rafdb_vit.data.labels import BASIC
-from rafdb_vit.evaluation.groups import score_groups
+from rafdb_vit.evaluation.groups import count_groups
 from rafdb_vit.evaluation.metrics import measure_calibration
 from rafdb_vit.evaluation.protocol import Protocol
-from rafdb_vit.evaluation.results import EvaluationResult, read_results, write_results
+from rafdb_vit.evaluation.results import EvaluationResult, read_results, render_results, write_results
+from rafdb_vit.evaluation.summary import summarize_runs
 from rafdb_vit.runtime.errors import UserError
-from tests.support.finished_run import describe_data, describe_run
+from tests.support.finished_run import describe_data, describe_run, write_as_a_run
 
 PROTOCOL = Protocol.read(describe_run(describe_data(), {"model.safetensors": "ab"}))
 
@@ -100,9 +101,9 @@ def test_results_of_runs_before_there_were_intervals_are_read(tmp_path):
 
 def test_calibration_and_groups_that_were_changed_are_refused(tmp_path):
     logits, labels, result = random_result()
-    groups = score_groups(labels, logits.argmax(1), 7, {"gender": ["male", "female"] * 100})
+    groups = count_groups(labels, logits.argmax(1), 7, {"gender": ["male", "female"] * 100})
     calibration = measure_calibration(softmax(logits, axis=1), labels)
-    whole = replace(result, calibration=calibration, groups=groups)
+    whole = replace(result, calibration=calibration, group_confusions=groups)
     path = write_results(tmp_path, validation=whole, test=whole, protocol=PROTOCOL)
     assert read_results(tmp_path)[1] == whole
     for name, keys in (
@@ -122,14 +123,15 @@ def test_calibration_and_groups_that_were_changed_are_refused(tmp_path):
 
 def test_metrics_of_groups_are_computed_anew_when_read(tmp_path):
     logits, labels, result = random_result()
-    groups = score_groups(labels, logits.argmax(1), 7, {"gender": ["male", "female"] * 100})
-    whole = replace(result, groups=groups)
+    groups = count_groups(labels, logits.argmax(1), 7, {"gender": ["male", "female"] * 100})
+    whole = replace(result, group_confusions=groups)
     path = write_results(tmp_path, validation=whole, test=whole, protocol=PROTOCOL)
     content = json.loads(path.read_text())
     content["test"]["groups"]["gender"]["groups"]["male"] |= {"macro_f1": 0.99, "macro_f1_interval": [0.98, 1.0]}
     content["test"]["groups"]["gender"]["largest_gap"] = None
     path.write_text(json.dumps(content))
-    assert read_results(tmp_path)[1] == whole
+    read = read_results(tmp_path)[1]
+    assert read == whole and read.groups == whole.groups
 
 
 def test_written_results_are_read_back(tmp_path):
@@ -155,3 +157,15 @@ def test_names_cannot_forge_lines_of_the_report():
     lines = EvaluationResult.from_logits(logits, labels, names).render_report().splitlines()
     assert len(lines) == 2 + 7 + 1 + 3 and lines[2].lstrip().startswith("a\\nmacro avg 1.0")
     assert all(line.isprintable() for line in lines) and len({len(line) for line in lines if line}) == 1
+
+
+def test_reading_and_summarizing_draw_nothing(tmp_path, monkeypatch):
+    logits, labels, result = random_result()
+    whole = replace(result, group_confusions=count_groups(labels, logits.argmax(1), 7, {"age": ["a", "b"] * 100}))
+    for name, seed in (("one", 1), ("two", 2)):
+        protocol = replace(PROTOCOL, training={**PROTOCOL.training, "seed": seed})
+        write_as_a_run(
+            tmp_path / name, {"results.json": render_results(validation=whole, test=whole, protocol=protocol)}
+        )
+    monkeypatch.delattr("rafdb_vit.evaluation.intervals._draw")
+    assert summarize_runs([str(tmp_path / "one"), str(tmp_path / "two")]).seeds == [1, 2]

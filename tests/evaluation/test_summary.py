@@ -1,4 +1,5 @@
 import json
+from pathlib import Path
 
 import pytest
 
@@ -18,6 +19,13 @@ def write(folder, seed, *, data="RAF-DB basic", split_seed=0, **training):
     folder.mkdir()
     write_as_a_run(folder, {RESULTS_FILE: render_results(**results, protocol=Protocol.read(protocol))})
     return str(folder)
+
+
+def change(folder, act):
+    """Changes results as if the run had written them so."""
+    content = json.loads((folder / RESULTS_FILE).read_text())
+    act(content)
+    write_as_a_run(folder, {RESULTS_FILE: json.dumps(content)})
 
 
 def test_mean_and_range_of_every_metric(tmp_path):
@@ -70,22 +78,33 @@ CHANGES = {
 @pytest.mark.parametrize("name", CHANGES)
 def test_every_difference_but_the_seed_is_named(tmp_path, name):
     folders = [write(tmp_path / f"{seed}", seed) for seed in (1, 2)]
-    path = tmp_path / "2" / "results.json"
-    content = json.loads(path.read_text())
-    CHANGES[name](content["protocol"])
-    path.write_text(json.dumps(content))
+    change(tmp_path / "2", lambda content: CHANGES[name](content["protocol"]))
     refused(folders, f"in {name}; expected")
+
+
+@pytest.mark.parametrize("hidden", [{"data": 5, "model parameters": 0}, {"data": "x", "model commit": None}])
+def test_settings_of_training_hide_no_difference(tmp_path, hidden):
+    folders = [write(tmp_path / f"{seed}", seed) for seed in (1, 2)]
+    for folder in folders:
+        change(Path(folder), lambda content: content["protocol"]["training"].update(hidden))
+    assert summarize_runs(folders).render().startswith("2 runs, seeds 1, 2; RAF-DB basic, test")
+    change(tmp_path / "2", lambda content: content["protocol"]["model"].update(parameters=7, commit="b" * 40))
+    refused(folders, "in model commit, model parameters; expected")
+
+
+def test_many_differences_are_said_in_one_line(tmp_path):
+    folders = [write(tmp_path / "1", 1), write(tmp_path / "2", 2, **{f"{i}" * 1000: i for i in range(500)})]
+    refused(folders, " and 488 others; expected")
+    with pytest.raises(UserError, match="no run; expected two"):
+        summarize_runs([])
 
 
 def test_other_test_faces_and_results_that_lack_something(tmp_path):
     folders = [write(tmp_path / f"{seed}", seed) for seed in (1, 2)]
-    path = tmp_path / "2" / "results.json"
-    content = json.loads(path.read_text())
     other = random_result(0, BASIC.names[:6])
-    path.write_text(json.dumps({**content, "test": other.describe()}))
+    change(tmp_path / "2", lambda content: content.update(test=other.describe()))
     refused(folders, "in test faces; expected")
-    del content["protocol"]["training"]
-    path.write_text(json.dumps(content))
+    change(tmp_path / "2", lambda content: content["protocol"].pop("training"))
     with pytest.raises(UserError, match="2/results.json: .*lacks training in protocol"):
         summarize_runs(folders)
 

@@ -183,7 +183,7 @@ class Elements(HTMLParser):
 @pytest.mark.parametrize(("origin", "carved"), [("Hub", True), ("folder", False)])
 def test_names_of_others_are_text_in_every_renderer(origin, carved):
     expected = [Elements(render(render_with("a b", origin=origin, carved=carved).text)) for render in renderers()]
-    for name in HOSTILE:
+    for name in HOSTILE[:: 1 if carved else 3]:
         card = render_with(name, origin=origin, carved=carved)
         assert not was_edited(str(card)) and card.data.license == "mit" and card.data.library_name == "transformers"
         for render, benign in zip(renderers(), expected, strict=True):

@@ -197,7 +197,7 @@ def test_results_and_runs_that_cannot_be_read(run):
     assert "results.json" in refused(run)
     (run / "results.json").unlink()
     (run / "results.json").mkdir()
-    assert "results.json: cannot be read (Is a directory)" in refused(run)
+    assert "results.json: cannot be read (not a plain file)" in refused(run)
     assert "there is no such user" in refused("~nosuchuser/run") and "no such folder" in refused("x" * 5000)
 
 
@@ -261,6 +261,23 @@ def test_labels_have_to_be_named_in_the_order_of_the_figures(run, tmp_path):
     (run / "config.json").write_text(json.dumps(config))
     allow(run, "config.json")
     assert "config.json: its classes are ['Fear', 'Surprise'" in refused(run)
+
+
+@pytest.mark.parametrize("key", ["x", "9" * 5000, "07", "-1", " 7", "7.0"])
+def test_labels_have_numbers(run, key):
+    config = json.loads((run / "config.json").read_text())
+    config["id2label"][key] = "Contempt"
+    (run / "config.json").write_text(json.dumps(config))
+    allow(run, "config.json")
+    line = refused(run)
+    assert "config.json: id2label has the keys 0, 1, 2" in line and len(line) < 1000
+
+
+def test_a_figure_of_very_many_pixels_is_not_unpacked(run):
+    for size in [(20_000, 20_000), (4_001, 1)]:
+        Image.new("1", size).save(run / "figures" / "learning_curves.png")
+        allow(run, "figures/learning_curves.png")
+        assert "learning_curves.png: is damaged (" in refused(run)
 
 
 def test_trials_need_force_and_other_data_a_license(tmp_path):

@@ -4,7 +4,7 @@ import shutil
 
 import pytest
 
-from rafdb_vit.model.download import find_checkpoint
+from rafdb_vit.model.download import find_checkpoint, hash_model
 from rafdb_vit.runtime.errors import UserError
 from tests.support.refusals import refused
 
@@ -59,3 +59,14 @@ def test_a_folder_that_cannot_be_read(tmp_path):
     (tmp_path / "m").mkdir(mode=0)
     with refused("cannot be read; check the folder's permissions"):
         find_checkpoint(str(tmp_path / "m"))
+
+
+@pytest.mark.parametrize("kind", ["pipe", "folder"])
+def test_what_is_no_file_any_more_is_not_hashed(tmp_path, tiny_vit, kind):
+    folder = shutil.copytree(tiny_vit, tmp_path / "m")
+    assert set(hash_model(folder)) == {"config.json", "model.safetensors", "preprocessor_config.json"}
+    weights = folder / "model.safetensors"
+    weights.unlink()
+    os.mkfifo(weights) if kind == "pipe" else weights.mkdir()
+    with refused(weights, "cannot be read", "restore it"):
+        hash_model(folder)

@@ -185,3 +185,69 @@ def test_a_disk_that_is_full_leaves_what_was_there(output, monkeypatch):
     with pytest.raises(OSError, match="No space left"):
         output.write("a.txt", "after")
     assert (output.path / "a.txt").read_text() == "before" and not output.is_changed("a.txt")
+
+
+@pytest.mark.parametrize("name", ["a.txt.partial", "files.json.partial", "figures/x.png.partial"])
+def test_a_persons_half_written_file_stays(output, name):
+    (output.path / name).parent.mkdir(parents=True, exist_ok=True)
+    (output.path / name).write_text("mine")
+    for act in (lambda: output.check(["a.txt", "figures/x.png"]), lambda: output.write("a.txt", "x"), output.remove):
+        try:
+            act()
+        except UserError as error:
+            assert "is in the way" in error.line
+    assert (output.path / name).read_text() == "mine"
+
+
+def test_what_a_killed_run_left_half_written_is_replaced(output):
+    output.claim("a.txt", "a.txt.partial")
+    (output.path / "a.txt.partial").write_text("half")
+    output.check(["a.txt"])
+    output.write("a.txt", "whole")
+    assert all_of(output.path)["a.txt"] == "whole" and set(output.hashes) == {"a.txt"}
+
+
+@pytest.mark.parametrize(
+    ("prepare", "words"),
+    [
+        (lambda run: (run / "b.txt").mkdir(), "b.txt: is in the way"),
+        (lambda run: ((run / "a.txt").unlink(), (run / "a.txt" / "x").mkdir(parents=True)), "a.txt: is a folder"),
+        (lambda run: (run / "figures").write_text("mine"), "figures: is a file"),
+        (lambda run: OutputFolder(run, ("other.txt",)).write("other.txt", "x"), "another command wrote other.txt"),
+    ],
+)
+def test_what_could_not_be_replaced_is_found_before_anything_is_lost(output, prepare, words):
+    output.write("a.txt", "one")
+    prepare(output.path)
+    before = all_of(output.path)
+    with pytest.raises(UserError, match=words):
+        output.check(["a.txt", "b.txt", "figures/x.png"])
+    assert all_of(output.path) == before
+
+
+def test_a_list_of_too_many_names_is_refused_at_once(output):
+    output.path.mkdir()
+    names = {f"work-{i}": None for i in range(20_000)}
+    (output.path / LIST_FILE).write_text(json.dumps({"files": names}))
+    with pytest.raises(UserError, match="files.json: not the list"):
+        output.check(["a.txt"])
+
+
+def test_names_that_nothing_has_are_forgotten_in_one_go(output, monkeypatch):
+    output.write("a.txt", "one")
+    output.claim(*(f"work-{i}" for i in range(5_000)))
+    written = []
+    monkeypatch.setattr(OutputFolder, "_write_list", lambda self, hashes: written.append([*hashes]))
+    output.forget_missing()
+    assert written == [["a.txt"]]
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
+def test_a_folder_that_is_closed_is_one_line(output):
+    output.write("figures/x.png", "x")
+    (output.path / "figures").chmod(0o000)
+    try:
+        with pytest.raises(UserError, match="figures: cannot be read"):
+            output.check(["figures/x.png"])
+    finally:
+        (output.path / "figures").chmod(0o755)

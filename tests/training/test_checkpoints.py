@@ -221,11 +221,11 @@ def test_the_best_checkpoint_is_found_after_the_run_was_moved(tmp_path):
     run = tmp_path / "run"
     newest, best = write(run, 9), write(run, 3)
     moved = run.rename(tmp_path / "moved")
-    found = find_best(moved / newest.name, 3, run=tmp_path / "other", recorded=str(best))
+    found = find_best(moved / newest.name, 3, run=tmp_path / "other")
     assert found == moved / best.name
     (found / "weights").unlink()
     with pytest.raises(UserError, match="checkpoint-3 weights is missing"):
-        find_best(moved / newest.name, 3, run=moved, recorded=None)
+        find_best(moved / newest.name, 3, run=moved)
 
 
 def test_a_failing_write_leaves_nothing_and_is_one_line(tmp_path):

@@ -83,6 +83,30 @@ def test_what_is_no_json_is_one_line(tmp_path, name, content):
         read_progress(tmp_path)
 
 
+@pytest.mark.parametrize(
+    ("name", "change"),
+    [
+        *((STATE_FILE, {key: value}) for key in ("total_flos", "eval_steps") for value in ("x", 0 - 1, [])),
+        (STATE_FILE, {"total_flos": None}),
+        (STATE_FILE, {"epoch": 10**400}),
+        (STATE_FILE, {"log_history": [{"epoch": 1.0, "step": 4, "loss": 10**400}]}),
+        (STATE_FILE, {"global_step": 10**12, "max_steps": 10**13}),
+        (STATE_FILE, {"global_step": 13}),
+        (STATE_FILE, {"best_global_step": 5}),
+        (STATE_FILE, {"is_hyper_param_search": True}),
+        (STATE_FILE, {"from_elsewhere": 1}),
+        (PROGRESS_FILE, {"train_loss": [10**400]}),
+        (PROGRESS_FILE, {"last_logged_step": 5}),
+    ],
+    ids=str,
+)
+def test_what_no_run_writes_is_one_line(tmp_path, name, change):
+    (folder := tmp_path / "checkpoint-4").mkdir()
+    write(folder, {**FILES, name: {**FILES[name], **change}})
+    with pytest.raises(UserError, match=f"{name}: is damaged"):
+        read_progress(folder)
+
+
 def test_a_missing_file_is_one_line(tmp_path):
     (write(tmp_path) / STATE_FILE).unlink()
     with pytest.raises(UserError, match=r"trainer_state.json: is damaged \(FileNotFoundError"):

@@ -182,10 +182,52 @@ def test_a_moved_run_keeps_its_best_checkpoint(make, whole):
     assert_equal(resumed, reference)
 
 
+def seal(folder, name):
+    """Puts a file of a checkpoint on its list, as large as it is."""
+    manifest = json.loads((folder / "manifest.json").read_text())
+    manifest["files"][name] = (folder / name).stat().st_size
+    (folder / "manifest.json").write_text(json.dumps(manifest))
+
+
+def edited(name, change):
+    """Changes what a checkpoint's file of JSON or tensors holds."""
+
+    def edit(folder):
+        path = folder / name
+        is_json = name.endswith(".json")
+        content = json.loads(path.read_text()) if is_json else torch.load(path, weights_only=False)
+        change(content)
+        path.write_text(json.dumps(content)) if is_json else torch.save(content, path)
+        seal(folder, name)
+
+    return name, edit
+
+
+def short_state(content):
+    """Every state has one number, where fused kernels read and write as many as the parameter has."""
+    for entry in content["state"].values():
+        entry["exp_avg"] = torch.full((1,), 7.0)
+
+
+def callbacks(**changes):
+    return lambda content: content["stateful_callbacks"]["EarlyStoppingCallback"].update(changes)
+
+
 @pytest.mark.parametrize(
     ("name", "content"),
     [
         ("optimizer.pt", b"no pickle"),
+        edited("optimizer.pt", short_state),
+        edited("scheduler.pt", lambda content: content.update(step=1)),
+        edited("scheduler.pt", lambda content: content.update(last_epoch=10**9)),
+        edited("rng_state.pth", lambda content: content.update(cpu=torch.zeros(5, dtype=torch.uint8))),
+        edited("trainer_state.json", callbacks(attributes={"on_evaluate": 1})),
+        edited("trainer_state.json", callbacks(attributes={"early_stopping_patience_counter": "x"})),
+        edited("trainer_state.json", lambda content: content["stateful_callbacks"].update(TrainerControl=1)),
+        edited("trainer_state.json", lambda content: content.update(max_steps=99)),
+        edited("trainer_state.json", lambda content: content.update(global_step=3)),
+        edited("trainer_state.json", lambda content: content.update(made_up=1)),
+        ("scaler.pt", lambda folder: torch.save({"scale": 1.0}, folder / "scaler.pt")),
         ("scheduler.pt", b""),
         ("rng_state.pth", pickle.dumps({"python": 1})),
         ("trainer_state.json", b"{}"),
@@ -195,7 +237,7 @@ def test_a_moved_run_keeps_its_best_checkpoint(make, whole):
 )
 def test_a_damaged_file_is_one_line_that_names_it(make, whole, name, content):
     checkpoint = whole().run_folder / "checkpoint-4"
-    trainer = make(f"damaged-{name}")
+    trainer = make("damaged")
     copy = trainer.run_folder / "checkpoint-4"
     shutil.rmtree(trainer.run_folder, ignore_errors=True)
     shutil.copytree(checkpoint, copy)
@@ -203,13 +245,59 @@ def test_a_damaged_file_is_one_line_that_names_it(make, whole, name, content):
         state = json.loads((copy / name).read_text())
         state["stateful_callbacks"]["EarlyStoppingCallback"] = {"args": {"x": 1}}
         content = json.dumps(state).encode()
-    (copy / name).write_bytes(content)
-    manifest = json.loads((copy / "manifest.json").read_text())
-    manifest["files"][name] = len(content)
-    (copy / "manifest.json").write_text(json.dumps(manifest))
+    content(copy) if callable(content) else (copy / name).write_bytes(content)
+    seal(copy, name)
     with pytest.raises(UserError, match=f"checkpoint-4/{name}: is damaged .*older checkpoint") as error:
         trainer.train(resume_from_checkpoint=str(copy))
     assert "\n" not in error.value.line
+
+
+def test_what_is_best_is_not_taken_from_elsewhere(make, whole, tmp_path):
+    reference = whole()
+    resumed = make("received")
+    shutil.copytree(reference.run_folder, resumed.run_folder, dirs_exist_ok=True)
+    shutil.copytree(reference.run_folder / "checkpoint-4", tmp_path / "elsewhere")
+    copy = resumed.run_folder / "checkpoint-12"
+    _, edit = edited(
+        "trainer_state.json", lambda content: content.update(best_model_checkpoint=str(tmp_path / "elsewhere"))
+    )
+    edit(copy)
+    resumed.train(resume_from_checkpoint=str(copy))
+    assert resumed.state.best_model_checkpoint == str(copy.parent / f"checkpoint-{reference.state.best_global_step}")
+
+
+def test_intervals_are_this_runs_whatever_the_checkpoint_says(make, whole):
+    reference = whole(**EVERY_TWO_STEPS)
+    resumed = make("intervals", **EVERY_TWO_STEPS)
+    shutil.copytree(reference.run_folder, resumed.run_folder, dirs_exist_ok=True)
+    copy = resumed.run_folder / "checkpoint-4"
+    edited("trainer_state.json", lambda content: content.update(eval_steps=5, save_steps=5, logging_steps=5))[1](copy)
+    resumed.train(resume_from_checkpoint=str(copy))
+    assert resumed.state.eval_steps == resumed.state.save_steps == 2
+    assert {row["step"] for row in resumed.state.log_history if "eval_loss" in row} == {2, 4, 6, 8, 10, 12}
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"optim": "adafactor"},
+        {"optim": "sgd", "optim_args": "momentum=0.9"},
+        {"optim": "adagrad"},
+        {"optim": "rmsprop"},
+        {"lr_scheduler_type": "reduce_lr_on_plateau"},
+    ],
+    ids=str,
+)
+def test_every_optimizer_and_schedule_goes_on_exactly(make, settings):
+    reference = make("reference", max_steps=8, **settings)
+    shutil.rmtree(reference.run_folder, ignore_errors=True)
+    reference.train()
+    resumed = make("other", max_steps=8, **settings)
+    shutil.rmtree(resumed.run_folder, ignore_errors=True)
+    for folder in list_checkpoints(reference.run_folder)[-2:]:
+        shutil.copytree(folder, resumed.run_folder / folder.name)
+    resumed.train(resume_from_checkpoint=str(list_checkpoints(resumed.run_folder)[0]))
+    assert_equal(resumed, reference)
 
 
 def test_before_the_first_step_there_is_nothing_to_save(make):
