@@ -19,8 +19,8 @@ from transformers.models.auto.modeling_auto import MODEL_FOR_IMAGE_CLASSIFICATIO
 from rafdb_vit.runtime.errors import UserError
 
 CONFIG_FILE = "config.json"
-MOST_LETTERS = 200
-"""Of the name of a class, and of what a message shows of a value."""
+_MOST_LETTERS = 200
+"""Of what a message shows of a value."""
 
 _NOT_ALLOWED = ("timm_wrapper", "shieldgemma2")
 """The first hands its keys to timm, which unpickles any `checkpoint_path`; the second holds a language model."""
@@ -55,7 +55,7 @@ _PRIVATE = frozenset(
 """What versions of transformers have written; any other name of this form would replace what is its own."""
 
 
-def shorten(value: object, letters: int = MOST_LETTERS) -> str:
+def shorten(value: object, letters: int = _MOST_LETTERS) -> str:
     """Returns what a message shows of a value of any length."""
     text = " ".join(str(value)[: 4 * letters].split())
     return text if len(text) <= letters else f"{text[:letters]}..."

@@ -15,7 +15,8 @@ from typing import Any
 
 from safetensors import SafetensorError, safe_open
 
-from rafdb_vit.model.keys import CONFIG_FILE, MOST_LETTERS, check_keys, check_kind, shorten, walk
+from rafdb_vit.data.labels import MOST_LETTERS
+from rafdb_vit.model.keys import CONFIG_FILE, check_keys, check_kind, shorten, walk
 from rafdb_vit.runtime.disk import parse_json, read_bytes
 from rafdb_vit.runtime.errors import UserError
 

@@ -6,6 +6,7 @@ import sys
 import warnings
 
 import numpy as np
+import PIL
 import pytest
 from datasets import Image as ImageFeature
 from hypothesis import given, settings
@@ -56,6 +57,8 @@ def assert_same_as_datasets(path, content):
 )
 def test_pixels_are_those_of_datasets(form, mode, tmp_path):
     content = encode(paint(mode), form)
+    if (form, mode) == ("TIFF", "YCbCr") and int(PIL.__version__.split(".")[0]) < 13:
+        pytest.skip("this Pillow cannot read what it writes")
     path = tmp_path / "face.jpg"
     path.write_bytes(content)
     assert_same_as_datasets(path, content)

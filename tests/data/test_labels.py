@@ -162,6 +162,16 @@ def test_a_long_name_takes_no_time(name):
     assert time.perf_counter() - started < 0.5
 
 
+def test_a_class_that_no_model_could_be_loaded_with_is_refused_before_training():
+    assert "a class of 201 letters; expected 200 at most" in refusal(["a" * 201, "smile"], BASIC)
+    assert resolve_classes(["a" * 200, "smile"], BASIC, where="DATA").names == ("a" * 200, "smile")
+
+
+@pytest.mark.parametrize("name", ["tr\u00e8s\u00a0content", "\u4e2d\u3000\u6587", "\u0646\u200c\u0627"])
+def test_letters_of_other_scripts_are_names(name):
+    assert name in resolve_classes([name, "smile"], BASIC, where="DATA").names
+
+
 def test_eleven_numbers_may_be_compound():
     assert "with --subset compound, 1 to 11" in refusal([str(code) for code in range(1, 12)], BASIC)
 

@@ -76,6 +76,18 @@ def test_folders_stand_for_the_images_below_them(pictures, tmp_path):
     assert list_images(["x.png", str(tmp_path / "empty")]) == ["x.png", str(tmp_path / "empty")]
 
 
+def test_a_link_in_a_folder_leads_to_nothing_outside(pictures, tiny_vit, tmp_path_factory):
+    outside = tmp_path_factory.mktemp("elsewhere") / "outside.png"
+    paint_face(1, 1).save(outside)
+    (pictures / "0.png").symlink_to(outside)
+    (pictures / "00.png").symlink_to(pictures / "1.png")
+    odd, *rest = read(list_images([str(pictures)]), tiny_vit)
+    assert f"{pictures / '0.png'}: leads out of {pictures} to {outside}" in odd.error
+    assert [prediction.error for prediction in rest[:2]] == [None, None]
+    (named,) = read([str(pictures / "0.png")], tiny_vit)
+    assert named.error is None
+
+
 def test_a_folder_without_images_is_named_and_the_rest_go_on(pictures, tiny_vit):
     (pictures / "empty").mkdir()
     files = list_images([str(pictures / "empty"), str(pictures / "1.png")])

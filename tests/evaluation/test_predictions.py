@@ -1,4 +1,5 @@
 import csv
+import re
 import unicodedata
 
 import numpy as np
@@ -99,7 +100,27 @@ def test_probabilities_of_nothing_and_all_are_read(tmp_path):
 
 NAME = st.one_of(
     st.sampled_from(
-        ["=1+1", "+a", "-a", "@a", "\ta", "\ra", " =1", '"=1', "'=1", "''=1", "'a", "＝1", "\u200b=1", "a\r"]
+        [
+            "=1+1",
+            "+a",
+            "-a",
+            "@a",
+            "\ta",
+            "\ra",
+            " =1",
+            '"=1',
+            "'=1",
+            "''=1",
+            "'a",
+            "＝1",
+            "\u200b=1",
+            "a\r",
+            "q;=1",
+            "q|'+1",
+            "q\t @1",
+            ";",
+            "q;'=1",
+        ]
     ),
     st.text(alphabet=st.characters(exclude_categories=["Cs"]), max_size=6),
 )
@@ -124,6 +145,18 @@ def test_names_are_read_back_as_they_were_and_none_is_a_formula(tmp_path_factory
         for cell in cells
         if unicodedata.normalize("NFKC", cell.strip(" \"'"))[:1] in ("=", "+", "-", "@") and not cell.startswith("'")
     ]
+
+
+@pytest.mark.parametrize("end", [";", "|", "\t", "\n", "\r\n"])
+@pytest.mark.parametrize("formula", ["=1+0", " =1", "'=1", '"@x', "-1", ";=1", "\t=1", "+1|=2;-3"])
+def test_what_ends_a_cell_in_other_countries_begins_no_formula(tmp_path, end, formula):
+    names, odd = ["a", f"b{end}{formula}"], f"q{end}{formula}"
+    first = Predictions([odd, "c"], np.array([0, 1]), np.eye(2), names, {odd: [odd, "d"]})
+    path = first.write(tmp_path / "predictions.csv")
+    again = read_predictions(path)
+    assert (list(again.files), list(again.names), again.groups) == ([odd, "c"], names, first.groups)
+    for cell in re.split(r"[,;|\t\r\n]", path.read_text()):
+        assert not cell.strip(' "').startswith(("=", "+", "@", "-"))
 
 
 def test_files_of_earlier_versions_are_read_as_they_were_written(tmp_path):

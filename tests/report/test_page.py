@@ -13,7 +13,7 @@ from rafdb_vit.evaluation.predictions import Predictions, read_predictions
 from rafdb_vit.evaluation.protocol import DataProtocol, Protocol
 from rafdb_vit.report.evaluation import EVALUATION_FILES, Evaluation
 from rafdb_vit.report.page import render_page, write_evaluation
-from rafdb_vit.runtime.errors import UserError
+from rafdb_vit.runtime.errors import UserError, escape
 from rafdb_vit.runtime.output_folder import OutputFolder
 from tests.support.finished_run import describe_data, describe_run
 
@@ -25,6 +25,7 @@ class Page(HTMLParser):
 
     def __init__(self, html):
         super().__init__()
+        self.html = html
         self.open, self.tags, self.words = [], [], []
         self.feed(html)
         assert not self.open
@@ -291,6 +292,13 @@ def test_names_of_others_are_text_wherever_they_stand(evaluation):
     benign = count(render_named(evaluation, "a b"))
     for name in ("".join(HOSTILE), "".join(HOSTILE[::-1])):
         assert count(render_named(evaluation, name)) == benign, name
+
+
+def test_nothing_on_it_is_hidden_or_turns_the_direction_of_text(evaluation):
+    page = render_named(evaluation, "<i>a\0b\x1b[31mc\u202ed\u2066e\u00a0f\u200cg")
+    lines = page.html.split("\n")
+    assert [line for line in lines if escape(line) != line] == []
+    assert "<i>a\\x00b\\x1b[31mc\\u202ed\\u2066e\u00a0f\u200cg" in "".join(page.words)
 
 
 def test_it_is_written_whole_beside_its_predictions(evaluation, tmp_path):

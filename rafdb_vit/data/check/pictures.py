@@ -27,6 +27,8 @@ _FRAMES = ("#aa3377", "#228833", "#4477aa", "#ee7733", "#009988", "#bbbbbb")
 _MOST_TILES = 120
 _MOST_OF_KIND = 24
 _COLUMNS = 8
+_MOST_LINES = 4
+"""Of a name beneath a bar or an image."""
 _SIDE = 112
 _AS_WRITTEN = rc_context({"text.parse_math": False})
 """A dollar sign in the name of a class or file begins no formula."""
@@ -74,7 +76,7 @@ def draw_class_counts(result: CheckResult, path: str | Path) -> Path:
         if published:
             label = "published for RAF-DB" if i == 0 else None
             axes.plot(places, published, ls="", marker="_", ms=24 * width, mew=2, color="black", label=label)
-    labels = [textwrap.fill(printable(name), 12) for name in names]
+    labels = [_fold(name, 12) for name in names]
     axes.set_xticks(range(len(names)), labels, rotation=25, ha="right")
     axes.set_ylabel("faces")
     axes.set_title("Faces per class and split")
@@ -107,10 +109,15 @@ def draw_contact_sheet(result: CheckResult, path: str | Path) -> Path | None:
         for spine in axes.spines.values():
             spine.set(color=_FRAMES[number % len(_FRAMES)], linewidth=3)
         axes.set_title(textwrap.fill(finding.kind, 22), fontsize=7)
-        name = textwrap.fill(printable(Path(file).name), 24, break_long_words=True)
-        place = textwrap.fill(printable(result.places.get(file, "no label")), 30)
+        name = _fold(Path(file).name, 24)
+        place = _fold(result.places.get(file, "no label"), 30)
         axes.set_xlabel(f"{name}\n{place}", fontsize=6.5)
     return save_figure(figure, Path(path))
+
+
+def _fold(name: object, width: int) -> str:
+    """Returns a name in a few lines; of a longer one, the beginning: a picture grows with what stands in it."""
+    return textwrap.fill(printable(name), width, max_lines=_MOST_LINES, placeholder="…")
 
 
 def _choose_tiles(result: CheckResult) -> list[tuple[int, Finding, str, Image.Image]]:

@@ -208,3 +208,12 @@ def test_a_persons_pictures_stay(tmp_path):
     (tmp_path / "own" / "class_counts.png").symlink_to(tmp_path / "class_counts.png")
     with pytest.raises(UserError, match="is a link that leads out"):
         refuse_other_pictures(tmp_path / "own")
+
+
+def test_a_picture_does_not_grow_with_names(tmp_path, faces):
+    labels = LabelSet(OWN, ("cat", *(f"{i}{'long ' * 4_000}" for i in range(3))))
+    height, width, _ = read(draw_class_counts(build(labels=labels), tmp_path / "counts.png")).shape
+    assert height < 800 and width < 1500
+    place = {str(faces[0]): Place("train", "x" * 4_000)}
+    sheet = draw_contact_sheet(build(of_files(*faces), places=place), tmp_path / "sheet.png")
+    assert read(sheet).shape[0] < 1000

@@ -471,3 +471,10 @@ def test_checking_collects_every_fault_and_keeps_the_good(table):
     assert {split: len(faces.files) for split, faces in found.splits.items()} == {"train": 12, "test": 7}
     with refused(findings[0].message):
         read_tables(table.parent, {None: table}, DEFAULT_FORM, Reporter())
+
+
+def test_groups_that_steer_a_terminal_are_refused(tmp_path):
+    entries = [(*entry, "m\x1b[31m\u202e" if i == 3 else "m") for i, entry in enumerate(write_images(tmp_path))]
+    path = write_table(tmp_path / "faces.csv", entries, "image,label,split,gender")
+    with refused(f"{path}, row 5: expected a name of a group in column 'gender'"):
+        load_data(path)
