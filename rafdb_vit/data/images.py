@@ -41,6 +41,10 @@ _EXIF = b"Exif\0\0"
 _STRIP_HEIGHT, _TILE_WIDTH, _TILE_HEIGHT = 278, 322, 323
 """Tags of TIFF: the size of the parts in which a picture is stored."""
 _DEEP = ("I;16", "I;16L", "I;16B", "I;16N", "I", "F")
+_PART_SIZES = (279, 325)
+"""Tags of a TIFF: the bytes of each strip, and of each tile."""
+_MOST_PARTS = 4
+"""How often the bytes of a TIFF may be unpacked; of one that was cut short, its parts are larger than the file."""
 
 
 class PictureTooLarge(ValueError):
@@ -111,10 +115,19 @@ def read_file(path: str) -> bytes:
 def _check_extent(image: Image.Image, content: bytes) -> None:
     if image.width * image.height > MOST_PIXELS:
         raise PictureTooLarge(f"{image.width} x {image.height} pixels, more than {MOST_PIXELS:,}")
+    if image.format == "TIFF" and _sum_parts(image) > _MOST_PARTS * len(content):
+        raise PictureTooLarge("parts of it stand in the file more than once, which takes long to unpack")
     if (pixels := _count_pixels_of_scan(image)) and (scans := content.count(_SCAN)) > 1:
         share = pixels / max(image.width * image.height, 1)  # a TIFF has one for each part of the picture
         if scans * share > MOST_SCANS or scans * pixels > MOST_SCANNED:
             raise PictureTooLarge(f"{scans:,} scans of {pixels:,} pixels, more than can be gone over")
+
+
+def _sum_parts(image: Image.Image) -> int:
+    """Returns how many bytes the strips or tiles of a TIFF have, as it says itself."""
+    tags: Any = getattr(image, "tag_v2", {})
+    counts = [count for tag in _PART_SIZES for count in (tags.get(tag) or ())]
+    return sum(count for count in counts if isinstance(count, int))
 
 
 def _count_pixels_of_scan(image: Image.Image) -> int:

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from rafdb_vit.runtime.disk import naming_disk_errors, read_text
 from rafdb_vit.runtime.errors import UserError
+from rafdb_vit.runtime.place import forget, keep_in_mind
 from rafdb_vit.runtime.processes import broadcast_from_main, is_main_process
 
 LOCK_FILE = "run.lock"
@@ -82,9 +83,11 @@ def hold(folder: Path, *, flag: str = "--output_dir") -> Iterator[None]:
                 f"{flag} {folder}: {holder} is writing into it; wait until it has ended, or take another folder (if "
                 f"it has ended, delete {folder / LOCK_FILE})"
             ) from error
+    keep_in_mind(folder)
     try:
         yield
     finally:
+        forget(folder)
         lock.release()
         _remove_empty(missing)
 

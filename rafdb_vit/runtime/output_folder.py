@@ -121,10 +121,11 @@ class OutputFolder:
         self.refuse_others([*names, *(name + _PARTIAL for name in names)])
         if others := [name for name in self._read_list() if not self.is_known(name)]:
             raise UserError(f"{self.path}: another command wrote {others[0]} there; take another folder")
-        for name in (*names, *self.hashes):
-            self._check_name(name)
+        own = self.hashes
+        for name in {*names, *own}:
+            self._check_name(name, is_folder=name in own and own[name] is None and not name.endswith(_PARTIAL))
 
-    def _check_name(self, name: str) -> None:
+    def _check_name(self, name: str, *, is_folder: bool) -> None:
         """Refuses what has a name but is of another kind than is written there, or may not be replaced."""
         folder, path = self.path, self.path / name
         for part in name.split("/")[:-1]:
@@ -132,7 +133,6 @@ class OutputFolder:
         for above in {folder, self.path}:
             if os.path.lexists(above) and not os.path.isdir(above):
                 raise UserError(f"{above}: is a file; expected a folder: move it elsewhere, or take another folder")
-        is_folder = name in self.hashes and self.hashes[name] is None and not name.endswith(_PARTIAL)
         if not is_folder and os.path.isdir(path) and not path.is_symlink():
             raise UserError(f"{path}: is a folder; expected a file: move it elsewhere, or take another folder")
         for place in (folder, *([path] if os.path.isdir(path) else [])):
@@ -235,6 +235,7 @@ class OutputFolder:
             UserError: See `write`.
             OSError: Likewise.
         """
+        self.refuse_others([new])
         self.claim(new)
         with self._open(old) as (source, name), self._open(new) as (place, last):
             source.rename(name, last, to=place)
@@ -248,8 +249,9 @@ class OutputFolder:
         if name not in self.hashes:
             return
         with self._open(name) as (place, last):
-            if place.kind(last) != stat.S_IFDIR:
-                place.remove(last)
+            if (kind := place.kind(last)) != stat.S_IFDIR:
+                if kind == stat.S_IFLNK:
+                    place.remove(last)
             elif holds is None:
                 shutil.rmtree(self.path / name)  # follows no link, and refuses one in place of the folder
             else:

@@ -54,6 +54,31 @@ class Place:
         return name if self.handle is not None else str(self.path / name)
 
 
+_HELD: dict[Path, tuple[int, int]] = {}
+"""Device and number of each folder that this process holds, by its path."""
+
+
+def keep_in_mind(folder: Path) -> None:
+    """Notes which folder a path means while it is held: nothing is written into another that takes its place."""
+    found = folder.stat()
+    _HELD[folder.absolute()] = (found.st_dev, found.st_ino)
+
+
+def forget(folder: Path) -> None:
+    """Ends `keep_in_mind`."""
+    _HELD.pop(folder.absolute(), None)
+
+
+def _check_held(start: Path) -> None:
+    held = _HELD.get(start.absolute())
+    if held is None:
+        start.mkdir(parents=True, exist_ok=True)
+        return
+    found = start.stat() if start.is_dir() else None
+    if found is None or (found.st_dev, found.st_ino) != held:
+        raise UserError(f"{start}: was moved, replaced or deleted while it was written to; what is written lies there")
+
+
 @contextmanager
 def reach(start: Path, folders: Sequence[str], name: str) -> Iterator[tuple[Place, str]]:
     """Gives the place below `start` that these folders lead to, made if missing, and the name to use there.
@@ -62,7 +87,7 @@ def reach(start: Path, folders: Sequence[str], name: str) -> Iterator[tuple[Plac
         UserError: One of the folders is a link or a file.
         OSError: As the block raises it, with whole paths in place of names.
     """
-    start.mkdir(parents=True, exist_ok=True)
+    _check_held(start)
     handles = [os.open(start, os.O_RDONLY)] if _HAS_DESCRIPTORS else []
     place = Place(start, handles[-1] if handles else None)
     try:

@@ -45,6 +45,7 @@ def step_of(folder: Path) -> int:
 def list_checkpoints(run: Path) -> list[Path]:
     """Returns the folders named as checkpoints, the newest first, whole or not."""
     found = [path for path in run.glob("checkpoint-*") if step_of(path) >= 0 and path.is_dir()]
+    found = [path for path in found if not path.is_symlink()]
     return sorted(found, key=step_of, reverse=True)
 
 
@@ -120,12 +121,23 @@ def delete_checkpoint(output: OutputFolder, name: str) -> None:
 
     Which these are, a checkpoint without a readable list does not say; then all that are named as its files are.
     """
+    output.remove_folder(name, holds=_tell_own(output.path / name))
+
+
+def _tell_own(folder: Path) -> Callable[[str], bool]:
+    """Returns what tells of a path in a checkpoint whether a run wrote it."""
     try:
-        files = {*_read_manifest(output.path / name)["files"], MANIFEST}
+        files = {*_read_manifest(folder)["files"], MANIFEST}
     except (OSError, ValueError, KeyError, TypeError):
-        output.remove_folder(name, holds=_is_named_as_own)
-    else:
-        output.remove_folder(name, holds=files.__contains__)
+        return _is_named_as_own
+    return files.__contains__
+
+
+def find_note(folder: Path) -> Path | None:
+    """Returns a file of a person's in a checkpoint, which would keep its folder from being deleted; or None."""
+    is_own = _tell_own(folder)
+    paths = (path for path in sorted(folder.rglob("*")) if path.is_symlink() or not path.is_dir())
+    return next((path for path in paths if not is_own(path.relative_to(folder).as_posix())), None)
 
 
 def _is_named_as_own(name: str) -> bool:
@@ -199,10 +211,11 @@ def prune_checkpoints(run: Path, *, keep: int | None, best_step: int | None) -> 
     room = max(keep - 1, int(any(step_of(folder) == best_step for folder in older)))
     output = OutputFolder(run, CHECKPOINT_FOLDERS)
     own = output.hashes
-    for name in (folder.name for folder in older[room:] if folder.name in own):
-        # Renamed first: a run that is killed meanwhile leaves nothing that looks like a damaged checkpoint.
-        output.rename_folder(name, _REPLACED + name)
-        delete_checkpoint(output, _REPLACED + name)
+    with naming_disk_errors(run):
+        for name in (folder.name for folder in older[room:] if folder.name in own):
+            # Renamed first: a run that is killed meanwhile leaves nothing that looks like a damaged checkpoint.
+            output.rename_folder(name, _REPLACED + name)
+            delete_checkpoint(output, _REPLACED + name)
 
 
 def choose_checkpoint(run: Path, *, say: Callable[[str], None]) -> Path | None:

@@ -70,6 +70,7 @@ class ResumableTrainer(Trainer):
         self._resumed_from: Path | None = None
         self._progress: dict[str, Any] = {}
         self._had_stopped = False
+        self._limit: int | None = None
         self._at_step_begin: tuple[torch.Tensor, Any, torch.Tensor, Any] | None = None
         super().__init__(*args, **kwargs)
 
@@ -83,7 +84,12 @@ class ResumableTrainer(Trainer):
         # Last of all callbacks: an evaluation that was still due is shown by those before it.
         self.remove_callback(ResumeCallback)
         self.add_callback(ResumeCallback(self))
-        return super().train(resume_from_checkpoint, *args, **kwargs)
+        # With a limit of 1 the stock method ends by deleting every folder whose name begins as a checkpoint's does.
+        self._limit, self.args.save_total_limit = self.args.save_total_limit, None
+        try:
+            return super().train(resume_from_checkpoint, *args, **kwargs)
+        finally:
+            self.args.save_total_limit = self._limit
 
     def evaluate(self, *args: Any, **kwargs: Any) -> dict[str, float]:
         """Evaluates as the stock method does, without advancing torch's random numbers.
@@ -143,7 +149,7 @@ class ResumableTrainer(Trainer):
                 self._write_state(folder, progress)
         self.saved_step = step
         if writes:
-            prune_checkpoints(run, keep=self.args.save_total_limit, best_step=best)
+            prune_checkpoints(run, keep=self._limit, best_step=best)
 
     def _describe_progress(self) -> dict[str, Any]:
         """Returns what the stock Trainer does not save, and a resumed run needs to log the same metrics."""

@@ -1,5 +1,6 @@
 """The run folder: what lies in it, when it may be written to, and what a new run may delete there."""
 
+import os
 import platform
 import tempfile
 from collections.abc import Mapping
@@ -33,6 +34,7 @@ from rafdb_vit.training.checkpoints import (
     compare_identity,
     delete_checkpoint,
     find_fault,
+    find_note,
     list_checkpoints,
     step_of,
 )
@@ -90,15 +92,27 @@ class RunFolder:
                 f"--output_dir {self.path}: is not empty; take another folder, --overwrite_output_dir to replace the "
                 "run in it, or --resume_from_checkpoint to go on with it"
             )
-        self._refuse_in_the_way(demo=demo)
+        self._refuse_in_the_way()
+        self._refuse_notes(demo=demo)
 
-    def _refuse_in_the_way(self, *, demo: bool = False) -> None:
+    def _refuse_in_the_way(self) -> None:
         """Refuses what would only be found in the way when the earlier run is gone, or when training has ended."""
         self.output.check([*_TOP_FILES, *self._list_written()])
-        faces = self.demo_faces.rglob("*") if demo and self.demo_faces.is_dir() else ()
-        for path in faces:
-            if path.is_file() and not is_drawn_file(path.relative_to(self.demo_faces).as_posix()):
-                raise UserError(f"{path}: is in the way, and no drawn face; move it elsewhere, or take another folder")
+        for evaluation in self._find_evaluations():
+            OutputFolder(evaluation, EVALUATION_FILES, within=self.path).check(())
+
+    def _refuse_notes(self, *, demo: bool) -> None:
+        """Refuses a person's files within folders that a new run has to delete and make anew."""
+        own = self.output.hashes
+        notes = [find_note(self.path / name) for name in own if step_of(Path(name)) >= 0 and self.output.holds(name)]
+        if demo:
+            self.output.refuse_others([DEMO_FACES])
+            paths = self.demo_faces.rglob("*") if self.demo_faces.is_dir() else ()
+            for path in paths:
+                is_drawn = path.is_file() and is_drawn_file(path.relative_to(self.demo_faces).as_posix())
+                notes += [path] if path.is_symlink() or not (is_drawn or path.is_dir()) else []
+        if note := next(filter(None, notes), None):
+            raise UserError(f"{note}: is in the way, and no run wrote it; move it elsewhere, or take another folder")
 
     def _holds_something(self) -> bool:
         """Tells whether something could be lost: a run that ended before its first checkpoint leaves nothing."""
@@ -109,7 +123,9 @@ class RunFolder:
     def _list_written(self) -> list[str]:
         """Returns what lies where a run writes: its files, whoever wrote them, and checkpoints by their number."""
         there = [path.name for path in self.path.iterdir()] if self.path.is_dir() else []
-        numbered = [name for name in there if step_of(Path(name.removeprefix("partial-"))) >= 0]
+        numbered = [
+            name for name in there if step_of(Path(name.removeprefix("partial-").removeprefix("replaced-"))) >= 0
+        ]
         shards = [name for name in there if self.output.is_known(name) and name.endswith(".safetensors")]
         return [name for name in (*_TOP_FILES, _STAGED_MODEL, *numbered, *shards) if self.output.holds(name)]
 
@@ -156,11 +172,17 @@ class RunFolder:
             raise UserError(f"--resume_from_checkpoint {asked}: no such folder; expected a run's checkpoint-STEP")
         if fault := find_fault(checkpoint):
             raise UserError(f"--resume_from_checkpoint {asked}: not a whole checkpoint, {fault}; take another")
-        if checkpoint.resolve().parent != self.path.resolve():
+        if checkpoint.is_symlink():
+            raise UserError(f"--resume_from_checkpoint {asked}: is a link; give the folder that it leads to")
+        if not self._is_own(checkpoint):
             self.check(demo=demo, overwrite=overwrite)
         else:
             self._adopt()
         return checkpoint
+
+    def _is_own(self, checkpoint: Path) -> bool:
+        """Tells whether a checkpoint lies in this folder, however its path is written."""
+        return Path(os.path.abspath(checkpoint)).parent.resolve() == self.path.resolve()
 
     def _adopt(self) -> None:
         """Lists whole checkpoints, which may have been copied back; of a run without a list, all that it wrote.
@@ -202,7 +224,7 @@ class RunFolder:
             compare_identity(resume_from, identity)
             say_line(f"Going on from {resume_from}.")
         with naming_disk_errors(self.path, advice="take another --output_dir"):
-            if resume_from is None or resume_from.resolve().parent != self.path.resolve():
+            if resume_from is None or not self._is_own(resume_from):
                 self.clear(keep_demo_faces=True)
             settings = {name: _plain(value) for name, value in asked.items() if name not in _NOT_SETTINGS}
             text = yaml.safe_dump(settings, sort_keys=True, allow_unicode=True) if settings else "{}\n"
@@ -260,9 +282,10 @@ class RunFolder:
         Raises:
             UserError: Another process has replaced it meanwhile.
         """
-        written = self.output.hashes
-        for name, digest in hash_model(self.path).items():
-            if written.get(name) != digest:
+        written, found = self.output.hashes, hash_model(self.path)
+        expected = [name for name in written if name.endswith((".safetensors", "config.json"))]
+        for name in {*expected, *found}:
+            if written.get(name) is None or written[name] != found.get(name):
                 raise UserError(
                     f"{self.path / name}: is not the file that this run wrote, and was replaced meanwhile; the "
                     "checkpoints are whole: go on with --resume_from_checkpoint when nothing else writes there"

@@ -14,6 +14,7 @@ from matplotlib.figure import Figure
 from PIL import Image
 
 from rafdb_vit.data.check.result import CheckResult
+from rafdb_vit.data.files import is_inside
 from rafdb_vit.data.findings import Finding, printable
 from rafdb_vit.data.images import PICTURE_ERRORS, open_picture
 from rafdb_vit.runtime.disk import naming_disk_errors, save_figure
@@ -47,6 +48,7 @@ def draw_pictures(result: CheckResult, folder: str | Path) -> list[Path]:
         naming_disk_errors(output.path, advice=advice),
         TemporaryDirectory() as temporary,
     ):
+        refuse_other_pictures(folder)
         counts, sheet = (Path(temporary) / name for name in (COUNTS_FILE, SHEET_FILE))
         drawn = (draw_class_counts(result, counts), draw_contact_sheet(result, sheet))
         return [output.write(path.name, path.read_bytes()) for path in drawn if path is not None]
@@ -127,7 +129,11 @@ def _choose_tiles(result: CheckResult) -> list[tuple[int, Finding, str, Image.Im
     for findings in result.kinds.values():
         room = min(_MOST_OF_KIND, _MOST_TILES - len(tiles))
         for finding in findings:
-            pictures = [(file, picture) for file in finding.files[:room] if (picture := _open_small(file)) is not None]
+            pictures = [
+                (file, picture)
+                for file in finding.files[:room]
+                if (picture := _open_small(file, result.root)) is not None
+            ]
             tiles += [(number, finding, file, picture) for file, picture in pictures]
             room -= len(pictures)
             number += bool(pictures)
@@ -136,9 +142,9 @@ def _choose_tiles(result: CheckResult) -> list[tuple[int, Finding, str, Image.Im
     return tiles
 
 
-def _open_small(file: str) -> Image.Image | None:
+def _open_small(file: str, root: Path) -> Image.Image | None:
     """Returns a thumbnail; None for what is no image, or may not be looked at."""
-    if os.path.islink(file) or not os.path.isfile(file):  # noqa: PTH114
+    if os.path.islink(file) or not os.path.isfile(file) or not is_inside(root, file):  # noqa: PTH114
         return None
     try:
         picture = open_picture(file)

@@ -4,12 +4,15 @@ Arrow takes offsets, lengths and text as a file has them, without looking: damag
 file's, or in the process's death.
 """
 
+import re
 import struct
 from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 from datasets.utils.extract import Extractor
+
+from rafdb_vit.runtime.disk import open_plain
 
 MOST_ROWS = 5_000_000
 """Of a data set; the largest of labelled faces have a million, and a row of nothing takes next to no room in a file."""
@@ -19,6 +22,10 @@ MOST_TIMES = 20
 """How much larger than its file a table may be; pictures, of which faces are made, shrink by next to nothing."""
 SUFFIXES = (".parquet", ".arrow", ".csv", ".json", ".jsonl")
 """Of tables; those of other kinds, and archives, are not read."""
+_DEEPEST = 50
+"""Levels of JSON; a row of a table has two or three."""
+_LONGEST_LINE = 2**24
+_TEXTS, _BRACKETS = re.compile(rb'"(?:[^"\\]|\\.)*"'), re.compile(rb"[][{}]")
 _DICTIONARY, _BATCH = 2, 3
 """Kinds of message in Arrow's format (Message.fbs)."""
 
@@ -41,7 +48,21 @@ def check_table_file(path: Path) -> int:
     # `datasets` unpacks what begins as an archive does, whatever its name.
     if (packed := Extractor.infer_extractor_format(str(path))) is not None:
         raise ValueError(f"{path} is packed ({packed}); unpack it")
+    if suffix in (".json", ".jsonl"):
+        _check_depth(path)
     return 0
+
+
+def _check_depth(path: Path) -> None:
+    """Refuses JSON that is nested so deeply that the reader, which calls itself for each level, ends the process."""
+    depth, is_lines = 0, path.suffix.lower() == ".jsonl"
+    with open_plain(path, most=None) as file:
+        while line := file.readline(_LONGEST_LINE):
+            depth = 0 if is_lines else depth
+            for bracket in _BRACKETS.findall(_TEXTS.sub(b"", line)):
+                depth += 1 if bracket in b"{[" else -1
+                if depth > _DEEPEST:
+                    raise ValueError(f"{path} is nested too deeply; expected a table of images and labels")
 
 
 def _check_parquet(path: Path) -> int:

@@ -1,4 +1,5 @@
 import os
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -18,10 +19,8 @@ from tests.support.images import HTML, encode, paint_texture, write_bomb
 def build(*findings, labels=BASIC, splits=("train", "test"), places=None):
     count = len(labels.names)
     faces = {split: Faces(["x.jpg"] * count, list(range(count)), list(map(str, range(count)))) for split in splits}
-    found = FoundData(Layout.RELEASE, Path("/data"), labels, faces, {split: split for split in faces})
-    return CheckResult.build(
-        Path("/data"), found, Findings(findings), images=9, places=places or {}, sizes={(40, 40): 9}
-    )
+    found = FoundData(Layout.RELEASE, Path("/"), labels, faces, {split: split for split in faces})
+    return CheckResult.build(Path("/"), found, Findings(findings), images=9, places=places or {}, sizes={(40, 40): 9})
 
 
 def of_files(*paths, kind="odd size"):
@@ -217,3 +216,10 @@ def test_a_picture_does_not_grow_with_names(tmp_path, faces):
     place = {str(faces[0]): Place("train", "x" * 4_000)}
     sheet = draw_contact_sheet(build(of_files(*faces), places=place), tmp_path / "sheet.png")
     assert read(sheet).shape[0] < 1000
+
+
+def test_nothing_outside_the_data_is_shown(tmp_path, faces):
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data" / "link").symlink_to(Path(faces[0]).parent)
+    report = build(of_files(str(tmp_path / "data" / "link" / Path(faces[0]).name)))
+    assert draw_contact_sheet(replace(report, root=tmp_path / "data"), tmp_path / "sheet.png") is None

@@ -75,3 +75,13 @@ def test_what_unpacks_to_far_more_is_refused(tmp_path, monkeypatch):
     pq.write_table(pa.table({"x": [b"\0" * 2**20]}), tmp_path / "data.parquet", compression="zstd")
     with pytest.raises(ValueError, match="unpacks to 1,0"):
         check_table_file(tmp_path / "data.parquet")
+
+
+@pytest.mark.parametrize("name", ["train.jsonl", "metadata.json"])
+def test_json_that_is_nested_too_deeply_ends_no_process(tmp_path, name):
+    path = tmp_path / name
+    path.write_bytes(b'{"a": "}]{[' + b"{" * 99 + b'", "b": [1, {"c": 2}]}\n' * 3)
+    assert check_table_file(path) == 0
+    path.write_bytes(b'{"a":' * 20_000 + b"1" + b"}" * 20_000)
+    with pytest.raises(ValueError, match="nested too deeply"):
+        check_table_file(path)
