@@ -37,6 +37,8 @@ They check few values, so that the first use of one fails, in one way or another
 kinds are taken for a fault of a file: a model was checked for all that is known by then, and only what reads, builds
 or tries it runs there.
 """
+_MOST_MODULES = 20_000
+"""However many tensors the weights have, of which a file can list thousands that hold nothing."""
 _MOST_PATCHES = 128
 """Along one side of a picture; 1024 pixels have as many of 8. Attention compares each of their square with each."""
 _MOST_PAIRS = 2_000_000
@@ -175,7 +177,7 @@ def _bounding(where: str, size: WeightsSize) -> Iterator[None]:
         UserError: It is.
     """
     modules, elements = 0, 0
-    most_modules = _SPARE_MODULES + _MODULES_PER_TENSOR * size.tensors
+    most_modules = min(_SPARE_MODULES + _MODULES_PER_TENSOR * size.tensors, _MOST_MODULES)
     most_elements = _SPARE_ELEMENTS + 2 * size.elements
     expected = f"expected a {CONFIG_FILE} that belongs to the weights"
 

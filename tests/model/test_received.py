@@ -348,3 +348,17 @@ def test_a_processor_of_another_architecture_is_tried_out(folder):
     for load in list(load_all_ways(folder))[:2]:
         with refused(folder, refused_line):
             load()
+
+
+def test_many_empty_tensors_allow_no_more_layers(folder):
+    names = {f"{i}": {"dtype": "F32", "shape": [0], "data_offsets": [0, 0]} for i in range(19_900)}
+    head = json.dumps({"__metadata__": {"format": "pt"}, **names}).encode()
+    (folder / "model.safetensors").write_bytes(struct.pack("<Q", len(head)) + head)
+    rewrite(folder / CONFIG, num_hidden_layers=19_900)
+    refuse_all_ways(folder, "num_hidden_layers is 19900; expected 1,000 at most")
+
+
+@pytest.mark.parametrize("key", ["pool_size", "kernel_sizes", "window_size"])
+def test_windows_that_one_number_is_made_of_are_small(folder, key):
+    rewrite(folder / CONFIG, **{key: [3, [1023]]})
+    refuse_all_ways(folder, f"{key} is [3, [1023]]; expected 64 at most")
