@@ -196,19 +196,21 @@ def _write_manifest(folder: Path, identity: Mapping[str, Any]) -> None:
     partial.rename(folder / MANIFEST)
 
 
-def prune_checkpoints(run: Path, *, keep: int | None, best_step: int | None) -> None:
+def prune_checkpoints(run: Path, *, keep: int | None, best_step: int | None, ended: bool = False) -> None:
     """Deletes the oldest checkpoints beyond `keep`; the newest and the best always stay.
 
     Args:
         run: The run folder.
         keep: How many to keep; None or 0 keeps all.
         best_step: The step of the best checkpoint, None if there is none yet.
+        ended: Training has ended: nothing is resumed from the newest any more.
     """
-    if not keep:
+    found = list_checkpoints(run)
+    if not keep or not found:
         return
-    newest, *older = list_checkpoints(run)
+    older = found if ended else found[1:]
     older.sort(key=lambda folder: (step_of(folder) == best_step, step_of(folder)), reverse=True)
-    room = max(keep - 1, int(any(step_of(folder) == best_step for folder in older)))
+    room = keep if ended else max(keep - 1, int(any(step_of(folder) == best_step for folder in older)))
     output = OutputFolder(run, CHECKPOINT_FOLDERS)
     own = output.hashes
     with naming_disk_errors(run):

@@ -63,8 +63,7 @@ class ResumableTrainer(Trainer):
         self, *args: Any, identity: Mapping[str, Any] | None = None, signals: SignalWatch | None = None, **kwargs: Any
     ) -> None:
         self.identity = dict(identity or {})
-        self.signals = signals
-        self.saved_step = -1
+        self.signals, self.saved_step = signals, -1
         self.last_step: dict[str, Any] = {"grad_norm": None, "learning_rate": None}
         self.epoch_has_ended = False
         self._resumed_from: Path | None = None
@@ -87,7 +86,10 @@ class ResumableTrainer(Trainer):
         # With a limit of 1 the stock method ends by deleting every folder whose name begins as a checkpoint's does.
         self._limit, self.args.save_total_limit = self.args.save_total_limit, None
         try:
-            return super().train(resume_from_checkpoint, *args, **kwargs)
+            outcome = super().train(resume_from_checkpoint, *args, **kwargs)
+            if self.args.should_save:
+                prune_checkpoints(self.run_folder, keep=self._limit, best_step=self.state.best_global_step, ended=True)
+            return outcome
         finally:
             self.args.save_total_limit = self._limit
 

@@ -301,6 +301,21 @@ def test_every_optimizer_and_schedule_goes_on_exactly(make, settings):
     assert_equal(resumed, reference)
 
 
+@pytest.mark.parametrize("limit", [1, 2])
+def test_old_checkpoints_are_deleted_and_no_folder_that_is_called_so(make, limit):
+    trainer = make(f"limit-{limit}", save_total_limit=limit)
+    names = ("checkpoint-4-backup", "checkpoint-9 my notes", "checkpoint-x")
+    own = [trainer.run_folder / name / "mine" for name in names]
+    for path in own:
+        path.parent.mkdir(parents=True)
+        path.write_text("mine")
+    trainer.train()
+    assert all(path.read_text() == "mine" for path in own)
+    kept = {path.name for path in list_checkpoints(trainer.run_folder)}
+    assert f"checkpoint-{trainer.state.best_global_step}" in kept and len(kept) <= limit
+    assert trainer.args.save_total_limit == limit
+
+
 def test_before_the_first_step_there_is_nothing_to_save(make):
     settings = {"per_device_train_batch_size": 4, "gradient_accumulation_steps": 3}
     trainer, stop = interrupt(make, "early", "on_step_begin", 1, **settings)

@@ -173,3 +173,51 @@ def test_what_a_run_writes_can_be_its_own():
         assert output.is_known(name)
     for name in ("checkpoint-notes.md", "figures/x.png", "notes", "partial-draft.docx", "figures"):
         assert not output.is_known(name)
+
+
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        ("checkpoint-3/notes", "checkpoint-3/notes: is in the way, and no run wrote it"),
+        ("replaced-checkpoint-2/mine", "replaced-checkpoint-2: is in the way"),
+        ("evaluations/x/files.json", "evaluations/x/files.json: not the list"),
+        ("drawn_faces/mine", "drawn_faces: is in the way"),
+    ],
+)
+def test_notes_are_found_before_the_earlier_run_is_lost(folder, name, words):
+    write_own(folder.path, name)
+    before = all_of(folder.path)
+    with pytest.raises(UserError, match=words):
+        folder.check(demo=True, overwrite=True)
+    assert all_of(folder.path) == before
+
+
+def test_a_checkpoint_that_is_a_link_is_not_resumed_from_and_nothing_is_lost(folder):
+    (folder.path / "copy").mkdir()
+    (folder.path / "checkpoint-3").rename(folder.path / "copy" / "checkpoint-3")
+    (folder.path / "checkpoint-3").symlink_to("copy/checkpoint-3")
+    before = all_of(folder.path)
+    for asked in (None, str(folder.path / "checkpoint-3")):
+        with pytest.raises(UserError):
+            folder.find_start(asked, demo=False, overwrite=False)
+    assert all_of(folder.path) == before
+
+
+def test_a_run_whose_folder_was_replaced_writes_into_no_other(folder, tmp_path):
+    with hold(folder.path):
+        folder.path.rename(tmp_path / "moved")
+        for there in (False, True):
+            if there:
+                folder.path.mkdir()
+            with pytest.raises(UserError, match="run: was moved, replaced or deleted while it was written to"):
+                folder.output.write("results.json", "x")
+        assert list(folder.path.iterdir()) == []
+
+
+def test_a_list_of_thousands_of_checkpoints_is_read_a_few_times(folder, monkeypatch):
+    folder.output.claim(*(f"checkpoint-{i}" for i in range(10, 6010)))
+    read, reads = OutputFolder._read_list, []
+    monkeypatch.setattr(OutputFolder, "_read_list", lambda self: (reads.append(1), read(self))[1])
+    folder.check(demo=False, overwrite=True)
+    folder.clear()
+    assert len(reads) < 100 and list(folder.path.iterdir()) == []
