@@ -184,6 +184,11 @@ class _Received:
 
     @classmethod
     def open(cls, where: str, folder: Path, commit: str | None) -> "_Received":
+        """Checks a model's files, then reads its configuration and its processor; see the class for the arguments.
+
+        Raises:
+            UserError: One of them is not as it should be.
+        """
         size = check_received(where, folder, from_hub=commit is not None)
         return cls(where, folder, commit, size, read_config(where, folder), read_processor(where, folder))
 

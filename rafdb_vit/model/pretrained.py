@@ -182,6 +182,7 @@ def _bounding(where: str, size: WeightsSize) -> Iterator[None]:
     expected = f"expected a {CONFIG_FILE} that belongs to the weights"
 
     def count_module(*_: Any) -> None:
+        """Counts a module that is built; torch's hook."""
         nonlocal modules
         modules += 1
         if modules > most_modules:
@@ -191,6 +192,7 @@ def _bounding(where: str, size: WeightsSize) -> Iterator[None]:
             )
 
     def count_tensor(_: Any, name: str, tensor: torch.Tensor | None) -> None:
+        """Counts the numbers of a parameter or a buffer that is made; torch's hook."""
         nonlocal elements
         elements += tensor.numel() if tensor is not None and tensor.is_meta else 0
         if elements > most_elements:

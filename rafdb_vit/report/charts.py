@@ -14,8 +14,8 @@ from matplotlib.figure import Figure
 
 from rafdb_vit.evaluation.predictions import Predictions
 from rafdb_vit.evaluation.results import EvaluationResult
-from rafdb_vit.report.drawing import drawing
 from rafdb_vit.report.plots import draw_losses, draw_rates
+from rafdb_vit.runtime.drawing import drawing
 from rafdb_vit.runtime.errors import escape
 
 MOST_CLASSES = 20

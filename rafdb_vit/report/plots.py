@@ -11,8 +11,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from rafdb_vit.evaluation.results import EvaluationResult
-from rafdb_vit.report.drawing import drawing, fit_name
-from rafdb_vit.runtime.disk import save_figure
+from rafdb_vit.runtime.drawing import drawing, fit_name, save_figure
 
 PLOTS_FOLDER = "figures"
 CONFUSION_FILE = "confusion_matrix.png"

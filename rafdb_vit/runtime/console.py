@@ -70,6 +70,7 @@ class _EscapedRecord(logging.LogRecord):
     """What a library logs; such messages repeat names too."""
 
     def getMessage(self) -> str:
+        """Returns the message; logging's own hook."""
         return _escape_lines(super().getMessage())
 
 

@@ -10,13 +10,9 @@ from contextlib import contextmanager
 from functools import cache
 from io import BufferedReader
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import Any, NoReturn
 
 from rafdb_vit.runtime.errors import UserError
-
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
-
 
 MOST_BYTES = 64 * 2**20
 """Of a text file; the largest that is known, the index of a large model, has a few megabytes."""
@@ -232,12 +228,3 @@ def _plain_loader() -> Any:
         for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
     }
     return PlainLoader
-
-
-def save_figure(figure: "Figure", path: Path) -> Path:
-    """Writes a figure as PNG, without what would differ from run to run; its folder is made if missing."""
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-
-    path.parent.mkdir(parents=True, exist_ok=True)
-    FigureCanvasAgg(figure).print_png(str(path), metadata={"Software": None})
-    return path

@@ -13,6 +13,8 @@ from rafdb_vit.runtime.place import forget, keep_in_mind
 from rafdb_vit.runtime.processes import broadcast_from_main, is_main_process
 
 LOCK_FILE = "run.lock"
+_MOST_PROCESSES = 2**31
+"""No system numbers its processes beyond; 0 and below stand for groups of them."""
 
 
 def find_holder(folder: Path) -> str | None:
@@ -25,6 +27,8 @@ def find_holder(folder: Path) -> str | None:
         process = int(number)
     except (OSError, ValueError):
         return None
+    if not 0 < process < _MOST_PROCESSES:
+        return None
     name = host.split("#")[0]  # newer releases of filelock add the namespace of a container
     if name.split(".")[0] == socket.gethostname().split(".")[0] and not _is_alive(process):
         return None
@@ -36,7 +40,7 @@ def _is_alive(process: int) -> bool:
         os.kill(process, 0)
     except ProcessLookupError:
         return False
-    except (OSError, OverflowError):  # it belongs to another user, or cannot be asked for
+    except OSError:  # it belongs to another user
         return True
     return True
 

@@ -18,7 +18,7 @@ from pathlib import Path
 
 from rafdb_vit.runtime.disk import open_plain, parse_json, read_text
 from rafdb_vit.runtime.errors import UserError
-from rafdb_vit.runtime.place import Place, reach, remove_files, write_whole
+from rafdb_vit.runtime.place import Place, reach, remove_files
 
 LIST_FILE = "files.json"
 _PARTIAL = ".partial"
@@ -193,7 +193,7 @@ class OutputFolder:
         self.claim(name, partial)
         with self._open(name) as (place, last):
             place.remove(last + _PARTIAL)  # of a run that was killed; of a link only the link
-            write_whole(place, last, data, partial=last + _PARTIAL)
+            place.write(last, data, partial=last + _PARTIAL)
         listed = {**self._read_list(), name: hashlib.sha256(data).hexdigest()}
         self._write_list({other: digest for other, digest in listed.items() if other != partial})
         return self.path / name
@@ -300,7 +300,7 @@ class OutputFolder:
         with self._open(LIST_FILE) as (place, last):
             # No name that a person's file could have: nothing lists this one.
             partial = f"{LIST_FILE}.{secrets.token_hex(8)}{_PARTIAL}"
-            write_whole(place, last, f"{text}\n".encode(), partial=partial, sync=True)
+            place.write(last, f"{text}\n".encode(), partial=partial, sync=True)
 
     def _open(self, name: str) -> AbstractContextManager[tuple[Place, str]]:
         """Gives the folder that a name lies in, made if missing and reached without a link, and the name there."""

@@ -36,6 +36,24 @@ class Place:
             return None
         return stat.S_IFMT(found.st_mode)
 
+    def write(self, name: str, data: bytes, *, partial: str, sync: bool = False) -> None:
+        """Writes a file, whole or not at all: as `partial` first, which nothing is called yet.
+
+        With `sync` it is brought to the disk at once, and survives a loss of power.
+        """
+        made = False
+        try:
+            with os.fdopen(self.open(partial, _NEW), "wb") as file:
+                made = True
+                file.write(data)
+                if sync:
+                    file.flush()
+                    os.fsync(file.fileno())
+            self.rename(partial, name)
+        finally:
+            if made and self.kind(partial) == stat.S_IFREG:
+                self.remove(partial)
+
     def rename(self, old: str, new: str, *, to: "Place | None" = None) -> None:
         """Gives a file another name, perhaps in another place, in place of one that has it; a link is no detour."""
         to = to or self
@@ -109,22 +127,6 @@ def reach(start: Path, folders: Sequence[str], name: str) -> Iterator[tuple[Plac
     finally:
         for handle in handles:
             os.close(handle)
-
-
-def write_whole(place: Place, name: str, data: bytes, *, partial: str, sync: bool = False) -> None:
-    """Writes a file, whole or not at all; what is brought to the disk at once survives a loss of power."""
-    made = False
-    try:
-        with os.fdopen(place.open(partial, _NEW), "wb") as file:
-            made = True
-            file.write(data)
-            if sync:
-                file.flush()
-                os.fsync(file.fileno())
-        place.rename(partial, name)
-    finally:
-        if made and place.kind(partial) == stat.S_IFREG:
-            place.remove(partial)
 
 
 def remove_files(folder: Path, holds: Callable[[str], bool]) -> None:

@@ -174,6 +174,7 @@ class _Forms:
         self._known: dict[tuple[Any, ...], dict[str, Any]] = {}
 
     def of(self, parameter: torch.Tensor, group: Mapping[str, Any]) -> dict[str, Any]:
+        """Returns the form of each part of the state of a parameter in a group of settings, by name."""
         key = (parameter.shape, parameter.stride(), parameter.dtype, parameter.device)
         if key not in self._known:
             zeros = torch.nn.Parameter(torch.zeros_like(parameter, requires_grad=False))

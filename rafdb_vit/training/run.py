@@ -72,42 +72,19 @@ def run_training(
         Interrupted: A signal ended the run; its message says what was saved and how to resume.
     """
     quiet_libraries()
-    folder = RunFolder(args.output_dir)
+    threads, folder = set_threads(), RunFolder(args.output_dir)
     broadcast_from_main(lambda: check_writable(folder.path))
     with hold_on_main(folder.path):
-        return _train_in(folder, data, model, args, asked=asked, argv=argv)
-
-
-def _train_in(
-    folder: RunFolder,
-    data: DataArguments,
-    model: ModelArguments,
-    args: ExpressionTrainingArguments,
-    *,
-    asked: Mapping[str, Any],
-    argv: Sequence[str],
-) -> TrainOutcome:
-    threads = set_threads()
-    checkpoint = _find_checkpoint(folder, data, model, args)
-    found = _load_data(data, folder, resuming=checkpoint is not None)
-    publication = _plan_publication(found, model, args) if args.publishes else None
-    set_seed(args.seed)
-    network, processor = _load_network(model, found.class_names)
-    run = _Run(data, model, args, folder, found, processor, _choose_recipe(model, network))
-    with SignalWatch() as signals:
-        identity = run.describe_identity(network)
-        trainer = run.build_trainer(network, signals=signals, identity=identity)
-        folder.open(asked, resume_from=checkpoint, identity=identity)
-        run.say_start(trainer, threads)
-        with naming_resume_command(argv), raise_on_one():
-            trainer.train(resume_from_checkpoint=checkpoint and str(checkpoint))
-            outcome, predictions = run.score(trainer)
-        protocol = broadcast_from_main(lambda: run.write_results(outcome, trainer))
-    run.show_end(outcome)
-    broadcast_from_main(lambda: write_run_page(folder.output, found, predictions, outcome.test, protocol=protocol))
-    if publication is not None:
-        broadcast_from_main(lambda: publish_trained(publication, folder.path))
-    return outcome
+        checkpoint = _find_checkpoint(folder, data, model, args)
+        found = _load_data(data, folder, resuming=checkpoint is not None)
+        publication = _plan_publication(found, model, args) if args.publishes else None
+        set_seed(args.seed)
+        network, processor = _load_network(model, found.class_names)
+        run = _Run(data, model, args, folder, found, processor, _choose_recipe(model, network))
+        outcome = run.carry_out(network, checkpoint, threads=threads, asked=asked, argv=argv)
+        if publication is not None:
+            broadcast_from_main(lambda: publish_trained(publication, folder.path))
+        return outcome
 
 
 def _find_checkpoint(
@@ -168,6 +145,30 @@ class _Run:
     found: FoundData[Dataset]
     processor: Any
     recipe: Mapping[str, Any]
+
+    def carry_out(
+        self,
+        network: PreTrainedModel,
+        checkpoint: Path | None,
+        *,
+        threads: int,
+        asked: Mapping[str, Any],
+        argv: Sequence[str],
+    ) -> TrainOutcome:
+        """Trains, scores and writes; see `run_training` for the arguments."""
+        with SignalWatch() as signals:
+            identity = self.describe_identity(network)
+            trainer = self.build_trainer(network, signals=signals, identity=identity)
+            self.folder.open(asked, resume_from=checkpoint, identity=identity)
+            self.say_start(trainer, threads)
+            with naming_resume_command(argv), raise_on_one():
+                trainer.train(resume_from_checkpoint=checkpoint and str(checkpoint))
+                outcome, predictions = self.score(trainer)
+            protocol = broadcast_from_main(lambda: self.write_results(outcome, trainer))
+        self.show_end(outcome)
+        page = self.folder.output, self.found, predictions, outcome.test
+        broadcast_from_main(lambda: write_run_page(*page, protocol=protocol))
+        return outcome
 
     def describe_model(self, network: PreTrainedModel) -> ModelProtocol:
         """Returns what is trained."""

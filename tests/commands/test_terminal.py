@@ -175,14 +175,19 @@ def test_check(command, table, tmp_path):
 
 
 def test_push(command, run):
-    command("push", run, "--repo_id", "a/b", "--license", "mit", "--dry_run", "--force")
-    command("push", f"nothing{LINE}", "--repo_id", "a/b", "--dry_run", status=2)
-    command("push", run, "--repo_id", f"a/b{LINE}", "--license", "mit", "--dry_run", "--force", status=2)
+    _, out, _ = command("push", run, "--repo_id", "a/b", "--license", "mit", "--dry_run", "--force", status=0)
+    assert "Dry run, nothing was sent" in out
+    _, _, err = command("push", f"nothing{LINE}", "--repo_id", "a/b", "--dry_run", status=2)
+    assert "\\x1b]0;X\\x07" in err and "no such folder" in err
+    _, _, err = command("push", run, "--repo_id", f"a/b{LINE}", "--license", "mit", "--dry_run", "--force", status=2)
+    assert "\\x1b]0;X\\x07" in err and "--repo_id a/b" in err
 
 
 def test_no_verb(command):
-    command(f"nothing{LINE}", status=2)
-    command("--version", status=0)
+    _, _, err = command(f"nothing{LINE}", status=2)
+    assert "\\x1b]0;X\\x07" in err and "no such verb" in err
+    _, out, _ = command("--version", status=0)
+    assert out.startswith("rafdb-vit ")
 
 
 def test_names_that_people_write_are_shown_as_they_are(command, model, tmp_path):

@@ -447,3 +447,20 @@ def test_odd_tags_do_not_flood_the_terminal():
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         assert open_picture(encode(paint(), "PNG", exif=exif)).size == (9, 13)
+
+
+def write_tiff_of_one_strip(strips, size):
+    """A TIFF whose strips all stand in the same place: little endian, one channel, a row a strip."""
+    data, sizes, places = b"\0" * size, struct.pack("<I", size) * strips, struct.pack("<I", 8) * strips
+    at = 8 + size
+    entries = [(256, 4, 1, 16), (257, 4, 1, strips), (258, 3, 1, 8), (259, 3, 1, 1), (262, 3, 1, 1)]
+    entries += [(273, 4, strips, at), (277, 3, 1, 1), (278, 4, 1, 1), (279, 4, strips, at + 4 * strips)]
+    head = b"II*\0" + struct.pack("<I", at + 8 * strips)
+    rows = b"".join(struct.pack("<HHII", *entry) for entry in entries)
+    return head + data + places + sizes + struct.pack("<H", len(entries)) + rows + struct.pack("<I", 0)
+
+
+def test_a_tiff_whose_strips_stand_in_one_place_is_refused():
+    assert open_picture(write_tiff_of_one_strip(2, 16)).size == (16, 2)
+    with pytest.raises(PictureTooLarge, match="stand in the file more than once"):
+        open_picture(write_tiff_of_one_strip(500, 20_000))

@@ -314,7 +314,7 @@ def test_a_disk_that_is_full(evaluation, tmp_path, monkeypatch):
     def refuse(*args, **kwargs):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("rafdb_vit.runtime.output_folder.write_whole", refuse)
+    monkeypatch.setattr("rafdb_vit.runtime.place.Place.write", refuse)
     with pytest.raises(UserError, match="No space left on device") as error:
         write_evaluation(OutputFolder(tmp_path, EVALUATION_FILES), evaluation)
     assert "\n" not in error.value.line

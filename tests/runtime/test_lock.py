@@ -52,10 +52,10 @@ def test_another_machines_process_may_be_alive(tmp_path):
         pass
 
 
-@pytest.mark.parametrize("content", ["", "x", "\n\n", "9" * 30 + "\nhost\n"])
+@pytest.mark.parametrize("content", ["", "x", "\n\n", "0\nhost\n", "-1\nhost\n", "9" * 30 + "\nhost\n"])
 def test_a_lock_that_is_none_names_nobody(tmp_path, content):
     (tmp_path / LOCK_FILE).write_text(content)
-    find_holder(tmp_path)
+    assert find_holder(tmp_path) is None
 
 
 def test_a_link_in_place_of_the_lock_is_not_followed(tmp_path):

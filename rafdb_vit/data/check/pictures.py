@@ -9,7 +9,6 @@ import textwrap
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from matplotlib import rc_context
 from matplotlib.figure import Figure
 from PIL import Image
 
@@ -17,7 +16,8 @@ from rafdb_vit.data.check.result import CheckResult
 from rafdb_vit.data.files import is_inside
 from rafdb_vit.data.findings import Finding, printable
 from rafdb_vit.data.images import PICTURE_ERRORS, open_picture
-from rafdb_vit.runtime.disk import naming_disk_errors, save_figure
+from rafdb_vit.runtime.disk import naming_disk_errors
+from rafdb_vit.runtime.drawing import drawing, save_figure
 from rafdb_vit.runtime.lock import hold
 from rafdb_vit.runtime.output_folder import OutputFolder
 
@@ -31,8 +31,6 @@ _COLUMNS = 8
 _MOST_LINES = 4
 """Of a name beneath a bar or an image."""
 _SIDE = 112
-_AS_WRITTEN = rc_context({"text.parse_math": False})
-"""A dollar sign in the name of a class or file begins no formula."""
 
 
 def draw_pictures(result: CheckResult, folder: str | Path) -> list[Path]:
@@ -63,7 +61,7 @@ def refuse_other_pictures(folder: str | Path) -> None:
     OutputFolder(Path(folder), (COUNTS_FILE, SHEET_FILE)).check((COUNTS_FILE, SHEET_FILE))
 
 
-@_AS_WRITTEN
+@drawing()
 def draw_class_counts(result: CheckResult, path: str | Path) -> Path:
     """Draws faces per class and split as bars, the published counts as marks, into a PNG file; see `save_figure`."""
     names = list(result.labels.names)
@@ -88,7 +86,7 @@ def draw_class_counts(result: CheckResult, path: str | Path) -> Path:
     return save_figure(figure, Path(path))
 
 
-@_AS_WRITTEN
+@drawing()
 def draw_contact_sheet(result: CheckResult, path: str | Path) -> Path | None:
     """Draws the images that findings name, gravest kinds first; those of one finding share a frame's colour.
 

@@ -3,9 +3,12 @@
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 from matplotlib import rc_context
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
 
 from rafdb_vit.runtime.errors import escape
 
@@ -30,3 +33,10 @@ def fit_name(name: str, most: int = MOST_LETTERS) -> str:
     """Returns a name as it stands in a picture: in one line, of at most so many letters."""
     line = escape(" ".join(name.split()))
     return line if len(line) <= most else f"{line[: most - 1]}…"
+
+
+def save_figure(figure: Figure, path: Path) -> Path:
+    """Writes a figure as PNG, without what would differ from run to run; its folder is made if missing."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    FigureCanvasAgg(figure).print_png(str(path), metadata={"Software": None})
+    return path
