@@ -1,7 +1,6 @@
 """The training run that a model comes from: its data settings and its metrics, for evaluating it again."""
 
 import os
-import re
 import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
@@ -13,7 +12,7 @@ from rafdb_vit.evaluation.results import RESULTS_FILE, EvaluationResult, read_re
 from rafdb_vit.runtime.console import say_line
 from rafdb_vit.runtime.disk import expand
 from rafdb_vit.runtime.errors import escape
-from rafdb_vit.training.checkpoints import MANIFEST
+from rafdb_vit.training.checkpoints import MANIFEST, step_of
 from rafdb_vit.training.flags import FormArguments
 from rafdb_vit.training.run_folder import CONFIG_FILE, RunFolder
 
@@ -24,7 +23,6 @@ _BATCH_SIZE = "per_device_eval_batch_size"
 _MOST_AT_ONCE = 1024
 """Faces at once that are taken over: a run may come from another person, or from a larger machine. Of large pictures
 `rafdb_vit.evaluation.inference` takes fewer at a time."""
-_CHECKPOINT = re.compile(r"checkpoint-\d+")
 
 
 @dataclass(frozen=True)
@@ -131,7 +129,7 @@ def find_run(model: str) -> PastRun | None:
     if os.path.lexists(folder / CONFIG_FILE):
         return _read_run(folder, is_top=True)
     place = Path(os.path.realpath(folder))
-    is_checkpoint = _CHECKPOINT.fullmatch(place.name) and os.path.lexists(place / MANIFEST)
+    is_checkpoint = step_of(place) >= 0 and os.path.lexists(place / MANIFEST)
     if is_checkpoint and os.path.lexists(place.parent / CONFIG_FILE):
         return _read_run(place.parent, is_top=False)
     return None
