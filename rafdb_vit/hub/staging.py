@@ -23,12 +23,12 @@ from rafdb_vit.evaluation.results import RESULTS_FILE, EvaluationResult, read_re
 from rafdb_vit.hub.card import find_objection, render_card
 from rafdb_vit.hub.license import choose_license
 from rafdb_vit.hub.probe import probe_model
+from rafdb_vit.model.allow_list import CONFIG_FILE
 from rafdb_vit.model.download import CHECKPOINT_FILES, hash_file, hash_model
-from rafdb_vit.model.keys import CONFIG_FILE, shorten
 from rafdb_vit.model.received import check_received
 from rafdb_vit.report.plots import CONFUSION_FILE, CURVES_FILE, PLOTS_FOLDER, plot_confusion_matrix
 from rafdb_vit.runtime.disk import expand, naming_disk_errors, parse_json, read_text
-from rafdb_vit.runtime.errors import UserError
+from rafdb_vit.runtime.errors import UserError, shorten
 from rafdb_vit.runtime.output_folder import OutputFolder
 
 CARD_FILE = "README.md"

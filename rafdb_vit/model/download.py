@@ -21,7 +21,7 @@ from huggingface_hub.errors import (
 from huggingface_hub.utils import validate_repo_id
 from transformers.utils import logging
 
-from rafdb_vit.model.keys import CONFIG_FILE
+from rafdb_vit.model.allow_list import CONFIG_FILE
 from rafdb_vit.model.received import INDEX_FILE, PROCESSOR_FILE, WEIGHTS_FILE
 from rafdb_vit.runtime.console import say
 from rafdb_vit.runtime.disk import expand, open_plain

@@ -9,13 +9,13 @@ import torch
 from transformers import PretrainedConfig, PreTrainedModel
 
 from rafdb_vit.data.labels import BASIC, COMPOUND, fold_name, label_maps
+from rafdb_vit.model.allow_list import CONFIG_FILE
 from rafdb_vit.model.download import find_checkpoint
-from rafdb_vit.model.keys import CONFIG_FILE, shorten
 from rafdb_vit.model.pretrained import build_empty, read_config, read_model, read_processor
 from rafdb_vit.model.received import WeightsSize, check_names, check_received
 from rafdb_vit.model.trial import try_out
 from rafdb_vit.runtime.console import say_line
-from rafdb_vit.runtime.errors import UserError, renaming_flags
+from rafdb_vit.runtime.errors import UserError, renaming_flags, shorten
 
 
 def load_model(name_or_path: str, names: Sequence[str], *, revision: str | None = None) -> tuple[PreTrainedModel, Any]:

@@ -22,10 +22,10 @@ from transformers import (
     PreTrainedModel,
 )
 
+from rafdb_vit.model.allow_list import CONFIG_FILE, check_attributes
 from rafdb_vit.model.download import quiet_loading
-from rafdb_vit.model.keys import CONFIG_FILE, check_attributes, shorten
 from rafdb_vit.model.received import PROCESSOR_FILE, WeightsSize
-from rafdb_vit.runtime.errors import UserError
+from rafdb_vit.runtime.errors import UserError, shorten
 
 _FAULTS = (
     *(ArithmeticError, AssertionError, AttributeError, ImportError, LookupError, MemoryError, NameError, OSError),

@@ -16,9 +16,9 @@ from typing import Any
 from safetensors import SafetensorError, safe_open
 
 from rafdb_vit.data.labels import MOST_LETTERS
-from rafdb_vit.model.keys import CONFIG_FILE, check_keys, check_kind, shorten, walk
+from rafdb_vit.model.allow_list import CONFIG_FILE, check_keys, check_kind, walk
 from rafdb_vit.runtime.disk import parse_json, read_bytes
-from rafdb_vit.runtime.errors import UserError
+from rafdb_vit.runtime.errors import UserError, shorten
 
 PROCESSOR_FILE = "preprocessor_config.json"
 WEIGHTS_FILE = "model.safetensors"

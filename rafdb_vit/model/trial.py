@@ -13,7 +13,7 @@ from torch.func import functional_call
 from torch.utils._python_dispatch import TorchDispatchMode
 from transformers import PreTrainedModel
 
-from rafdb_vit.model.keys import CONFIG_FILE
+from rafdb_vit.model.allow_list import CONFIG_FILE
 from rafdb_vit.model.preprocessing import build_collator, build_eval_transform
 from rafdb_vit.model.pretrained import naming_faults
 from rafdb_vit.model.received import PROCESSOR_FILE, WeightsSize

@@ -13,6 +13,8 @@ _JOINERS = "\u200c\u200d"
 """Format characters that scripts and emoji need; the others turn the direction of text, or hide in it."""
 _HIDDEN = ("Cc", "Cf", "Cn", "Co", "Cs", "Zl", "Zp")
 """Unicode's categories of what has no shape: controls, direction marks, halves of characters, ends of lines."""
+_MOST_LETTERS = 200
+"""Of what a message shows of a value."""
 _HUB_TOKEN = re.compile(r"hf_(?:[a-z]+_)?[A-Za-z0-9]{16,}")
 WORKER_PREFIX = "Caught UserError in DataLoader worker process"
 
@@ -22,6 +24,12 @@ def escape(text: str) -> str:
     if text.isascii() and text.isprintable():
         return text
     return "".join(c.encode("unicode_escape").decode() if _is_hidden(c) else c for c in text)
+
+
+def shorten(value: object, letters: int = _MOST_LETTERS) -> str:
+    """Returns what a message shows of a value of any length."""
+    text = " ".join(str(value)[: 4 * letters].split())
+    return text if len(text) <= letters else f"{text[:letters]}..."
 
 
 def _is_hidden(character: str) -> bool:

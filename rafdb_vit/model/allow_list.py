@@ -16,11 +16,9 @@ from transformers.image_processing_backends import PilBackend, TorchvisionBacken
 from transformers.models.auto.image_processing_auto import IMAGE_PROCESSOR_MAPPING_NAMES
 from transformers.models.auto.modeling_auto import MODEL_FOR_IMAGE_CLASSIFICATION_MAPPING_NAMES
 
-from rafdb_vit.runtime.errors import UserError
+from rafdb_vit.runtime.errors import UserError, shorten
 
 CONFIG_FILE = "config.json"
-_MOST_LETTERS = 200
-"""Of what a message shows of a value."""
 
 _NOT_ALLOWED = ("timm_wrapper", "shieldgemma2")
 """The first hands its keys to timm, which unpickles any `checkpoint_path`; the second holds a language model."""
@@ -53,12 +51,6 @@ _PRIVATE = frozenset(
     }
 )
 """What versions of transformers have written; any other name of this form would replace what is its own."""
-
-
-def shorten(value: object, letters: int = _MOST_LETTERS) -> str:
-    """Returns what a message shows of a value of any length."""
-    text = " ".join(str(value)[: 4 * letters].split())
-    return text if len(text) <= letters else f"{text[:letters]}..."
 
 
 def walk(content: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:

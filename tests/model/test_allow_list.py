@@ -7,7 +7,7 @@ import pytest
 from transformers import CONFIG_MAPPING
 
 from rafdb_vit.data.labels import BASIC
-from rafdb_vit.model.keys import MODEL_TYPES, check_keys, check_kind
+from rafdb_vit.model.allow_list import MODEL_TYPES, check_keys, check_kind
 from rafdb_vit.model.load import load_classifier
 from tests.support.models import save_vit
 from tests.support.refusals import refused
