@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from rafdb_vit.training.arguments import ExpressionTrainingArguments
     from rafdb_vit.training.run import TrainOutcome
 
+_PRETRAINED = ("model_name_or_path", "model_revision")
+
 
 def main(argv: Sequence[str] | None = None) -> "TrainOutcome":
     """Trains a model and scores it.
@@ -85,6 +87,9 @@ def parse_training_arguments(
         refused=UNSUPPORTED_FLAGS,
     )
     refuse_without_effect(asked, vars(args))
+    if model.from_scratch and (pretrained := next((name for name in _PRETRAINED if name in asked), None)):
+        why = "--demo" if data.demo and "from_scratch" not in asked else f"--from_scratch {model.from_scratch}"
+        raise UserError(f"--{pretrained}: has no effect with {why}, which trains a new model; leave one of them out")
     if sum(map(bool, (data.data_dir, data.dataset_name, data.demo))) != 1:
         sources = "the folder that holds RAF-DB, or --dataset_name, or --demo for drawn faces"
         raise UserError(f"--data_dir: expected {sources} (one of the three)")

@@ -9,7 +9,7 @@ age, and no metric reached on these drawings says anything about real faces.
 """
 
 import math
-import re
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -37,6 +37,7 @@ ACTION_UNITS: dict[str, dict[int, float]] = {
 RELATIVE_COUNTS = dict(zip(BASIC.names, (2.0, 1.0, 1.3, 6.0, 2.6, 1.3, 3.2), strict=True))
 """How often each expression is drawn: the order of RAF-DB's own class sizes, its imbalance of 17:1 softened to 6:1."""
 
+TRAIN_FACES, TEST_FACES = 800, 700
 SIZE = 100  # pixels, the side of RAF-DB's aligned images
 _OVERSAMPLING = 3
 _ALL_UNITS = sorted({unit for strengths in ACTION_UNITS.values() for unit in strengths})
@@ -216,13 +217,24 @@ def draw_face(expression: str, intensity: float, rng: np.random.Generator) -> Im
     return _light_and_lens(image, rng)
 
 
-def is_drawn_file(path: str) -> bool:
-    """Tells whether a file, by its path below the root, is one that `write_drawn_faces` writes."""
-    aligned, labels = (f"{BASIC.subset}/{name}" for name in ("Image/aligned/", f"EmoLabel/{_LABEL_FILE}"))
-    return path == labels or bool(re.fullmatch(rf"{aligned}(train|test)_\d+_aligned\.jpg", path))
+def list_drawn_files(*, train_faces: int = TRAIN_FACES, test_faces: int = TEST_FACES) -> set[str]:
+    """Returns the files that `write_drawn_faces` writes, by their paths below the root."""
+    stems = [stem for of_split in _list_faces(train_faces, test_faces) for stem, _ in of_split]
+    images = {f"{BASIC.subset}/Image/aligned/{stem}_aligned.jpg" for stem in stems}
+    return images | {f"{BASIC.subset}/EmoLabel/{_LABEL_FILE}"}
 
 
-def write_drawn_faces(root: str | Path, *, train_faces: int = 800, test_faces: int = 700, seed: int = 0) -> Path:
+def _list_faces(train_faces: int, test_faces: int) -> Iterator[list[tuple[str, str]]]:
+    """Yields the faces of train and of test: the beginning of a file's name, and an expression, still in order."""
+    for prefix, digits, total in (("train", 5, train_faces), ("test", 4, test_faces)):
+        share = total / sum(RELATIVE_COUNTS.values())
+        expressions = [name for name, weight in RELATIVE_COUNTS.items() for _ in range(max(1, round(share * weight)))]
+        yield [(f"{prefix}_{number:0{digits}d}", name) for number, name in enumerate(expressions, start=1)]
+
+
+def write_drawn_faces(
+    root: str | Path, *, train_faces: int = TRAIN_FACES, test_faces: int = TEST_FACES, seed: int = 0
+) -> Path:
     """Writes drawn faces in RAF-DB's official basic layout, for `load_rafdb(root)`; returns the `basic` folder.
 
     `root` is made if missing. The faces are about as many as asked for, shared out by `RELATIVE_COUNTS`. The same
@@ -233,13 +245,11 @@ def write_drawn_faces(root: str | Path, *, train_faces: int = 800, test_faces: i
     images.mkdir(parents=True, exist_ok=True)
     label_folder.mkdir(exist_ok=True)
     rows = []
-    for split, (prefix, digits, total) in enumerate((("train", 5, train_faces), ("test", 4, test_faces))):
-        share = total / sum(RELATIVE_COUNTS.values())
-        expressions = [name for name, weight in RELATIVE_COUNTS.items() for _ in range(max(1, round(share * weight)))]
+    for split, faces in enumerate(_list_faces(train_faces, test_faces)):
+        expressions = [expression for _, expression in faces]
         np.random.default_rng([seed, split]).shuffle(expressions)
-        for number, expression in enumerate(expressions, start=1):
+        for number, ((stem, _), expression) in enumerate(zip(faces, expressions, strict=True), start=1):
             rng = np.random.default_rng([seed, split, number])
-            stem = f"{prefix}_{number:0{digits}d}"
             face = draw_face(expression, rng.uniform(0.3, 1.0), rng)
             face.save(images / f"{stem}_aligned.jpg", quality=int(rng.integers(70, 96)))
             rows.append(f"{stem}.jpg {BASIC.code_of_id(BASIC.names.index(expression))}")

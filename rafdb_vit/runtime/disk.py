@@ -103,10 +103,13 @@ def check_writable(folder: Path) -> None:
     """Refuses an output folder that cannot be written to.
 
     Raises:
-        UserError: It is a file, or its permissions forbid it.
+        UserError: It is a file, its permissions forbid it, or its name is not UTF-8, as the libraries need it.
     """
     try:
+        str(folder).encode()
         existing = next(path for path in (folder, *folder.absolute().parents) if path.exists())
+    except UnicodeEncodeError as error:
+        raise UserError(f"--output_dir {folder}: is no name in UTF-8; take another folder") from error
     except OSError as error:
         raise UserError(f"--output_dir {folder}: cannot be made ({error.strerror}); take another folder") from error
     if folder.is_symlink() and not folder.exists():

@@ -175,9 +175,16 @@ class OutputFolder:
         if any(name not in listed for name in names):
             self._write_list({**dict.fromkeys(names), **listed})
 
-    def forget_missing(self) -> None:
-        """Takes the names off the list that nothing has any more."""
+    def tidy_list(self) -> None:
+        """Takes the names off the list that nothing has any more, and deletes lists whose writing a kill cut short.
+
+        Only for the one process that writes into the folder.
+        """
         self._forget(*(name for name in self._read_list() if not self.holds(name)))
+        for path in self.path.iterdir() if self.path.is_dir() else ():
+            if is_staged_list(path.name):
+                with self._open(path.name) as (place, last):
+                    place.remove(last)
 
     # ---- Writing and deleting ----
 

@@ -94,6 +94,18 @@ class FormArguments:
         """What the data is called: a folder, a file or a name on the Hub; None for drawn faces."""
         return self.data_dir or self.dataset_name
 
+    def refuse_output(self, folder: Path) -> None:
+        """Refuses an output folder that is part of the data, where what is written would be taken for faces.
+
+        Raises:
+            UserError: It is; of a CSV file, it is the folder of the file.
+        """
+        if self.source is None:
+            return
+        there, data = folder.resolve(), expand(self.source).resolve()
+        if there.is_relative_to(data) or (data.is_file() and there == data.parent):
+            raise UserError(f"--output_dir {folder}: lies in the data, {self.source}; take a folder outside it")
+
     @property
     def form(self) -> DataForm:
         """What is asked of the data."""

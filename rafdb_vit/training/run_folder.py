@@ -9,7 +9,7 @@ from typing import Any
 
 import yaml
 
-from rafdb_vit.data.drawn_faces import is_drawn_file, write_drawn_faces
+from rafdb_vit.data.drawn_faces import list_drawn_files, write_drawn_faces
 from rafdb_vit.evaluation.predictions import PREDICTIONS_FILE
 from rafdb_vit.evaluation.protocol import Protocol
 from rafdb_vit.evaluation.results import RESULTS_FILE, EvaluationResult, render_results
@@ -108,8 +108,9 @@ class RunFolder:
         if demo:
             self.output.refuse_others([DEMO_FACES])
             paths = self.demo_faces.rglob("*") if self.demo_faces.is_dir() else ()
+            drawn = list_drawn_files()
             for path in paths:
-                is_drawn = path.is_file() and is_drawn_file(path.relative_to(self.demo_faces).as_posix())
+                is_drawn = path.is_file() and path.relative_to(self.demo_faces).as_posix() in drawn
                 notes += [path] if path.is_symlink() or not (is_drawn or path.is_dir()) else []
         if note := next(filter(None, notes), None):
             raise UserError(f"{note}: is in the way, and no run wrote it; move it elsewhere, or take another folder")
@@ -226,13 +227,14 @@ class RunFolder:
         with naming_disk_errors(self.path, advice="take another --output_dir"):
             if resume_from is None or not self._is_own(resume_from):
                 self.clear(keep_demo_faces=True)
+            self.output.tidy_list()
             settings = {name: _plain(value) for name, value in asked.items() if name not in _NOT_SETTINGS}
             text = yaml.safe_dump(settings, sort_keys=True, allow_unicode=True) if settings else "{}\n"
             self.output.write(CONFIG_FILE, text)
 
     def clear(self, *, keep_demo_faces: bool = False) -> None:
         """Deletes what an earlier run, and evaluations of it, wrote, and nothing else; a demo run's faces on demand."""
-        self.output.forget_missing()
+        self.output.tidy_list()
         own = self.output.hashes
         for name in own:
             if step_of(Path(name.removeprefix("replaced-").removeprefix("partial-"))) >= 0:
@@ -240,7 +242,7 @@ class RunFolder:
             elif name.startswith(_LEFTOVERS):
                 self.output.remove_folder(name)
         if DEMO_FACES in own and not keep_demo_faces:
-            self.output.remove_folder(DEMO_FACES, holds=is_drawn_file)
+            self.output.remove_folder(DEMO_FACES, holds=list_drawn_files().__contains__)
         self.output.remove(name for name in own if name != DEMO_FACES)
         for evaluation in self._find_evaluations():
             OutputFolder(evaluation, EVALUATION_FILES, within=self.path).remove()

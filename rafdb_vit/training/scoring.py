@@ -56,7 +56,7 @@ def score_model(
     set_threads()
     state = PartialState(cpu=use_cpu)
     output = _choose_output(output_dir, model, split, data, run)
-    avoided = data.data_dir if output_dir else None
+    avoided = data if output_dir else None
     broadcast_from_main(lambda: _check_folder(output, avoided))
     with hold_on_main(output.path):
         broadcast_from_main(lambda: _check_folder(output, avoided))  # again: another command may just have ended
@@ -115,7 +115,7 @@ def _choose_output(
     return OutputFolder(above / EVALUATIONS / name, EVALUATION_FILES, within=above)
 
 
-def _check_folder(output: OutputFolder, data_dir: str | None) -> None:
+def _check_folder(output: OutputFolder, data: FormArguments | None) -> None:
     """Refuses a folder that cannot be written to, or holds something else, before anything is computed."""
     folder = output.path
     check_path("--output_dir", str(folder))
@@ -123,15 +123,9 @@ def _check_folder(output: OutputFolder, data_dir: str | None) -> None:
     held = next((name for name in (RESULTS_FILE, CONFIG_FILE) if output.holds(name)), None)
     if held is not None:
         raise UserError(f"--output_dir {folder}: holds a training run ({held}); take another folder")
-    if data_dir and _lies_in(folder, expand(data_dir)):
-        raise UserError(f"--output_dir {folder}: lies in the data, {data_dir}; take a folder outside it")
+    if data is not None:
+        data.refuse_output(folder)
     output.check(EVALUATION_FILES)
-
-
-def _lies_in(folder: Path, data: Path) -> bool:
-    """Tells whether a folder is part of the data; of a CSV file, whether it lies right beside it."""
-    there = folder.resolve()
-    return there.is_relative_to(data.resolve()) or (data.is_file() and there == data.resolve().parent)
 
 
 def _warn_of_running(run: PastRun | None) -> None:

@@ -4,7 +4,7 @@ import numpy as np
 from PIL import Image
 
 from rafdb_vit.data.dataset import count_classes, load_rafdb
-from rafdb_vit.data.drawn_faces import ACTION_UNITS, draw_face, write_drawn_faces
+from rafdb_vit.data.drawn_faces import ACTION_UNITS, draw_face, list_drawn_files, write_drawn_faces
 from rafdb_vit.data.labels import BASIC
 
 
@@ -20,6 +20,8 @@ def test_a_tree_in_the_official_layout(tmp_path):
     assert set(counts) == set(BASIC.names)
     assert min(counts.values()) >= 1
     assert splits["train"][0]["image"].size == (100, 100)
+    written = {path.relative_to(tmp_path).as_posix() for path in tmp_path.rglob("*.*")}
+    assert written == list_drawn_files(train_faces=60, test_faces=20)
 
 
 def test_the_same_seed_draws_the_same_bytes(tmp_path):

@@ -238,8 +238,16 @@ def test_names_that_nothing_has_are_forgotten_in_one_go(output, monkeypatch):
     output.claim(*(f"work-{i}" for i in range(5_000)))
     written = []
     monkeypatch.setattr(OutputFolder, "_write_list", lambda self, hashes: written.append([*hashes]))
-    output.forget_missing()
+    output.tidy_list()
     assert written == [["a.txt"]]
+
+
+def test_a_list_whose_writing_was_cut_short_is_deleted_and_other_names_stay(output):
+    output.write("a.txt", "one")
+    for name in (f"{LIST_FILE}.{'0a' * 8}.partial", f"{LIST_FILE}.mine.partial"):
+        (output.path / name).write_text("{")
+    output.tidy_list()
+    assert sorted(path.name for path in output.path.iterdir()) == ["a.txt", LIST_FILE, f"{LIST_FILE}.mine.partial"]
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")

@@ -10,7 +10,7 @@ from rafdb_vit.runtime.errors import UserError
 from rafdb_vit.runtime.lock import hold
 from rafdb_vit.runtime.output_folder import OutputFolder
 from rafdb_vit.training.checkpoints import write_checkpoint
-from rafdb_vit.training.run_folder import RUN_FILES, RunFolder
+from rafdb_vit.training.run_folder import DEMO_FACES, RUN_FILES, RunFolder
 from tests.support.models import save_vit
 
 NAMES = ("a", "b")
@@ -221,3 +221,11 @@ def test_a_list_of_thousands_of_checkpoints_is_read_a_few_times(folder, monkeypa
     folder.check(demo=False, overwrite=True)
     folder.clear()
     assert len(reads) < 100 and list(folder.path.iterdir()) == []
+
+
+def test_a_persons_picture_among_the_drawn_faces_stays(folder):
+    folder.output.claim(DEMO_FACES)
+    for name in ("train_00001", "train_99999"):
+        write_own(folder.path, f"{DEMO_FACES}/basic/Image/aligned/{name}_aligned.jpg")
+    with pytest.raises(UserError, match="train_99999_aligned.jpg: is in the way, and no run wrote it"):
+        folder.check(demo=True, overwrite=True)
