@@ -120,8 +120,9 @@ def train(faces_dir: Path, tiny_vit: Path, tmp_path: Path) -> Callable:
     def run(*flags: str, out: str = "run", data: Path = faces_dir, model: Path = tiny_vit):
         from rafdb_vit.commands.train import main
 
+        pretrained = () if "--from_scratch" in flags else ("--model_name_or_path", str(model))
         base = [
-            *("--data_dir", str(data), "--model_name_or_path", str(model), "--output_dir", str(tmp_path / out)),
+            *("--data_dir", str(data), *pretrained, "--output_dir", str(tmp_path / out)),
             *("--use_cpu", "--bf16", "False", "--per_device_train_batch_size", "14", "--learning_rate", "3e-3"),
             *("--num_train_epochs", "3", "--validation_fraction", "0.3", "--dataloader_num_workers", "0"),
         ]

@@ -12,7 +12,7 @@ from types import FrameType, MappingProxyType
 from typing import Any, NoReturn, TypeVar
 
 from rafdb_vit.commands.settings import SettingsReader, check_number, check_text, suggest
-from rafdb_vit.runtime.console import escaping_warnings, say_aside
+from rafdb_vit.runtime.console import escaping_warnings, refuse_lost_output, say_aside, steady_streams
 from rafdb_vit.runtime.disk import expand, read_yaml
 from rafdb_vit.runtime.errors import Interrupted, UserError
 from rafdb_vit.training.flags import check_path
@@ -209,17 +209,23 @@ def run_command(main: Callable[[Sequence[str] | None], Any]) -> int:
     """
     previous = {signum: signal.signal(signum, _interrupt) for signum in (signal.SIGINT, signal.SIGTERM)}
     try:
-        with escaping_warnings():
-            status = main(None)
+        with steady_streams(), escaping_warnings():
+            return _run(main)
+    finally:
+        for signum, handler in previous.items():
+            signal.signal(signum, handler)
+
+
+def _run(main: Callable[[Sequence[str] | None], Any]) -> int:
+    try:
+        status = main(None)
+        refuse_lost_output()
     except UserError as error:
         say_aside(f"error: {error.line}", on_every_process=error.on_one)
         return 2
     except Interrupted as stop:
         say_aside(f"{stop.name}: {stop.message or 'ended before anything was done'}")
         return stop.status
-    finally:
-        for signum, handler in previous.items():
-            signal.signal(signum, handler)
     return status if isinstance(status, int) else 0
 
 

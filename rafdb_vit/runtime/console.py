@@ -4,17 +4,16 @@ Everything that reaches stdout or stderr goes through here, but for progress bar
 a terminal is printed as its code: names of classes, files and runs come from other people.
 """
 
-import io
 import json
 import logging
 import os
 import sys
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import TextIO
+from typing import Any, TextIO
 
-from rafdb_vit.runtime.errors import escape
+from rafdb_vit.runtime.errors import UserError, escape
 from rafdb_vit.runtime.launch import render_command
 from rafdb_vit.runtime.processes import is_main_process
 
@@ -26,7 +25,7 @@ DEMO_BANNER = """\
 
 
 def say(text: str = "") -> None:
-    """Prints on stdout, on the main process only; goes on in silence when nobody reads it any more (`... | head`).
+    """Prints on stdout, on the main process only.
 
     Line breaks stay: a name that becomes part of several lines is escaped before, see `escape`.
     """
@@ -54,12 +53,63 @@ def say_between_bars(text: str) -> None:
 
 
 def _print(text: str, stream: TextIO) -> None:
-    if isinstance(stream, io.TextIOWrapper):
+    if hasattr(stream, "reconfigure"):
         stream.reconfigure(errors="backslashreplace")  # names of files in a terminal that is not UTF-8
+    print(_escape_lines(text), file=stream, flush=True)
+
+
+class SteadyStream:
+    """A stream that goes on in silence when it cannot be written any more: nobody reads it, or its disk is full.
+
+    Attributes:
+        fault: Why it cannot be written; None while it can.
+    """
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+        self.fault: OSError | None = None
+
+    def write(self, text: str) -> int:
+        """Writes text, as long as that is possible."""
+        self._try(self._stream.write, text)
+        return len(text)
+
+    def flush(self) -> None:
+        """Writes what is buffered, as long as that is possible."""
+        self._try(self._stream.flush)
+
+    def _try(self, act: Callable[..., object], *text: str) -> None:
+        try:
+            act(*text)
+        except OSError as error:
+            self.fault = self.fault or error
+            # What is buffered has to go somewhere, at the latest when the interpreter ends.
+            os.dup2(os.open(os.devnull, os.O_WRONLY), self._stream.fileno())
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._stream, name)
+
+
+@contextmanager
+def steady_streams() -> Iterator[None]:
+    """Makes stdout and stderr steady in a block: a run of hours does not end because its log cannot be written."""
+    usual = sys.stdout, sys.stderr
+    sys.stdout, sys.stderr = (stream and SteadyStream(stream) for stream in usual)
     try:
-        print(_escape_lines(text), file=stream, flush=True)
-    except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
+        yield
+    finally:
+        sys.stdout, sys.stderr = usual
+
+
+def refuse_lost_output() -> None:
+    """Ends a command, when all else is done, whose results went to a steady stdout that could not be written.
+
+    Raises:
+        UserError: They did; a reader who has left (`... | head`) does not count.
+    """
+    fault = getattr(sys.stdout, "fault", None)
+    if fault is not None and not isinstance(fault, BrokenPipeError):
+        raise UserError(f"stdout: cannot be written ({fault.strerror}); the files that were written are whole")
 
 
 def _escape_lines(text: str) -> str:

@@ -163,7 +163,7 @@ class OutputFolder:
             for name in sorted((*folders, *names)):
                 path = Path(place) / name
                 there = os.path.realpath(path) if path.is_symlink() else inside
-                if not Path(there).is_relative_to(inside) or not os.path.lexists(there):
+                if not Path(there).is_relative_to(inside) or not os.path.exists(there):  # noqa: PTH110
                     raise UserError(
                         f"{path}: is a link that leads out of the folder, to {there}; nothing is written or deleted "
                         "through it: delete the link, or take another folder"
@@ -280,9 +280,10 @@ class OutputFolder:
     def _read_list(self) -> dict[str, str | None]:
         path = self.path / LIST_FILE
         try:
-            content = parse_json(read_text(path))["files"]
-            if len(content) > _MOST_NAMES:
-                raise ValueError(f"{len(content)} names")
+            whole = parse_json(read_text(path))
+            content = whole["files"]
+            if not 0 < len(content) <= _MOST_NAMES or len(whole) > 1:
+                raise ValueError("not as it is written here")
             if not all(isinstance(digest, str | None) for digest in content.values()):
                 raise TypeError("a hash is no text")
             return dict(content)

@@ -13,13 +13,14 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 
+from rafdb_vit.data.files import is_inside
 from rafdb_vit.runtime.disk import naming_disk_errors, parse_json, read_text, sync
 from rafdb_vit.runtime.errors import UserError
 from rafdb_vit.runtime.output_folder import OutputFolder
 from rafdb_vit.runtime.processes import raise_on_all, wait_for_all
 
 MANIFEST = "manifest.json"
-_NAME = re.compile(r"checkpoint-(\d+)")
+_NAME = re.compile(r"checkpoint-(0|[1-9]\d*)")
 _STAGED = "partial-"
 _REPLACED = "replaced-"
 _OWN_FILES = (
@@ -54,7 +55,7 @@ def find_fault(folder: Path) -> str | None:
     try:
         files = _read_manifest(folder)["files"]
         sizes = {name: (folder / name).stat().st_size if (folder / name).is_file() else None for name in files}
-        if outside := [name for name in files if not (folder / name).resolve().is_relative_to(folder.resolve())]:
+        if outside := [name for name in files if not is_inside(folder, folder / name)]:
             return f"its {MANIFEST} names {outside[0]}, which lies elsewhere"
     except FileNotFoundError:
         return f"has no {MANIFEST}, which is written last"
@@ -260,16 +261,19 @@ def compare_identity(folder: Path, identity: Mapping[str, Any]) -> None:
     Raises:
         UserError: It names each setting that differs, with both values.
     """
-    written = _read_manifest(folder).get("identity", {})
-    now = json.loads(json.dumps(identity))
+    if differing := find_differences(folder, identity):
+        raise UserError(
+            f"--resume_from_checkpoint {folder}: this run differs from the one that wrote it: {'; '.join(differing)}. "
+            f"Repeat its settings, or start a new run, from its weights with --model_name_or_path {folder}"
+        )
+
+
+def find_differences(folder: Path, identity: Mapping[str, Any]) -> list[str]:
+    """Returns in what a whole checkpoint's run differs from another, with both values; see `compare_identity`."""
+    written, now = _read_manifest(folder).get("identity", {}), json.loads(json.dumps(identity))
     # Another release of transformers may know other flags.
     differing = [name for name in written if name in now and written[name] != now[name]]
-    if differing:
-        listed = "; ".join(f"{name} is {now[name]}, was {written[name]}" for name in differing)
-        raise UserError(
-            f"--resume_from_checkpoint {folder}: this run differs from the one that wrote it: {listed}. Repeat its "
-            f"settings, or start a new run, from its weights with --model_name_or_path {folder}"
-        )
+    return [f"{name} is {now[name]}, was {written[name]}" for name in differing]
 
 
 def find_best(folder: Path, best_step: int, *, run: Path) -> Path:

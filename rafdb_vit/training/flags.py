@@ -191,6 +191,19 @@ class ModelArguments:
         """What is trained: a size, a folder or a name on the Hub."""
         return self.from_scratch or self.model_name_or_path
 
+    def refuse_output(self, folder: Path) -> None:
+        """Refuses a run folder that holds the model to start from, which a new run would replace.
+
+        Raises:
+            UserError: It does.
+        """
+        start = expand(self.model_name_or_path)
+        if self.from_scratch is None and start.is_dir() and start.resolve().is_relative_to(folder.resolve()):
+            raise UserError(
+                f"--output_dir {folder}: holds the model to start from, {start}; take another folder, or go on "
+                "with the run in it: --resume_from_checkpoint"
+            )
+
     def __post_init__(self) -> None:
         if self.from_scratch is None and (self.image_size or self.patch_size):
             flag = "--image_size" if self.image_size else "--patch_size"

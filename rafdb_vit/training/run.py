@@ -74,6 +74,7 @@ def run_training(
     quiet_libraries()
     threads, folder = set_threads(), RunFolder(args.output_dir)
     data.refuse_output(folder.path)
+    model.refuse_output(folder.path)
     broadcast_from_main(lambda: check_writable(folder.path))
     with hold_on_main(folder.path):
         checkpoint = _find_checkpoint(folder, data, model, args)

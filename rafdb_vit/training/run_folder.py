@@ -33,9 +33,11 @@ from rafdb_vit.training.checkpoints import (
     choose_checkpoint,
     compare_identity,
     delete_checkpoint,
+    find_differences,
     find_fault,
     find_note,
     list_checkpoints,
+    recover,
     step_of,
 )
 
@@ -162,7 +164,6 @@ class RunFolder:
         check_writable(self.path)
         self.output.refuse_links()
         if asked is None:
-            self._adopt()
             newest = choose_checkpoint(self.path, say=say_line)
             if newest is None:
                 self.check(demo=demo, overwrite=overwrite)
@@ -177,26 +178,26 @@ class RunFolder:
             raise UserError(f"--resume_from_checkpoint {asked}: is a link; give the folder that it leads to")
         if not self._is_own(checkpoint):
             self.check(demo=demo, overwrite=overwrite)
-        else:
-            self._adopt()
         return checkpoint
 
     def _is_own(self, checkpoint: Path) -> bool:
         """Tells whether a checkpoint lies in this folder, however its path is written."""
         return Path(os.path.abspath(checkpoint)).parent.resolve() == self.path.resolve()
 
-    def _adopt(self) -> None:
-        """Lists whole checkpoints, which may have been copied back; of a run without a list, all that it wrote.
+    def _adopt(self, identity: Mapping[str, Any]) -> None:
+        """Lists whole checkpoints of this run, which may have been copied back; without a list, all that it wrote.
 
-        Runs of the first versions kept none. Their whole checkpoints say that they are runs.
+        Runs of the first versions kept none.
 
         Raises:
             UserError: Something else is in the way.
         """
-        whole = [path.name for path in list_checkpoints(self.path) if find_fault(path) is None]
-        if whole:
-            self.output.claim(*(whole if self.output.has_list else self._list_written()))
-            self._refuse_in_the_way()
+        whole = [path for path in list_checkpoints(self.path) if find_fault(path) is None]
+        others = {path.name for path in whole if find_differences(path, identity)}
+        names = [path.name for path in whole] if self.output.has_list else self._list_written()
+        self.output.claim(*(name for name in names if name not in others))
+        self._refuse_in_the_way()
+        recover(self.path)
 
     def open(
         self, asked: Mapping[str, Any], *, resume_from: Path | None = None, identity: Mapping[str, Any] | None = None
@@ -223,6 +224,8 @@ class RunFolder:
     def _start(self, asked: Mapping[str, Any], resume_from: Path | None, identity: Mapping[str, Any]) -> None:
         if resume_from is not None:
             compare_identity(resume_from, identity)
+            if self._is_own(resume_from):
+                self._adopt(identity)
             say_line(f"Going on from {resume_from}.")
         with naming_disk_errors(self.path, advice="take another --output_dir"):
             if resume_from is None or not self._is_own(resume_from):

@@ -10,10 +10,12 @@ from pathlib import Path
 
 import pytest
 import yaml
+from tqdm import tqdm
 
 import rafdb_vit
 from rafdb_vit.__main__ import main
 from rafdb_vit.commands.parser import run_command
+from rafdb_vit.runtime.console import say
 from rafdb_vit.runtime.errors import Interrupted, UserError
 from tests.conftest import nothing_drawn
 from tests.support.faces import paint_face
@@ -242,3 +244,16 @@ def test_one_module_prints(path):
     dumps = [node for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.Call)]
     if path.parent.name == "commands":  # what is printed for programs stays ASCII
         assert not [node for node in dumps if any(word.arg == "ensure_ascii" for word in node.keywords)]
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="no device that stands for a full disk")
+def test_a_full_disk_under_stdout_is_said_when_all_is_done_and_one_under_stderr_is_not(monkeypatch, capsys):
+    for stream, status in (("stdout", 2), ("stderr", 0)):
+        done = []
+        with Path("/dev/full").open("w") as full, monkeypatch.context() as patch:
+            patch.setattr(sys, stream, full)
+            assert run_command(lambda argv, done=done: done.extend(say(f"{i}") for i in tqdm(range(3)))) == status
+        assert len(done) == 3
+    out, err = capsys.readouterr()
+    assert out == "0\n1\n2\n"
+    assert "error: stdout: cannot be written (No space left on device); the files that were written are whole" in err

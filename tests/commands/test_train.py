@@ -12,6 +12,7 @@ import yaml
 from PIL import Image
 from transformers import ViTForImageClassification, pipeline
 
+import rafdb_vit
 from rafdb_vit.data.dataset import load_rafdb
 from rafdb_vit.data.labels import BASIC
 from rafdb_vit.evaluation.results import read_results
@@ -284,6 +285,12 @@ def test_mistakes_before_the_start(flags, message, tmp_path, monkeypatch):
     with pytest.raises(UserError, match=message) as caught:
         main(flags)
     assert "secret-word" not in caught.value.line
+
+
+def test_a_run_does_not_replace_the_model_that_it_starts_from(tiny_vit, faces_dir, tmp_path):
+    for out in (tiny_vit, tiny_vit.parent):
+        with pytest.raises(UserError, match=r"holds the model to start from, .*tiny"):
+            rafdb_vit.train(data_dir=faces_dir, model_name_or_path=tiny_vit, output_dir=out, overwrite_output_dir=True)
 
 
 def test_a_mistake_at_the_command_line_is_one_line_and_status_2(tmp_path, forks):

@@ -18,8 +18,8 @@ def test_a_trial_is_not_proposed_for_publishing():
 def test_nobody_reading_any_more_is_no_fault(tmp_path):
     done = tmp_path / "done"
     code = (
-        "from rafdb_vit.runtime.console import say\n"
-        f"for i in range(9): say('x' * 99999)\nopen({str(done)!r}, 'w').close()"
+        "from rafdb_vit.runtime.console import say, steady_streams\n"
+        f"with steady_streams():\n  for i in range(9): say('x' * 99999)\n  open({str(done)!r}, 'w').close()"
     )
     process = subprocess.Popen(
         [sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=os.environ

@@ -83,7 +83,18 @@ def test_a_list_that_claims_more_than_a_run_writes_is_not_believed(output, elsew
 
 
 @pytest.mark.parametrize(
-    "content", ["", "[]", "{}", '{"files": []}', '{"files": {"a.txt": 1}}', '{"files": NaN}', "[" * 9999]
+    "content",
+    [
+        "",
+        "[]",
+        "{}",
+        '{"files": []}',
+        '{"files": {"a.txt": 1}}',
+        '{"files": NaN}',
+        '{"files": {}}',
+        '{"files": {"a.txt": null}, "mine": 1}',
+        "[" * 9999,
+    ],
 )
 def test_a_list_that_is_none_is_one_line(output, content):
     output.path.mkdir()

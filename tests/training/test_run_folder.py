@@ -9,7 +9,7 @@ import pytest
 from rafdb_vit.runtime.errors import UserError
 from rafdb_vit.runtime.lock import hold
 from rafdb_vit.runtime.output_folder import OutputFolder
-from rafdb_vit.training.checkpoints import write_checkpoint
+from rafdb_vit.training.checkpoints import find_fault, write_checkpoint
 from rafdb_vit.training.run_folder import DEMO_FACES, RUN_FILES, RunFolder
 from tests.support.models import save_vit
 
@@ -136,8 +136,37 @@ def test_a_run_of_the_first_versions_is_gone_on_with_and_not_overwritten(folder)
 def test_a_checkpoint_that_was_copied_back_is_the_runs_own(folder, tmp_path):
     shutil.copytree(folder.path / "checkpoint-3", folder.path / "checkpoint-8")
     assert folder.find_start(None, demo=False, overwrite=False).name == "checkpoint-8"
+    folder.open({}, resume_from=folder.path / "checkpoint-8")
     folder.clear()
     assert list(folder.path.iterdir()) == []
+
+
+def test_a_checkpoint_of_another_run_stays_whoever_asks_to_go_on_with_it(folder, tmp_path):
+    with write_checkpoint(tmp_path / "other", 9, writes=True, identity={"seed": 1}) as checkpoint:
+        (checkpoint / "weights").write_text("mine")
+    shutil.copytree(tmp_path / "other" / "checkpoint-9", folder.path / "checkpoint-9")
+    before = all_of(folder.path)
+    newest = folder.find_start(None, demo=False, overwrite=False)
+    with pytest.raises(UserError, match="differs from the one that wrote it"):
+        folder.open({}, resume_from=newest, identity={"seed": 0})
+    with pytest.raises(UserError, match="checkpoint-9: is in the way, and by files.json it was not written here"):
+        folder.check(demo=False, overwrite=True)
+    assert all_of(folder.path) == before
+
+
+def test_a_copy_of_a_checkpoint_under_a_name_of_ones_own_stays(folder):
+    shutil.copytree(folder.path / "checkpoint-3", folder.path / "checkpoint-0003")
+    folder.open({}, resume_from=folder.find_start(None, demo=False, overwrite=False))
+    folder.clear()
+    assert [path.name for path in folder.path.iterdir()] == ["checkpoint-0003"]
+
+
+def test_a_link_in_a_circle_is_refused_in_a_line(folder):
+    (folder.path / "checkpoint-3" / "weights").unlink()
+    (folder.path / "checkpoint-3" / "weights").symlink_to("weights")
+    with pytest.raises(UserError, match="checkpoint-3/weights: is a link"):
+        folder.find_start(None, demo=False, overwrite=False)
+    assert find_fault(folder.path / "checkpoint-3")
 
 
 def test_a_second_run_is_refused_and_changes_nothing(folder, train):
