@@ -22,14 +22,13 @@ from rafdb_vit.data.files import check_inside, walk_images
 from rafdb_vit.evaluation.predictions import Predictions
 from rafdb_vit.evaluation.results import EvaluationResult
 from rafdb_vit.model.load import Classifier
-from rafdb_vit.model.preprocessing import FaceGeometry, build_collator, build_eval_transform, with_face_transform
+from rafdb_vit.model.preprocessing import build_collator, build_eval_transform, with_face_transform
+from rafdb_vit.model.trial import fit_batch
 from rafdb_vit.runtime.errors import UserError, escape
 from rafdb_vit.runtime.hardware import EVAL_BATCH_SIZE, pick_device
 from rafdb_vit.runtime.processes import gather
 from rafdb_vit.runtime.signals import hold_signals, release_signals, shield_workers
 
-_MOST_NUMBERS = 2**28
-"""Of the pixels of a batch, 1 GB: as many as 1,700 pictures of 224 x 224 have."""
 _CPU_ALLOCATOR = "DefaultCPUAllocator"
 
 
@@ -48,7 +47,7 @@ def predict_logits(
         model: It is moved to the process's device and set to evaluation mode; its precision stays (float32).
         processor: Its image processor.
         dataset: Faces with an `image` column; a split of `load_rafdb`.
-        batch_size: Faces at once on each process; fewer where their pixels would take more than 1 GB.
+        batch_size: Faces at once on each process; fewer where those would take more than 4 GB.
         workers: Data workers of each process.
         before_batch: Called before each batch, equally often on every process; may raise to end early.
 
@@ -62,7 +61,7 @@ def predict_logits(
     share = np.array_split(np.arange(len(dataset)), state.num_processes)[state.process_index]
     faces = with_face_transform(dataset.select(share.tolist()), build_eval_transform(processor))
     collator, asked = build_collator(processor), batch_size
-    batch_size = min(batch_size, _most_at_once(processor))
+    batch_size = fit_batch(batch_size, model, processor)
     loader = shield_workers(DataLoader(faces, batch_size=batch_size, num_workers=workers, collate_fn=collator))
     model = model.to(state.device).eval()
     logits: list[np.ndarray] = []
@@ -83,11 +82,6 @@ def _compute_logits(model: PreTrainedModel, pixels: torch.Tensor) -> np.ndarray:
     # Around the model alone: processors keep tensors for later, and those could not be trained on.
     with torch.inference_mode():
         return model(pixel_values=pixels).logits.float().cpu().numpy()
-
-
-def _most_at_once(processor: Any) -> int:
-    """Returns how many pictures have `_MOST_NUMBERS` together; a batch size may come from a run of smaller ones."""
-    return max(1, _MOST_NUMBERS // (3 * math.prod(FaceGeometry(processor).size)))
 
 
 @contextmanager
@@ -198,7 +192,7 @@ def predict_images(
         classifier: From `load_classifier`; its model is moved to the device.
         files: Paths of the pictures.
         device: Where to compute; None for a GPU where there is one.
-        batch_size: Pictures at once; fewer where their pixels would take more than 1 GB.
+        batch_size: Pictures at once; fewer where those would take more than 4 GB.
 
     Yields:
         A prediction for each file, in their order.
@@ -212,7 +206,7 @@ def predict_images(
     model, names = classifier.model.to(device).eval(), classifier.names  # type: ignore[arg-type]
     transform, collate = build_eval_transform(classifier.processor), build_collator(classifier.processor)
     remaining = iter(files)
-    at_once = min(batch_size, _most_at_once(classifier.processor))
+    at_once = fit_batch(batch_size, classifier.model, classifier.processor)
     while batch := list(islice(remaining, at_once)):
         rows = [_prepare(file, transform) for file in batch]
         answers: Iterator[np.ndarray] = iter(())

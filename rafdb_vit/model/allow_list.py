@@ -20,8 +20,9 @@ from rafdb_vit.runtime.errors import UserError, shorten
 
 CONFIG_FILE = "config.json"
 
-_NOT_ALLOWED = ("timm_wrapper", "shieldgemma2")
-"""The first hands its keys to timm, which unpickles any `checkpoint_path`; the second holds a language model."""
+_NOT_ALLOWED = ("timm_wrapper", "shieldgemma2", "dinat")
+"""The first hands its keys to timm, which unpickles any `checkpoint_path`; the second holds a language model; the third
+needs a library, natten, whose work a trial cannot count."""
 MODEL_TYPES = frozenset(MODEL_FOR_IMAGE_CLASSIFICATION_MAPPING_NAMES) - frozenset(_NOT_ALLOWED)
 """Architectures of transformers that classify images by themselves."""
 

@@ -94,7 +94,6 @@ def load_classifier(name_or_path: str, *, revision: str | None = None, flag: str
             raise UserError(f"{where}: its config.json does not name its classes; write them into id2label")
         if len(set(names)) != len(names):
             raise UserError(f"{where}: two of its classes have one name ({shorten(', '.join(names))}); mend id2label")
-        try_out(where, model, received.processor, received.size)
     return Classifier(model, received.processor, names, folder)
 
 
@@ -203,12 +202,13 @@ class _Received:
         return model, lacking, set(info["unexpected_keys"])
 
     def read_whole(self, advice: str) -> PreTrainedModel:
-        """Loads the weights, every one and no other; the model is in evaluation mode."""
+        """Loads the weights, every one and no other, and tries them out; the model is in evaluation mode."""
         model, lacking, surplus = self.read_weights()
         if faults := lacking | surplus:
             raise UserError(
                 f"{self.where}: {len(faults)} weights do not fit its {CONFIG_FILE}, {min(faults)} first; {advice}"
             )
+        try_out(self.where, model, self.processor, self.size)
         return model.eval()
 
 

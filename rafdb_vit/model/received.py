@@ -43,9 +43,6 @@ _LEAST_CROP = 0.1
 
 _MOST_LAYERS = 1_000
 """DINOv2-giant, the deepest in common use, has 40."""
-_MOST_KERNEL = 64
-"""Pixels or patches along a side that one number is made of: convolutions have up to 51, windows of attention 32."""
-_KERNEL = re.compile(r"(^|_)(pool_sizes?|kernel_sizes?|kernels?|window_sizes?|focal_windows|dilations?)$")
 _COUNT = re.compile(r"(^|_)(layers?|depths?|blocks|stages|repeats)$")
 _SIDE = re.compile(r"(^|_)(image|input|crop|pad)_size$")
 
@@ -125,8 +122,6 @@ def _check_config(where: str, config: Mapping[str, Any], size: WeightsSize) -> N
             _check_labels(f"{where}: {key}", value)
         if _SIDE.search(key) and _largest(value) > MOST_SIDE:
             raise UserError(f"{where}: {key} is {shorten(value)}; expected {MOST_SIDE:,} pixels at most")
-        if _KERNEL.search(key) and _deepest(value) > _MOST_KERNEL:
-            raise UserError(f"{where}: {key} is {shorten(value)}; expected {_MOST_KERNEL} at most")
         if _COUNT.search(key) and _largest(value) > _MOST_LAYERS:
             raise UserError(f"{where}: {key} is {shorten(value)}; expected {_MOST_LAYERS:,} at most")
         if _COUNT.search(key) and _largest(value) > max(size.tensors, 100):
@@ -136,13 +131,6 @@ def _check_config(where: str, config: Mapping[str, Any], size: WeightsSize) -> N
             )
         if _largest(value) > _MOST_NUMBER:
             raise UserError(f"{where}: {key} is {shorten(value)}; expected {_MOST_NUMBER:,} at most")
-
-
-def _deepest(value: Any) -> float:
-    """Returns the largest number of a list, nested or not; that number itself; 0 for what is none."""
-    if isinstance(value, list):
-        return max(map(_deepest, value), default=0.0)
-    return _largest(value)
 
 
 def _largest(value: Any) -> float:

@@ -1,9 +1,12 @@
 """Tries a received model out on grey pictures, before it is used: whether it works, and what one picture costs.
 
-Most architectures are tried on torch's meta device, where tensors have a shape alone, so that a model that asks for
-too much is refused before it gets any of it.
+It is tried on torch's meta device, where tensors have a shape alone, so that a model that asks for too much is refused
+before it gets any of it.
 """
 
+import math
+import weakref
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -11,29 +14,46 @@ import torch
 from PIL import Image
 from torch.func import functional_call
 from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils.flop_counter import flop_registry
 from transformers import PreTrainedModel
 
 from rafdb_vit.model.allow_list import CONFIG_FILE
-from rafdb_vit.model.preprocessing import build_collator, build_eval_transform
+from rafdb_vit.model.preprocessing import FaceGeometry, build_collator, build_eval_transform
 from rafdb_vit.model.pretrained import naming_faults
 from rafdb_vit.model.received import PROCESSOR_FILE, WeightsSize
 from rafdb_vit.runtime.errors import UserError
 
 _PICTURES = ((100, 100), (160, 100), (100, 160))
 """Width and height in pixels: square as RAF-DB's faces, wide and tall."""
+_BATCH = 2
+"""Pictures of a trial; a model that takes only one would fail at the first batch."""
 _MOST_OPERATIONS = 20_000
-"""For one picture; Swin, which has many small ones, takes 1,200 to 3,000."""
-_MOST_AT_ONCE = 2**25
-"""Numbers in one tensor, 134 MB, beside as many as the weights have; ViT-B has 600,000 at 224 pixels, EfficientNet-B7
-17 million at 600."""
-_MOST_IN_ALL = 2**32
-"""Numbers in all tensors of one picture, beside `_MOST_PER_WEIGHT` for each of the weights; ViT-B has 200 million at
-224 pixels. Two cores write that many in some ten seconds."""
-_MOST_PER_WEIGHT = 64
+"""For a batch of any size; Swin, which has many small ones, takes 1,200 to 3,000."""
+_MOST_FOR_A_PICTURE = {
+    "bytes at once": (2**30, 8),
+    "numbers": (2**32, 64),
+    "multiplications": (2**34, 2**13),
+}
+"""What one picture may take: a base, and beside it so many for each number in the weights.
+
+- Bytes of all tensors that live at once: ViT-B takes 9 MB at 224 pixels and 46 MB at 384, EfficientNet-B7 200 MB at
+  600, DINOv2-giant 420 MB at 518.
+- Numbers that are written, or read by a pool: ViT-B has 70 million at 224 pixels; two cores take 2**32 in 2 to 10 s.
+- Multiplications: 17.6e9 in ViT-B at 224 pixels. A weight is used once at each position of a picture at most, 200 times
+  in ViT-B; attention adds to that: with it, ViT-B/8 has 900 to a weight, DINOv2-giant 1,600 at 518 pixels.
+"""
+_ATEN = torch.ops.aten
+_POOLS = (_ATEN.avg_pool2d, _ATEN.avg_pool3d, _ATEN.max_pool2d_with_indices, _ATEN.max_pool3d_with_indices)
+_MOST_BYTES = 2**32
+"""Of a batch in memory: 480 pictures of 224 x 224 pixels through ViT-B."""
+_BYTES_PER_PICTURE = "_bytes_per_picture"
+"""The attribute of a model in which its trial leaves what a picture takes."""
 
 
 def try_out(where: str, model: PreTrainedModel, processor: Any, size: WeightsSize) -> None:
-    """Refuses a model that cannot read a grey picture, or only at a price that its weights do not account for.
+    """Refuses a model that cannot read grey pictures, or only at a price that its weights do not account for.
+
+    What a picture takes stays with the model, for `fit_batch`.
 
     Args:
         where: What to call the model in errors.
@@ -45,50 +65,96 @@ def try_out(where: str, model: PreTrainedModel, processor: Any, size: WeightsSiz
         UserError: Its configuration or its processor contradicts itself, or asks for too much.
     """
     _check_image_size(where, model, processor)
-    was_training = model.training
+    was_training, meter = model.training, CostMeter(where, size)
     expected = f"expected {CONFIG_FILE} and {PROCESSOR_FILE} that go together"
     with naming_faults(f"{where}: the model cannot read a picture", expected), torch.no_grad():
-        pictures = _prepare(where, processor)
-        shape = _find_shape(where, model.eval(), pictures, size)
+        pixels = _prepare(where, processor).to("meta").expand(_BATCH, -1, -1, -1)
+        state = {name: tensor.to("meta") for name, tensor in (*model.named_parameters(), *model.named_buffers())}
+        model.eval()
+        with meter:
+            answer = functional_call(model, state, (), {"pixel_values": pixels})
         model.train(was_training)
-    if shape != [1, model.config.num_labels]:
-        raise UserError(f"{where}: the model answers with numbers of shape {shape}; expected one for each class")
+        shape = list(answer.logits.shape)
+    if shape != [_BATCH, model.config.num_labels]:
+        raise UserError(
+            f"{where}: the model answers {_BATCH} pictures with numbers of shape {shape}; expected one for each class"
+        )
+    setattr(model, _BYTES_PER_PICTURE, meter.peak // _BATCH)
+
+
+def fit_batch(asked: int, model: PreTrainedModel, processor: Any) -> int:
+    """Returns how many pictures to take at once: as `asked`, or fewer where a batch would take more than 4 GB.
+
+    Of a model that was not tried out, the pixels are what is known: they may take a quarter of that.
+    """
+    pixels = 4 * 3 * math.prod(FaceGeometry(processor).size)
+    return max(1, min(asked, _MOST_BYTES // max(4 * pixels, getattr(model, _BYTES_PER_PICTURE, 0))))
 
 
 class CostMeter(TorchDispatchMode):
-    """Ends what runs within it where its tensors grow out of proportion to the weights.
+    """Ends what a batch of `_BATCH` pictures runs within it where that grows out of proportion to the weights.
+
+    Tensors are to be on the meta device; where a value is asked for, it is 1.
+
+    Attributes:
+        peak: The bytes of all tensors that lived at once, at most, beside those that were there before.
 
     Raises:
-        UserError: One tensor, or all together, have too many numbers, or there are too many operations.
+        UserError: Tensors have too many bytes or numbers, or there are too many multiplications or operations.
     """
 
     def __init__(self, where: str, size: WeightsSize) -> None:
         super().__init__()
-        self._where = where
-        self._most_at_once = _MOST_AT_ONCE + size.elements
-        self._most_in_all = _MOST_IN_ALL + _MOST_PER_WEIGHT * size.elements
-        self._operations, self._in_all = 0, 0
+        self.peak = 0
+        self._where, self._spent = where, Counter[str]()
+        self._most = {
+            what: _BATCH * (most + each * size.elements) for what, (most, each) in _MOST_FOR_A_PICTURE.items()
+        } | {"operations": _MOST_OPERATIONS}
+        self._live: set[int] = set()
 
     def __torch_dispatch__(
         self, func: Any, types: Sequence[type], args: Sequence[Any] = (), kwargs: Mapping[str, Any] | None = None
     ) -> Any:
-        """Runs an operation and counts the numbers that it returns."""
-        answer = func(*args, **(kwargs or {}))
-        tensors = answer if isinstance(answer, (tuple, list)) else [answer]
-        counts = [tensor.numel() for tensor in tensors if isinstance(tensor, torch.Tensor)]
-        self._operations += 1
-        self._in_all += sum(counts)
-        for found, most, what in (
-            (max(counts, default=0), self._most_at_once, "numbers at once"),
-            (self._in_all, self._most_in_all, "numbers"),
-            (self._operations, _MOST_OPERATIONS, "operations"),
-        ):
-            if found > most:
-                raise UserError(
-                    f"{self._where}: {CONFIG_FILE} asks for more than {most:,} {what} for one picture; expected a "
-                    "smaller image_size, a larger patch_size or fewer layers"
-                )
+        """Runs an operation and counts what it takes."""
+        if func is _ATEN._local_scalar_dense.default:
+            return torch.ones((), dtype=args[0].dtype, device="cpu").item()
+        answer, kind = func(*args, **(kwargs or {})), func.overloadpacket
+        self._spend("operations", 1)
+        if kind in flop_registry:
+            self._spend("multiplications", flop_registry[kind](*args, **(kwargs or {}), out_val=answer) // 2)
+        for tensor in answer if isinstance(answer, (tuple, list)) else [answer]:
+            if isinstance(tensor, torch.Tensor) and not func.is_view:
+                window = _count_window(args[0], args[1]) if kind in _POOLS else 0
+                self._spend("numbers", tensor.numel() * (1 + window))
+                self._hold(tensor.untyped_storage())
         return answer
+
+    def _hold(self, memory: torch.UntypedStorage) -> None:
+        """Counts the bytes of a tensor for as long as it lives; what is changed in place has none of its own."""
+        key, size = memory._cdata, memory.nbytes()
+        if key not in self._live:
+            self._live.add(key)
+            weakref.finalize(memory, self._release, key, size)
+            self._spend("bytes at once", size)
+            self.peak = max(self.peak, self._spent["bytes at once"])
+
+    def _release(self, key: int, size: int) -> None:
+        self._live.discard(key)
+        self._spent["bytes at once"] -= size
+
+    def _spend(self, what: str, count: int) -> None:
+        self._spent[what] += count
+        if self._spent[what] > self._most[what]:
+            raise UserError(
+                f"{self._where}: {CONFIG_FILE} asks for more than {self._most[what]:,} {what} for {_BATCH} pictures; "
+                "expected a smaller image_size, a larger patch_size or fewer layers"
+            )
+
+
+def _count_window(pooled: torch.Tensor, sides: Sequence[int]) -> int:
+    """Returns of how many numbers a pool makes one, all of a tensor at most; one side stands for each."""
+    within = pooled.shape[2:]
+    return math.prod(map(min, within, sides if len(sides) > 1 else [*sides] * len(within)))
 
 
 def _prepare(where: str, processor: Any) -> torch.Tensor:
@@ -105,18 +171,6 @@ def _prepare(where: str, processor: Any) -> torch.Tensor:
             "tall one; expected one size: height and width, or a crop"
         )
     return pixels[0]
-
-
-def _find_shape(where: str, model: PreTrainedModel, pixels: torch.Tensor, size: WeightsSize) -> list[int]:
-    """Returns the shape of a model's answer, which is found without computing it where the architecture allows that."""
-    state = {name: tensor.to("meta") for name, tensor in (*model.named_parameters(), *model.named_buffers())}
-    try:
-        with CostMeter(where, size):
-            answer = functional_call(model, state, (), {"pixel_values": pixels.to("meta")})
-    except (NotImplementedError, RuntimeError):  # a value, not a shape alone, is asked for on the way
-        with CostMeter(where, size):
-            answer = model(pixel_values=pixels)
-    return list(answer.logits.shape)
 
 
 def _check_image_size(where: str, model: PreTrainedModel, processor: Any) -> None:

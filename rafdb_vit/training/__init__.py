@@ -40,6 +40,7 @@ bar is drawn for each checkpoint; no thread upstream is known:
 Overridden, set or read for good, where transformers has no public way: the order of the faces, the schedule `step`,
 one GPU for each process (no `DataParallel`), flags without a value, the commit of a model, the layers that FSDP shards:
 
+    Trainer._get_dataloader(self, dataset, description, batch_size, ...)
     Trainer._get_train_sampler(self, train_dataset)
     Trainer._created_lr_scheduler
     TrainingArguments._n_gpu

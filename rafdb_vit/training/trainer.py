@@ -26,6 +26,7 @@ from rafdb_vit.model.preprocessing import (
     build_train_transform,
     with_face_transform,
 )
+from rafdb_vit.model.trial import fit_batch
 from rafdb_vit.runtime.errors import UserError
 from rafdb_vit.runtime.signals import shield_workers
 from rafdb_vit.training.arguments import ExpressionTrainingArguments, StepSchedule
@@ -114,6 +115,14 @@ class ExpressionTrainer(ResumableTrainer):
     def get_eval_dataloader(self, eval_dataset: Any = None) -> Any:
         """Returns the stock loader, its workers leaving signals to this process."""
         return shield_workers(super().get_eval_dataloader(eval_dataset))
+
+    def _get_dataloader(  # type: ignore[override]
+        self, *, batch_size: int, is_training: bool = False, **settings: Any
+    ) -> Any:
+        """Makes a loader as the stock method does, of smaller batches to evaluate where a batch would take too much."""
+        if not is_training:
+            batch_size = fit_batch(batch_size, self.network, self.processing_class)
+        return super()._get_dataloader(batch_size=batch_size, is_training=is_training, **settings)
 
     def get_batch_samples(self, epoch_iterator: Iterator[Any], num_batches: int, device: Any) -> tuple[list[Any], Any]:
         """Fetches the batches of a step, as the stock method does; faces that only fill up do not count."""

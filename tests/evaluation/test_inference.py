@@ -11,7 +11,7 @@ from rafdb_vit.data.dataset import load_rafdb
 from rafdb_vit.data.images import open_face
 from rafdb_vit.evaluation import inference
 from rafdb_vit.evaluation.inference import list_images, predict_images, predict_logits
-from rafdb_vit.model import preprocessing
+from rafdb_vit.model import preprocessing, trial
 from rafdb_vit.model.load import load_classifier
 from tests.support.faces import paint_face
 from tests.support.models import save_vit
@@ -169,13 +169,17 @@ def test_another_error_of_a_model_is_a_bug(pictures, tiny_vit, monkeypatch):
         list(predict_images(classifier, list_images([str(pictures)]), device="cpu"))
 
 
-def test_of_large_pictures_fewer_are_taken_at_once(pictures, tiny_vit, faces_dir, monkeypatch):
+@pytest.mark.parametrize("cost", [0, 100_000])
+def test_fewer_pictures_are_taken_at_once_where_they_would_take_too_much(
+    pictures, tiny_vit, faces_dir, monkeypatch, cost
+):
     classifier, taken = load_classifier(str(tiny_vit)), []
     faces = load_rafdb(faces_dir)["test"]
     expected = predict_logits(classifier.model, classifier.processor, faces)
     compute = inference._compute_logits
-    monkeypatch.setattr(inference, "_MOST_NUMBERS", 3 * 32 * 32 * 3 + 1)
+    monkeypatch.setattr(trial, "_MOST_BYTES", 3 * max(4 * 4 * 3 * 32 * 32, cost) + 1)
     monkeypatch.setattr(inference, "_compute_logits", lambda model, x: taken.append(len(x)) or compute(model, x))
+    setattr(classifier.model, trial._BYTES_PER_PICTURE, cost)
     found = predict_logits(classifier.model, classifier.processor, faces, batch_size=1024)
     assert max(taken) == 3 and sum(taken) == len(faces)
     np.testing.assert_allclose(found, expected, atol=1e-5)

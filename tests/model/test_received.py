@@ -356,9 +356,3 @@ def test_many_empty_tensors_allow_no_more_layers(folder):
     (folder / "model.safetensors").write_bytes(struct.pack("<Q", len(head)) + head)
     rewrite(folder / CONFIG, num_hidden_layers=19_900)
     refuse_all_ways(folder, "num_hidden_layers is 19900; expected 1,000 at most")
-
-
-@pytest.mark.parametrize("key", ["pool_size", "kernel_sizes", "window_size"])
-def test_windows_that_one_number_is_made_of_are_small(folder, key):
-    rewrite(folder / CONFIG, **{key: [3, [1023]]})
-    refuse_all_ways(folder, f"{key} is [3, [1023]]; expected 64 at most")

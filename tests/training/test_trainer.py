@@ -174,6 +174,15 @@ def test_layer_decay_reaches_the_optimizer(make):
     )
 
 
+def test_evaluation_takes_no_more_faces_at_once_than_a_batch_may_take(make, monkeypatch):
+    trainer = make()
+    monkeypatch.setattr("rafdb_vit.model.trial._MOST_BYTES", 3 * 10**9)
+    trainer.network._bytes_per_picture = 10**9
+    sizes = [len(batch["labels"]) for batch in trainer.get_eval_dataloader()]
+    assert max(sizes) == 3 and sum(sizes) == len(trainer.eval_dataset)
+    assert len(next(iter(trainer.get_train_dataloader()))["labels"]) == 14
+
+
 def test_evaluation_logs_the_mean_loss_despite_label_smoothing(make, faces):
     trainer = make(label_smoothing_factor=0.3)
     metrics = trainer.evaluate()
