@@ -8,7 +8,7 @@ import math
 import os
 import re
 import struct
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -26,6 +26,8 @@ INDEX_FILE = f"{WEIGHTS_FILE}.index.json"
 _NESTED_FILE = "processor_config.json"
 _ALSO_READ = (_NESTED_FILE, "video_preprocessor_config.json")
 _ADAPTER_FILE = "adapter_config.json"
+SURPLUS_FILES = (*_ALSO_READ, _ADAPTER_FILE)
+"""What transformers would read too, where it lies beside a model; a run writes none."""
 
 MOST_CLASSES = 100_000
 """ImageNet-21k has 21,843."""
@@ -66,7 +68,10 @@ def check_received(where: str, folder: Path, *, from_hub: bool = False) -> Weigh
     Raises:
         UserError: The message names the file and, where it is one value, its key.
     """
-    _check_files(where, folder, from_hub=from_hub)
+    read = (CONFIG_FILE, PROCESSOR_FILE, WEIGHTS_FILE, INDEX_FILE, *SURPLUS_FILES)
+    _check_files(where, folder, [name for name in read if os.path.lexists(folder / name)], from_hub=from_hub)
+    if os.path.lexists(folder / _ADAPTER_FILE):
+        raise UserError(f"{where}: {_ADAPTER_FILE}: is an adapter; merge it into its model")
     contents = {name: _read_object(where, folder / name) for name in (CONFIG_FILE, PROCESSOR_FILE)}
     contents |= {name: _read_object(where, folder / name) for name in _ALSO_READ if os.path.lexists(folder / name)}
     for name, content in contents.items():
@@ -75,7 +80,9 @@ def check_received(where: str, folder: Path, *, from_hub: bool = False) -> Weigh
     nested = contents.get(_NESTED_FILE, {}).get("image_processor")
     if nested is not None and nested != contents[PROCESSOR_FILE]:
         raise UserError(f"{where}: {_NESTED_FILE} and {PROCESSOR_FILE} differ; expected one image processor")
-    size = _measure_weights(where, folder)
+    weights = _list_weights(where, folder)
+    _check_files(where, folder, weights, from_hub=from_hub)
+    size = _measure_weights(where, folder, weights)
     _check_config(f"{where}: {CONFIG_FILE}", contents[CONFIG_FILE], size)
     _check_processor(f"{where}: {PROCESSOR_FILE}", contents[PROCESSOR_FILE])
     return size
@@ -84,19 +91,17 @@ def check_received(where: str, folder: Path, *, from_hub: bool = False) -> Weigh
 # ---- Files ----
 
 
-def _check_files(where: str, folder: Path, *, from_hub: bool) -> None:
+def _check_files(where: str, folder: Path, names: Iterable[str], *, from_hub: bool) -> None:
     """Refuses what is not a plain file, and links that lead out of the folder."""
     home = folder.resolve()
     # Of a folder within the Hub's cache, every file is a link to a blob that the cache has checked.
     allowed = [home, *([home.parents[1] / "blobs"] if home.parent.name == "snapshots" else [])]
-    for path in sorted([*folder.glob("*.json"), *folder.glob("*.safetensors")]):
+    for path in (folder / name for name in names):
         if not os.path.isfile(path):
             found = "a folder" if os.path.isdir(path) else "not a plain file"
             raise UserError(f"{where}: {path.name} is {found}; expected the file itself")
         if path.is_symlink() and not from_hub and not any(path.resolve().is_relative_to(place) for place in allowed):
             raise UserError(f"{where}: {path.name} is a link out of the folder; expected the file itself")
-        if path.name == _ADAPTER_FILE:
-            raise UserError(f"{where}: {path.name}: is an adapter; merge it into its model")
 
 
 def _read_object(where: str, path: Path) -> dict[str, Any]:
@@ -185,9 +190,9 @@ def _check_processor(where: str, processor: Mapping[str, Any]) -> None:
 # ---- Weights ----
 
 
-def _measure_weights(where: str, folder: Path) -> WeightsSize:
+def _measure_weights(where: str, folder: Path, names: Iterable[str]) -> WeightsSize:
     """Reads how many tensors and numbers the weights have, without reading them."""
-    names, tensors, elements = _list_weights(where, folder), 0, 0
+    tensors, elements = 0, 0
     for name in names:
         try:
             _check_header(folder / name)
@@ -228,6 +233,6 @@ def _list_weights(where: str, folder: Path) -> list[str]:
             )
     names = sorted(set(named.values()))
     for name in names:
-        if not os.path.isfile(folder / name):
+        if not os.path.lexists(folder / name):
             raise UserError(f"{where}: {shorten(name)} is not there; copy it too")
     return names

@@ -25,6 +25,8 @@ _PARTIAL = ".partial"
 _STAGED_LIST = re.compile(rf"{re.escape(LIST_FILE)}\.[0-9a-f]{{16}}{re.escape(_PARTIAL)}")
 _MOST_NAMES = 10_000
 """Of a list; a run of a thousand checkpoints has a thousand and twenty."""
+_DEEPEST = 50
+"""Folders within each other; a run has four. Python goes over more by calling itself."""
 
 
 class OutputFolder:
@@ -160,6 +162,8 @@ class OutputFolder:
             return
         inside = os.path.realpath(self.path)
         for place, folders, names in os.walk(self.path, onerror=_raise):
+            if len(Path(place).relative_to(self.path).parts) > _DEEPEST:
+                raise UserError(f"{place:.200}: folders in folders, more than {_DEEPEST} deep; move them elsewhere")
             for name in sorted((*folders, *names)):
                 path = Path(place) / name
                 there = os.path.realpath(path) if path.is_symlink() else inside

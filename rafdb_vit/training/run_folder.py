@@ -14,6 +14,7 @@ from rafdb_vit.evaluation.predictions import PREDICTIONS_FILE
 from rafdb_vit.evaluation.protocol import Protocol
 from rafdb_vit.evaluation.results import RESULTS_FILE, EvaluationResult, render_results
 from rafdb_vit.model.download import hash_model, quiet_loading
+from rafdb_vit.model.received import SURPLUS_FILES
 from rafdb_vit.report.evaluation import EVALUATION_FILES, EVALUATIONS, REPORT_FILE
 from rafdb_vit.report.plots import (
     CONFUSION_FILE,
@@ -100,6 +101,7 @@ class RunFolder:
     def _refuse_in_the_way(self) -> None:
         """Refuses what would only be found in the way when the earlier run is gone, or when training has ended."""
         self.output.check([*_TOP_FILES, *self._list_written()])
+        self.output.refuse_others(SURPLUS_FILES)
         for evaluation in self._find_evaluations():
             OutputFolder(evaluation, EVALUATION_FILES, within=self.path).check(())
 

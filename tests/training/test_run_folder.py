@@ -3,6 +3,7 @@
 import json
 import os
 import shutil
+from functools import partial
 
 import pytest
 
@@ -159,6 +160,22 @@ def test_a_copy_of_a_checkpoint_under_a_name_of_ones_own_stays(folder):
     folder.open({}, resume_from=folder.find_start(None, demo=False, overwrite=False))
     folder.clear()
     assert [path.name for path in folder.path.iterdir()] == ["checkpoint-0003"]
+
+
+@pytest.mark.parametrize("name", ["adapter_config.json", "processor_config.json", "video_preprocessor_config.json"])
+def test_what_would_be_read_with_the_model_is_found_before_training_and_other_files_may_lie_there(folder, name):
+    write_own(folder.path, "notes.json/mine", "big.safetensors/mine")
+    folder.check(demo=False, overwrite=True)
+    write_own(folder.path, name)
+    with pytest.raises(UserError, match=f"{name}: is in the way"):
+        folder.check(demo=False, overwrite=True)
+
+
+def test_folders_without_end_are_refused_in_a_line(folder):
+    (folder.path / "/".join("a" * 400)).mkdir(parents=True)
+    for check in (folder.check, partial(folder.find_start, None)):
+        with pytest.raises(UserError, match="folders in folders, more than 50 deep"):
+            check(demo=True, overwrite=True)
 
 
 def test_a_link_in_a_circle_is_refused_in_a_line(folder):
