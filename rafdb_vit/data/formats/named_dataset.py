@@ -5,14 +5,15 @@ set's own files name, to anywhere on this machine and on the network.
 """
 
 import os
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
-from datasets import Dataset, DatasetDict, load_dataset_builder, load_from_disk
+from datasets import Dataset, DatasetBuilder, DatasetDict, load_dataset_builder, load_from_disk
 
 from rafdb_vit.data.files import IMAGE_SUFFIXES, OTHER_SUFFIXES, find_root, is_inside
 from rafdb_vit.data.formats.dataset_card import check_card, check_features
-from rafdb_vit.data.formats.stored_files import SUFFIXES, check_arrow, check_rows, check_table_file
+from rafdb_vit.data.formats.stored_files import SUFFIXES, Extent, check_arrow, check_table_file
 from rafdb_vit.runtime.disk import parse_json, read_text
 from rafdb_vit.runtime.errors import UserError
 
@@ -64,39 +65,49 @@ def _load(name: str) -> Dataset | DatasetDict:
     folder = find_folder(name)
     if folder is None and "/" not in name:
         raise ValueError("no such folder")  # `datasets` takes `json` or `imagefolder` for the current one
+    extent = Extent()
     if folder is not None and any((folder / file).is_file() for file in (_SPLITS_FILE, _STATE_FILE)):
-        rows = 0
         for path, is_table in _list_saved_files(folder):
             _check_saved(name, folder, path)
-            rows += check_arrow(path) if is_table else 0
-            check_rows(rows)
+            if is_table:
+                check_arrow(path, extent)
         return load_from_disk(str(folder))
     if folder is not None:
         check_card(f"--dataset_name {name}", folder)
     builder = load_dataset_builder(name if folder is None else str(folder))
-    rows = 0
     for files in (builder.config.data_files or {}).values():
         for file in files:
             _check_source(name, folder, file)
-            rows += 0 if folder is None else _check_content(name, Path(file))
-            check_rows(rows)
-    builder.download_and_prepare()
-    loaded = builder.as_dataset()
-    for dataset in loaded.values():
-        check_rows(len(dataset))
-        dataset.data.table.validate(full=True)
+            if folder is not None:
+                _check_content(name, Path(file), extent)
+    return _build(builder)
+
+
+def _build(builder: DatasetBuilder) -> DatasetDict:
+    """Returns what a builder reads; where that fails, what it wrote into the cache is removed."""
+    was_there = os.path.isdir(builder.cache_dir)
+    try:
+        builder.download_and_prepare()
+        loaded, read = builder.as_dataset(), Extent()
+        for dataset in loaded.values():
+            read.add(rows=len(dataset))
+            dataset.data.table.validate(full=True)
+    except BaseException:
+        if not was_there:
+            shutil.rmtree(builder.cache_dir, ignore_errors=True)
+        raise
     return loaded
 
 
-def _check_content(name: str, path: Path) -> int:
-    """Checks a data file of a folder; returns its rows, where they are known."""
+def _check_content(name: str, path: Path, extent: Extent) -> None:
     suffix = path.suffix.lower()
     if suffix in SUFFIXES:
-        return check_table_file(path)
-    if suffix not in (*IMAGE_SUFFIXES, *OTHER_SUFFIXES):
+        check_table_file(path, extent)
+    elif suffix in (*IMAGE_SUFFIXES, *OTHER_SUFFIXES):
+        extent.add(rows=1)
+    else:
         words = f"expected images, or tables ({', '.join(SUFFIXES)}): unpack archives"
         raise UserError(f"--dataset_name {name}: {path} is of a kind that is not read; {words}")
-    return 1
 
 
 def _list_saved_files(folder: Path) -> Iterator[tuple[Path, bool]]:

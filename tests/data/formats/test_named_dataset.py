@@ -11,7 +11,7 @@ import pyarrow as pa
 import pytest
 from datasets import ClassLabel, Dataset, DatasetDict, Features, Image
 
-from rafdb_vit.data.formats import named_dataset
+from rafdb_vit.data.formats import named_dataset, stored_files
 from rafdb_vit.data.formats.named_dataset import find_folder, open_named
 from rafdb_vit.data.labels import BASIC
 from tests.support.refusals import refused
@@ -174,6 +174,16 @@ def test_packed_files_are_refused(folder, name, tmp_path):
     with refused(f"--dataset_name {folder}: "):
         open_named(str(folder))
     assert not list((tmp_path / "cache").rglob("*extracted*/*"))
+
+
+def test_what_is_refused_leaves_nothing_in_the_cache(folder, tmp_path, monkeypatch):
+    for path in folder.glob("*.parquet"):
+        path.unlink()
+    (folder / "train.csv").write_text("image,label\n" + "a.png,b\n" * 20)
+    monkeypatch.setattr(stored_files, "MOST_ROWS", 10)
+    with refused(f"--dataset_name {folder}: cannot be loaded (20 rows, more than 10)"):
+        open_named(str(folder))
+    assert not [path for path in (tmp_path / "cache").rglob("*") if path.is_file() and path.suffix != ".lock"]
 
 
 def test_a_folder_called_like_a_format_is_a_folder(folder, monkeypatch):
