@@ -57,7 +57,7 @@ class _Chunk:
         while left > 0:
             header, at = _read_struct(self._content, at)
             kind, unpacked, packed = header[1], header[2], header[3]
-            page = header.get({_DATA: 5, _DICTIONARY: 7, _DATA_V2: 8}.get(kind))
+            page = header.get({_DATA: 5, _DICTIONARY: 7, _DATA_V2: 8}.get(kind, 0))
             if unpacked < 0 or not 0 <= packed <= len(self._content) - at:
                 raise ValueError("a page that is longer than its file")
             yield unpacked
