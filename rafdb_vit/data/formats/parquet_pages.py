@@ -19,8 +19,9 @@ _DATA, _DICTIONARY, _DATA_V2 = 0, 2, 3
 """Kinds of pages."""
 _OF_DICTIONARY, _PREFIXED, _BIT_PACKED = (2, 8), 7, 4
 """Encodings: values are numbers of a dictionary's; values repeat the beginning of the one before; an old one."""
-_DEEPEST = 4
-"""Levels of a page's header."""
+_CODECS = {1: "snappy", 2: "gzip", 4: "brotli", 6: "zstd", 7: "lz4_raw"}
+_DEEPEST = 9
+"""Levels of a footer; a page's header has three."""
 
 
 def measure_parquet(path: Path, footer: Any) -> Iterator[int]:
@@ -31,29 +32,29 @@ def measure_parquet(path: Path, footer: Any) -> Iterator[int]:
         OSError: It cannot be read.
     """
     with open_plain(path, most=None) as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
-        for number in range(footer.num_row_groups):
-            group = footer.row_group(number)
-            for i in range(group.num_columns):
-                try:
-                    yield from _Chunk(content, group.column(i), footer.schema.column(i)).measure()
-                except (IndexError, KeyError, TypeError) as error:
-                    raise ValueError(f"{path} has damaged pages") from error
+        try:
+            # Not by pyarrow, which ends the process where a chunk's statistics are damaged.
+            about, _ = _read_struct(content, len(content) - 8 - int.from_bytes(content[-8:-4], "little"))
+            for group in about.get(4, []):
+                for i, chunk in enumerate(group[1]):
+                    yield from _Chunk(content, chunk[3], footer.schema.column(i)).measure()
+        except (IndexError, KeyError, TypeError, AttributeError) as error:
+            raise ValueError(f"{path} has damaged pages") from error
 
 
 class _Chunk:
     """The values of a column in a group of rows."""
 
-    def __init__(self, content: mmap.mmap, chunk: Any, column: Any) -> None:
+    def __init__(self, content: mmap.mmap, chunk: dict[int, Any], column: Any) -> None:
         self._content, self._chunk, self._column = content, chunk, column
-        self._is_text = chunk.physical_type == "BYTE_ARRAY"
+        self._is_text = column.physical_type == "BYTE_ARRAY"
         self._lengths = np.zeros(0, np.int64)
 
     def measure(self) -> Iterator[int]:
         """Yields bytes; pages are gone through as pyarrow does, until all values that the footer counts are there."""
         width = max(8, self._column.length or 0) + 8 * self._column.max_definition_level
-        at, left = self._chunk.data_page_offset, self._chunk.num_values
-        first = self._chunk.dictionary_page_offset
-        at = first if first and 0 < first < at else at
+        at, left, first = self._chunk[9], self._chunk[5], self._chunk.get(11, 0)
+        at = first if 0 < first < at else at
         while left > 0:
             header, at = _read_struct(self._content, at)
             kind, unpacked, packed = header[1], header[2], header[3]
@@ -73,11 +74,12 @@ class _Chunk:
             at += packed
 
     def _unpack(self, at: int, packed: int, unpacked: int) -> bytes:
-        content, codec = self._content[at : at + packed], self._chunk.compression.lower()
-        if codec == "uncompressed":
+        content, codec = self._content[at : at + packed], self._chunk[4]
+        if codec == 0:
             return content
-        name = "lz4_raw" if codec == "lz4" else codec
-        return pa.Codec(name).decompress(content, decompressed_size=unpacked, asbytes=True) if unpacked else b""
+        return (
+            pa.Codec(_CODECS[codec]).decompress(content, decompressed_size=unpacked, asbytes=True) if unpacked else b""
+        )
 
     def _read_dictionary(self, content: bytes, count: int) -> None:
         if not 0 <= count <= len(content) // 4:  # each begins with four bytes of its length
@@ -143,23 +145,34 @@ def _read_struct(content: mmap.mmap, at: int, depth: int = 0) -> tuple[dict[int,
     fields: dict[int, Any] = {}
     number = 0
     while head := content[at]:
-        at += 1
         if not head >> 4 or depth > _DEEPEST:
-            raise ValueError("a page's header that is not well-formed")
-        number, kind = number + (head >> 4), head & 15
-        if kind in (1, 2):
-            fields[number] = kind == 1
-        elif kind in (4, 5, 6):
-            value, at = _read_varint(content, at)
-            fields[number] = (value >> 1) ^ -(value & 1)
-        elif kind == 8:
-            length, at = _read_varint(content, at)
-            at += length
-        elif kind == 12:
-            fields[number], at = _read_struct(content, at, depth + 1)
-        else:
-            raise ValueError("a page's header that is not well-formed")
+            raise ValueError("a header that is not well-formed")
+        number, kind, at = number + (head >> 4), head & 15, at + 1
+        fields[number], at = (kind == 1, at) if kind in (1, 2) else _read_value(content, at, kind, depth)
     return fields, at + 1
+
+
+def _read_value(content: mmap.mmap, at: int, kind: int, depth: int) -> tuple[Any, int]:
+    if kind in (4, 5, 6):
+        value, at = _read_varint(content, at)
+        return (value >> 1) ^ -(value & 1), at
+    if kind in (1, 2, 3, 7):  # of the first two, in a list: a byte
+        return None, at + (8 if kind == 7 else 1)
+    if kind == 8:
+        length, at = _read_varint(content, at)
+        return None, at + length
+    if kind == 9 and depth <= _DEEPEST:
+        count, kind, at = content[at] >> 4, content[at] & 15, at + 1
+        if count == 15:
+            count, at = _read_varint(content, at)
+        values = []
+        for _ in range(count):
+            value, at = _read_value(content, at, kind, depth + 1)
+            values.append(value)
+        return values, at
+    if kind == 12:
+        return _read_struct(content, at, depth + 1)
+    raise ValueError("a header that is not well-formed")
 
 
 def _read_varint(content: mmap.mmap | bytes, at: int) -> tuple[int, int]:
