@@ -3,6 +3,7 @@
 Here too: what a data set as a whole has to have, whatever its form.
 """
 
+import os
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, replace
@@ -81,7 +82,8 @@ class Reporter:
     Attributes:
         on_finding: What is done with a finding; by default it is refused.
         names: Names of images in bad rows.
-        files: Paths of the images or files that findings concern.
+        files: Paths of the images or files that findings concern, but for those that are missing: a table can name any
+            number of such.
     """
 
     def __init__(self, on_finding: Callable[[Finding], object] = refuse) -> None:
@@ -100,7 +102,7 @@ class Reporter:
     def add(self, finding: Finding) -> None:
         """Passes a finding on and remembers what it names."""
         self.on_finding(finding)
-        self.files.update(finding.files)
+        self.files.update(filter(os.path.lexists, finding.files))
         if finding.name is not None:
             self.names.add(finding.name)
 

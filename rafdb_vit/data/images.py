@@ -4,7 +4,7 @@ import errno
 import io
 import struct
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -41,6 +41,8 @@ _EXIF = b"Exif\0\0"
 _STRIP_HEIGHT, _TILE_WIDTH, _TILE_HEIGHT = 278, 322, 323
 """Tags of TIFF: the size of the parts in which a picture is stored."""
 _DEEP = ("I;16", "I;16L", "I;16B", "I;16N", "I", "F")
+_MOST_TILE = 2**20
+"""Pixels of such an image that are scaled at once."""
 _PART_SIZES = (279, 325)
 """Tags of a TIFF: the bytes of each strip, and of each tile."""
 _MOST_PARTS = 4
@@ -157,6 +159,7 @@ def open_picture(source: str | bytes) -> Image.Image:
         with open_undecoded(source) as image:
             image.load()
             upright = ImageOps.exif_transpose(image)
+        del image  # the pixels as they were stored
         if upright.mode in _DEEP:
             upright = _scale_depth(upright)
         return upright if upright.mode == "RGB" else upright.convert("RGB")
@@ -164,12 +167,27 @@ def open_picture(source: str | bytes) -> Image.Image:
 
 def _scale_depth(image: Image.Image) -> Image.Image:
     """Returns an image of more than 8 bits as 8-bit grey: 65535 is white; floats span their own range."""
-    values = np.nan_to_num(np.asarray(image, dtype=np.float64))
-    if image.mode == "F":
-        low, high = values.min(), values.max()
-        return Image.fromarray(((values - low) / max(high - low, 1e-12) * 255).astype(np.uint8))
-    top = 65535 if values.max() > 255 else 255
-    return Image.fromarray((values.clip(0, top) * (255 / top)).astype(np.uint8))
+    extremes = [(values.min(), values.max()) for _, values in _iterate_tiles(image)]
+    low, high = min(low for low, _ in extremes), max(high for _, high in extremes)
+    top = 65535 if high > 255 else 255
+    grey = Image.new("L", image.size)
+    for box, values in _iterate_tiles(image):
+        if image.mode == "F":
+            scaled = (values - low) / max(high - low, 1e-12) * 255
+        else:
+            scaled = values.clip(0, top) * (255 / top)
+        grey.paste(Image.fromarray(scaled.astype(np.uint8)), box)
+    return grey
+
+
+def _iterate_tiles(image: Image.Image) -> Iterator[tuple[tuple[int, int, int, int], np.ndarray]]:
+    """Yields boxes of `_MOST_TILE` pixels, and their values: of all pixels at once they would take gigabytes."""
+    wide = min(image.width, _MOST_TILE)
+    high = _MOST_TILE // max(wide, 1)
+    for top in range(0, image.height, high):
+        for left in range(0, image.width, wide):
+            box = (left, top, min(left + wide, image.width), min(top + high, image.height))
+            yield box, np.nan_to_num(np.asarray(image.crop(box), dtype=np.float64))
 
 
 def cut_square(picture: Image.Image, square: Sequence[int]) -> Image.Image:

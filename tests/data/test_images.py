@@ -137,6 +137,33 @@ def test_floats_span_their_own_range(values, grey):
     assert np.asarray(picture)[0, :, 0].tolist() == grey
 
 
+def scale_at_once(image):
+    """The scale that deep pictures have, of all pixels at once."""
+    values = np.nan_to_num(np.asarray(image, dtype=np.float64))
+    if image.mode == "F":
+        return ((values - values.min()) / max(values.max() - values.min(), 1e-12) * 255).astype(np.uint8)
+    top = 65535 if values.max() > 255 else 255
+    return (values.clip(0, top) * (255 / top)).astype(np.uint8)
+
+
+@pytest.mark.parametrize("tile", [1000, 100, 2**20])
+def test_deep_pictures_are_scaled_part_by_part_as_they_would_be_at_once(monkeypatch, tile):
+    draw = np.random.default_rng(0)
+    every = np.arange(65536, dtype=np.uint16).reshape(256, 256)
+    pictures = [Image.fromarray(every), Image.frombytes("I;16B", (256, 256), every.tobytes())]
+    pictures += [Image.fromarray(draw.integers(-9, most, (40, 70)).astype(np.int32)) for most in (200, 300, 70000)]
+    pictures += [Image.fromarray((draw.normal(size=(70, 40)) * size).astype(np.float32)) for size in (1e-20, 1, 1e20)]
+    pictures.append(Image.fromarray(np.float32([[np.nan, 1, 2], [3, np.nan, 4]])))
+    expected = list(map(scale_at_once, pictures))
+    whole = []
+    monkeypatch.setattr(images, "_MOST_TILE", tile)
+    monkeypatch.setattr(np, "nan_to_num", lambda values, real=np.nan_to_num: whole.append(values.size) or real(values))
+    for picture, grey in zip(pictures, expected, strict=True):
+        content = encode(picture, "TIFF")
+        assert np.array_equal(np.asarray(open_picture(content))[..., 0], grey)
+    assert max(whole) <= tile
+
+
 def test_the_first_frame_of_an_animation(tmp_path):
     frames = [Image.new("P", (8, 8), colour) for colour in (1, 2, 3)]
     for frame in frames:

@@ -143,7 +143,9 @@ def _read_table(root: Path, path: Path, split: str | None, form: DataForm, repor
             kind, words, *files = bad.args
             report(kind, f"{path}, row {number}: {words}", *files)
         else:
-            yield Entry(path, number, image, place, intern(fields[label_at]), row_split, attributes or _NONE)
+            # Once each, however many rows have them.
+            image, place, written = intern(image), intern(place), intern(fields[label_at])
+            yield Entry(path, number, image, place, written, row_split, attributes or _NONE)
 
 
 def _read_attributes(fields: Sequence[str], attributes_at: Mapping[str, int]) -> Mapping[str, str]:

@@ -28,8 +28,8 @@ _LINE_ENDS = re.compile(r"[\r\n]{100}")
 """Blank lines in such a number make the expression that finds the card's beginning take hours."""
 
 
-def check_card(where: str, folder: Path) -> None:
-    """Checks the files with which a data set describes itself.
+def check_card(where: str, folder: Path, root: Path) -> None:
+    """Checks the files with which a data set describes itself; none may be a link out of `root`.
 
     Raises:
         UserError: One cannot be read, names files outside the data set, or holds what is not read here; the message
@@ -39,7 +39,7 @@ def check_card(where: str, folder: Path) -> None:
         path = folder / name
         if not (path.exists() or path.is_symlink()):
             continue
-        if not is_inside(folder, path):
+        if not is_inside(root, path):
             raise UserError(f"{where}: {name} leads out of it; expected its own files only")
         try:
             content = _read(path)

@@ -3,7 +3,7 @@
 import os
 import re
 from collections import Counter
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -22,6 +22,9 @@ from rafdb_vit.data.found import ORDER, SPLITS, FoundData, Layout, name_face
 from rafdb_vit.data.labels import match_classes, resolve_classes
 from rafdb_vit.data.splits import find_split, is_misplaced, split_of_file, validation_as_test
 from rafdb_vit.runtime.errors import UserError
+
+_MOST_TEXTS = 20
+"""Columns of text in which the names of RAF-DB's files are looked for."""
 
 
 def find_named_splits(name: str, form: DataForm = DEFAULT_FORM) -> FoundData[Dataset]:
@@ -57,7 +60,7 @@ def find_named_splits(name: str, form: DataForm = DEFAULT_FORM) -> FoundData[Dat
         faces = faces.add_column("file", files, feature=Value("string"))
         named[split] = faces.cast_column("image", Image(mode="RGB"))
     splits, sources = _divide(where, named, form.needed)
-    times = Counter(file for dataset in splits.values() for file in dataset["file"])
+    times = Counter(file for dataset in splits.values() for file in dataset["file"][:])
     if repeated := [file for file, count in times.items() if count > 1]:
         raise UserError(f"{where}: {repeated[0]} is there twice; expected each face once in the data")
     layout = Layout.HUB if find_folder(name) is None else Layout.ON_DISK
@@ -212,18 +215,30 @@ def _read_paths(name: str, split: str, dataset: Dataset, image: str) -> list[str
 
 def _choose_names(dataset: Dataset, paths: list[str | None], split: str) -> list[str]:
     """Returns a name for each face: the file's, from the image column or from another; else split and number."""
-    candidates = [paths]
-    for name, feature in dataset.features.items():
-        if _is_text(feature):
-            candidates.append(_read_stored(dataset, name))
-    for values in candidates:
-        names = [_file_name(value) for value in values]
-        if all(map(split_of_file, names)):
-            return [name_face(name) for name in names]
+    texts = [name for name, feature in dataset.features.items() if _is_text(feature)]
+    for column in ([paths], *(_iterate(dataset, name) for name in texts[:_MOST_TEXTS])):
+        if names := _read_official_names(column):
+            return names
     stems = [name_face(_file_name(path)) for path in paths]
     if len({*stems, ""}) == len(stems) + 1:
         return [f"{split}/{stem}" for stem in stems]
     return [f"{split}/{number:06d}" for number in range(len(dataset))]
+
+
+def _iterate(dataset: Dataset, column: str) -> Iterator[list[str | None]]:
+    for table in dataset.select_columns([column]).with_format("arrow").iter(1000):
+        yield table.column(column).to_pylist()
+
+
+def _read_official_names(column: Iterable[list[str | None]]) -> list[str]:
+    """Returns the names of faces where all values of a column are names of RAF-DB's files, else none."""
+    faces: list[str] = []
+    for values in column:
+        names = [_file_name(value) for value in values]
+        if not all(map(split_of_file, names)):
+            return []
+        faces += map(name_face, names)
+    return faces
 
 
 def _file_name(path: str | None) -> str:
@@ -246,7 +261,7 @@ def _divide(where: str, loaded: DatasetDict, needed: Collection[str]) -> tuple[D
         raise UserError(f"{where}: has the splits {', '.join(loaded)}; expected {' and '.join(needed)}")
     splits = DatasetDict({split: found[split] for split in ORDER if split in found})
     for split, dataset in splits.items():
-        wrong = next((file for file in dataset["file"] if is_misplaced(file, split, splits)), None)
+        wrong = next((file for file in dataset["file"][:] if is_misplaced(file, split, splits)), None)
         if wrong is not None:
             raise UserError(f"{where}: {printable(wrong)} of another split stands in {names[split]}; expected none")
     return splits, names
@@ -255,7 +270,7 @@ def _divide(where: str, loaded: DatasetDict, needed: Collection[str]) -> tuple[D
 def _divide_single(where: str, loaded: DatasetDict, needed: Collection[str]) -> tuple[DatasetDict, dict[str, str]]:
     """Divides a single split by its files' names, unless what is needed is held out anyway."""
     ((name, dataset),) = loaded.items()
-    official = [split_of_file(file) for file in dataset["file"]]
+    official = [split_of_file(file) for file in dataset["file"][:]]
     if set(official) == {"train", "test"}:
         rows = {split: [i for i, own in enumerate(official) if own == split] for split in SPLITS}
         splits = DatasetDict({split: dataset.select(chosen) for split, chosen in rows.items()})

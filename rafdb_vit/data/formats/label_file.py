@@ -16,8 +16,8 @@ from rafdb_vit.runtime.errors import UserError
 
 MOST_BYTES = 256 * 2**20
 """Of a file of rows; one that lists a million images has 30 to 200 megabytes."""
-MOST_LINES = 5_000_000
-"""Of such a file: each takes a kilobyte of memory or so, however short it is."""
+MOST_LINES = 1_000_000
+"""Of such a file, each of which takes memory and time, however short it is; AffectNet lists 450,000 faces."""
 LONGEST_LINE = 2**20
 """Characters; what is longer is no row but a file of another kind."""
 LONGEST_NAME = 255

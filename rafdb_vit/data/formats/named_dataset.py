@@ -5,14 +5,16 @@ set's own files name, to anywhere on this machine and on the network.
 """
 
 import os
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
-from datasets import Dataset, DatasetDict, load_dataset_builder, load_from_disk
+from datasets import Dataset, DatasetBuilder, DatasetDict, load_dataset_builder, load_from_disk
+from huggingface_hub import snapshot_download
 
 from rafdb_vit.data.files import IMAGE_SUFFIXES, OTHER_SUFFIXES, find_root, is_inside
-from rafdb_vit.data.formats.dataset_card import check_card, check_features
-from rafdb_vit.data.formats.stored_files import SUFFIXES, check_arrow, check_rows, check_table_file
+from rafdb_vit.data.formats.dataset_card import CARD, SETTINGS, check_card, check_features
+from rafdb_vit.data.formats.stored_files import SUFFIXES, Extent, check_arrow, check_table_file
 from rafdb_vit.runtime.disk import parse_json, read_text
 from rafdb_vit.runtime.errors import UserError
 
@@ -38,7 +40,7 @@ def open_named(name: str) -> DatasetDict:
         reason = " ".join(f"{error} {error.__cause__ or ''}".split())
         raise UserError(
             f"{where}: cannot be loaded ({reason:.300}); expected USER/NAME of a data set on the Hub, or a folder that "
-            "save_to_disk wrote"
+            "save_to_disk wrote, of images or tables: unpack archives"
         ) from error
     if isinstance(loaded, Dataset):
         loaded = DatasetDict(train=loaded)
@@ -61,42 +63,63 @@ def find_folder(name: str) -> Path | None:
 
 
 def _load(name: str) -> Dataset | DatasetDict:
-    folder = find_folder(name)
-    if folder is None and "/" not in name:
-        raise ValueError("no such folder")  # `datasets` takes `json` or `imagefolder` for the current one
-    if folder is not None and any((folder / file).is_file() for file in (_SPLITS_FILE, _STATE_FILE)):
-        rows = 0
+    folder = root = find_folder(name)
+    if folder is None or root is None:
+        folder = _download(name)
+        root = folder.parents[1]  # the files of a repository are links to others in its folder of the cache
+    extent = Extent()
+    if any((folder / file).is_file() for file in (_SPLITS_FILE, _STATE_FILE)):
         for path, is_table in _list_saved_files(folder):
-            _check_saved(name, folder, path)
-            rows += check_arrow(path) if is_table else 0
-            check_rows(rows)
+            _check_saved(name, root, path)
+            if is_table:
+                check_arrow(path, extent)
         return load_from_disk(str(folder))
-    if folder is not None:
-        check_card(f"--dataset_name {name}", folder)
-    builder = load_dataset_builder(name if folder is None else str(folder))
-    rows = 0
+    check_card(f"--dataset_name {name}", folder, root)
+    builder = load_dataset_builder(str(folder))
     for files in (builder.config.data_files or {}).values():
         for file in files:
-            _check_source(name, folder, file)
-            rows += 0 if folder is None else _check_content(name, Path(file))
-            check_rows(rows)
-    builder.download_and_prepare()
-    loaded = builder.as_dataset()
-    for dataset in loaded.values():
-        check_rows(len(dataset))
-        dataset.data.table.validate(full=True)
+            _check_source(name, root, file)
+            _check_content(name, Path(file), extent)
+    return _build(builder)
+
+
+def _download(name: str) -> Path:
+    """Returns the folder of the Hub's cache that has a repository's images and tables: one like any other on disk.
+
+    Left to itself, `datasets` would act on the repository's card, and unpack its files, before they are checked.
+    """
+    if "/" not in name:
+        raise ValueError("no such folder")
+    suffixes = (*SUFFIXES, *IMAGE_SUFFIXES)
+    patterns = [CARD, SETTINGS, *(f"*{written}" for suffix in suffixes for written in (suffix, suffix.upper()))]
+    return Path(snapshot_download(name, repo_type="dataset", allow_patterns=patterns))
+
+
+def _build(builder: DatasetBuilder) -> DatasetDict:
+    """Returns what a builder reads; where that fails, what it wrote into the cache is removed."""
+    was_there = os.path.isdir(builder.cache_dir)
+    try:
+        builder.download_and_prepare()
+        loaded, read = builder.as_dataset(), Extent()
+        for dataset in loaded.values():
+            read.add(rows=len(dataset))
+            dataset.data.table.validate(full=True)
+    except BaseException:
+        if not was_there:
+            shutil.rmtree(builder.cache_dir, ignore_errors=True)
+        raise
     return loaded
 
 
-def _check_content(name: str, path: Path) -> int:
-    """Checks a data file of a folder; returns its rows, where they are known."""
+def _check_content(name: str, path: Path, extent: Extent) -> None:
     suffix = path.suffix.lower()
     if suffix in SUFFIXES:
-        return check_table_file(path)
-    if suffix not in (*IMAGE_SUFFIXES, *OTHER_SUFFIXES):
+        check_table_file(path, extent)
+    elif suffix in (*IMAGE_SUFFIXES, *OTHER_SUFFIXES):
+        extent.add(rows=1)
+    else:
         words = f"expected images, or tables ({', '.join(SUFFIXES)}): unpack archives"
         raise UserError(f"--dataset_name {name}: {path} is of a kind that is not read; {words}")
-    return 1
 
 
 def _list_saved_files(folder: Path) -> Iterator[tuple[Path, bool]]:
@@ -117,18 +140,15 @@ def _list_files_of_split(folder: Path) -> Iterator[tuple[Path, bool]]:
         yield folder / file["filename"], True
 
 
-def _check_saved(name: str, folder: Path, path: Path) -> None:
-    if not is_inside(folder, path):
+def _check_saved(name: str, root: Path, path: Path) -> None:
+    if not is_inside(root, path):
         raise UserError(f"--dataset_name {name}: names {path}, which is not in it; expected its own files only")
     if not path.is_file():
         raise UserError(f"--dataset_name {name}: {path} is no plain file; expected one that save_to_disk wrote")
 
 
-def _check_source(name: str, folder: Path | None, file: str) -> None:
+def _check_source(name: str, root: Path, file: str) -> None:
     """Refuses a data file that is not the data set's own, which its README.md can name."""
-    if folder is None:
-        own = file.startswith(f"hf://datasets/{name}@") and "::" not in file
-    else:
-        own = "::" not in file and "://" not in file and is_inside(folder, file) and os.path.isfile(file)
+    own = "::" not in file and "://" not in file and is_inside(root, file) and os.path.isfile(file)
     if not own:
         raise UserError(f"--dataset_name {name}: names {file}, which is not in it; expected its own files only")

@@ -6,20 +6,23 @@ file's, or in the process's death.
 
 import re
 import struct
+from collections.abc import Iterator
 from pathlib import Path
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from datasets.utils.extract import Extractor
 
+from rafdb_vit.data.formats.parquet_pages import measure_parquet
 from rafdb_vit.runtime.disk import open_plain
 
 MOST_ROWS = 5_000_000
 """Of a data set; the largest of labelled faces have a million, and a row of nothing takes next to no room in a file."""
 MOST_UNPACKED = 2**28
-"""Bytes that any Parquet file may unpack to; a larger one, `MOST_TIMES` its size."""
+"""Bytes that the tables of any data set may unpack to; those of a larger one, `MOST_TIMES` its size."""
 MOST_TIMES = 20
-"""How much larger than its file a table may be; pictures, of which faces are made, shrink by next to nothing."""
+"""How much larger than its files a table may be; pictures, of which faces are made, shrink by next to nothing."""
 SUFFIXES = (".parquet", ".arrow", ".csv", ".json", ".jsonl")
 """Of tables; those of other kinds, and archives, are not read."""
 _DEEPEST = 50
@@ -30,11 +33,27 @@ _DICTIONARY, _BATCH = 2, 3
 """Kinds of message in Arrow's format (Message.fbs)."""
 
 
-def check_table_file(path: Path) -> int:
-    """Checks a file of a table by its name's suffix, one of `SUFFIXES`.
+class Extent:
+    """How much the files of a data set hold together; too much is refused as soon as it is told."""
 
-    Returns:
-        How many rows it has; 0 for text, where that is not known.
+    def __init__(self) -> None:
+        self._rows = self._size = self._unpacked = 0
+
+    def add(self, *, rows: int = 0, size: int = 0, unpacked: int = 0) -> None:
+        """Adds rows, bytes of files, and bytes that those take once they are read.
+
+        Raises:
+            ValueError: There are more than `MOST_ROWS`, or they unpack to far more than there are.
+        """
+        self._rows, self._size, self._unpacked = self._rows + rows, self._size + size, self._unpacked + unpacked
+        if self._rows > MOST_ROWS:
+            raise ValueError(f"{self._rows:,} rows, more than {MOST_ROWS:,}")
+        if self._unpacked > max(MOST_UNPACKED, MOST_TIMES * self._size):
+            raise ValueError(f"its files have {self._size:,} bytes, and unpack to more than {self._unpacked:,}")
+
+
+def check_table_file(path: Path, extent: Extent) -> None:
+    """Checks a file of a table by its name's suffix, one of `SUFFIXES`, and adds to the data set's extent what it has.
 
     Raises:
         ValueError: It unpacks to too much, or is not well-formed; also pyarrow's errors, which are such.
@@ -42,15 +61,17 @@ def check_table_file(path: Path) -> int:
     """
     suffix = path.suffix.lower()
     if suffix == ".parquet":
-        return _check_parquet(path)
-    if suffix == ".arrow":
-        return check_arrow(path)
+        footer = pq.read_metadata(path)
+        extent.add(rows=footer.num_rows, size=path.stat().st_size)
+        for unpacked in measure_parquet(path, footer):
+            extent.add(unpacked=unpacked)
+    elif suffix == ".arrow":
+        check_arrow(path, extent)
     # `datasets` unpacks what begins as an archive does, whatever its name.
-    if (packed := Extractor.infer_extractor_format(str(path))) is not None:
+    elif (packed := Extractor.infer_extractor_format(str(path))) is not None:
         raise ValueError(f"{path} is packed ({packed}); unpack it")
-    if suffix in (".json", ".jsonl"):
+    elif suffix in (".json", ".jsonl"):
         _check_depth(path)
-    return 0
 
 
 def _check_depth(path: Path) -> None:
@@ -65,47 +86,51 @@ def _check_depth(path: Path) -> None:
                     raise ValueError(f"{path} is nested too deeply; expected a table of images and labels")
 
 
-def _check_parquet(path: Path) -> int:
-    footer = pq.read_metadata(path)
-    groups = (footer.row_group(i) for i in range(footer.num_row_groups))
-    unpacked = sum(group.column(i).total_uncompressed_size for group in groups for i in range(group.num_columns))
-    if unpacked > max(MOST_UNPACKED, MOST_TIMES * path.stat().st_size):
-        raise ValueError(f"{path} unpacks to {unpacked:,} bytes, far more than it has")
-    check_rows(footer.num_rows)
-    return footer.num_rows
-
-
-def check_arrow(path: Path) -> int:
+def check_arrow(path: Path, extent: Extent) -> None:
     """Checks a file of an Arrow stream, as `datasets` writes it, down to the offsets and the text of every row.
 
-    Returns:
-        How many rows it has.
-
     Raises:
-        ValueError: It is packed, or not well-formed; also pyarrow's errors, which are such.
+        ValueError: It is packed, has far too much, or is not well-formed; also pyarrow's errors, which are such.
         OSError: It cannot be read.
     """
-    rows = 0
+    extent.add(size=path.stat().st_size)
     with pa.memory_map(str(path)) as source:
         for message in pa.ipc.MessageReader.open_stream(source):
             if _is_packed(message.metadata.to_pybytes()):
                 raise ValueError(f"{path} is packed; expected it as save_to_disk writes it")
     with pa.memory_map(str(path)) as source, pa.ipc.open_stream(source) as batches:
+        for field in batches.schema:
+            if any(map(_is_shared, _list_types(field.type))):
+                raise ValueError(f"{path} has a column of {field.type!s:.90}; expected it as save_to_disk writes it")
         for batch in batches:
             batch.validate(full=True)
-            rows += batch.num_rows
-            check_rows(rows)
-    return rows
+            extent.add(rows=batch.num_rows, unpacked=sum(map(_measure_dictionary, batch.columns)))
 
 
-def check_rows(rows: int) -> None:
-    """Refuses a table of more than `MOST_ROWS`.
+def _list_types(kind: pa.DataType) -> Iterator[pa.DataType]:
+    """Yields the types of which the type of a column is made; not its own where that is a dictionary's."""
+    for field in map(kind.field, range(kind.num_fields)):
+        yield field.type
+        yield from _list_types(field.type)
+    if not pa.types.is_dictionary(kind):
+        yield kind
 
-    Raises:
-        ValueError: It has.
-    """
-    if rows > MOST_ROWS:
-        raise ValueError(f"{rows:,} rows, more than {MOST_ROWS:,}")
+
+def _is_shared(kind: pa.DataType) -> bool:
+    """Tells whether values of a type may stand in the same bytes: a small file could have any number of large ones."""
+    # Their names begin the same in all versions of pyarrow: dictionary<...>, run_end_encoded<...>, string_view ...
+    return re.match(r"dictionary|run_end_encoded|(string|binary|list|large_list)_view", str(kind)) is not None
+
+
+def _measure_dictionary(column: pa.Array) -> int:
+    """Returns the bytes that the values of a column of a dictionary take where each stands for itself."""
+    if not pa.types.is_dictionary(column.type):
+        return 0
+    try:
+        lengths = pc.binary_length(column.dictionary)
+    except pa.ArrowNotImplementedError:  # no text
+        return len(column) * 8
+    return pc.sum(lengths.take(column.indices)).as_py() or 0
 
 
 def _is_packed(metadata: bytes) -> bool:

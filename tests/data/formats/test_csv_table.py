@@ -1,5 +1,6 @@
 import os
 import shutil
+from unittest.mock import patch
 
 import pytest
 from datasets import Image
@@ -7,6 +8,7 @@ from datasets import Image
 from rafdb_vit.data.dataset import load_data, load_rafdb
 from rafdb_vit.data.findings import Reporter
 from rafdb_vit.data.form import DEFAULT_FORM
+from rafdb_vit.data.formats import csv_table
 from rafdb_vit.data.formats.csv_table import find_tables, read_tables
 from rafdb_vit.data.labels import BASIC, COMPOUND
 from tests.support.refusals import assert_one_line, refused
@@ -471,6 +473,18 @@ def test_checking_collects_every_fault_and_keeps_the_good(table):
     assert {split: len(faces.files) for split, faces in found.splits.items()} == {"train": 12, "test": 7}
     with refused(findings[0].message):
         read_tables(table.parent, {None: table}, DEFAULT_FORM, Reporter())
+
+
+def test_rows_that_are_repeated_or_name_nothing_take_next_to_no_memory(tmp_path):
+    write_images(tmp_path)
+    rows = [("train/face0.jpg", "anger", "train"), ("train/face0.jpg", "sad", "train")] * 25
+    rows += [(f"missing{i}.jpg", "fear", "test") for i in range(50)]
+    table, report = write_table(tmp_path / "faces.csv", rows), Reporter(lambda finding: None)
+    with patch.object(csv_table, "_drop_repeated", side_effect=lambda entries, *_: entries) as dropped:
+        read_tables(tmp_path, {None: table}, DEFAULT_FORM, report)
+    (entries, *_) = dropped.call_args.args
+    assert len(entries) == 50 and len({id(text) for entry in entries for text in (entry.path, entry.image)}) == 2
+    assert not report.files
 
 
 def test_groups_that_steer_a_terminal_are_refused(tmp_path):

@@ -13,9 +13,11 @@ from datasets import Audio, ClassLabel, Dataset, DatasetDict, DatasetInfo, Featu
 
 from rafdb_vit.data.dataset import add_distributions, load_data
 from rafdb_vit.data.form import DataForm
+from rafdb_vit.data.formats import hub_dataset
 from rafdb_vit.data.formats.hub_dataset import find_named_splits
 from rafdb_vit.data.found import Layout
 from rafdb_vit.data.labels import BASIC, COMPOUND
+from rafdb_vit.data.splits import split_of_file
 from tests.support.images import EPS
 from tests.support.refusals import refused
 
@@ -197,6 +199,16 @@ def test_a_single_split_whose_names_say_nothing_is_refused(tmp_path, names):
     name = save(build([*range(7)] * 2, ClassLabel(names=list(BASIC.names)), paths=names), tmp_path)
     with refused(f"--dataset_name {name}: has a single split (train)", "train_00001.jpg and test_0001.jpg"):
         find_named_splits(name)
+
+
+def test_columns_of_text_are_read_as_far_as_they_name_files(tmp_path, monkeypatch):
+    rows = 1001
+    texts = {f"text{i}": ["train_1.jpg", *["x"] * (rows - 1)] for i in range(25)}
+    data = build([i % 7 for i in range(rows)], ClassLabel(names=list(BASIC.names)), **texts)
+    looked_at = []
+    monkeypatch.setattr(hub_dataset, "split_of_file", lambda name: looked_at.append(name) or split_of_file(name))
+    find_named_splits(save(data, tmp_path), DataForm(needed=("test",)))
+    assert len(looked_at) == 1 + 20 * 2 + rows
 
 
 @pytest.mark.parametrize(

@@ -10,10 +10,12 @@ import PIL.Image
 import pyarrow as pa
 import pytest
 from datasets import ClassLabel, Dataset, DatasetDict, Features, Image
+from huggingface_hub import constants, snapshot_download
 
-from rafdb_vit.data.formats import named_dataset
+from rafdb_vit.data.formats import named_dataset, stored_files
 from rafdb_vit.data.formats.named_dataset import find_folder, open_named
 from rafdb_vit.data.labels import BASIC
+from tests.support.loopback_hub import File, LoopbackHub
 from tests.support.refusals import refused
 
 
@@ -176,6 +178,16 @@ def test_packed_files_are_refused(folder, name, tmp_path):
     assert not list((tmp_path / "cache").rglob("*extracted*/*"))
 
 
+def test_what_is_refused_leaves_nothing_in_the_cache(folder, tmp_path, monkeypatch):
+    for path in folder.glob("*.parquet"):
+        path.unlink()
+    (folder / "train.csv").write_text("image,label\n" + "a.png,b\n" * 20)
+    monkeypatch.setattr(stored_files, "MOST_ROWS", 10)
+    with refused(f"--dataset_name {folder}: cannot be loaded (20 rows, more than 10)"):
+        open_named(str(folder))
+    assert not [path for path in (tmp_path / "cache").rglob("*") if path.is_file() and path.suffix != ".lock"]
+
+
 def test_a_folder_called_like_a_format_is_a_folder(folder, monkeypatch):
     folder.rename(folder.parent / "parquet")
     monkeypatch.chdir(folder.parent)
@@ -229,6 +241,48 @@ def test_a_damaged_state_is_one_line(saved, state):
 def test_a_form_that_was_saved_hides_no_columns(saved):
     change(saved / "train/state.json", _format_type="numpy", _format_columns=["label"])
     assert set(open_named(str(saved))["train"][0]) == {"image", "label"}
+
+
+@pytest.fixture
+def on_hub(tmp_path, monkeypatch):
+    """A Hub on this machine with the empty data set ada/faces, whose files are to be put in."""
+    hub = LoopbackHub()
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
+    monkeypatch.setattr(
+        named_dataset,
+        "snapshot_download",
+        lambda *a, **more: snapshot_download(*a, **more, endpoint=hub.url, cache_dir=tmp_path / "hub"),
+    )
+    yield hub, hub.make("ada/faces").commits[hub.repos["ada/faces"].heads["main"]]
+    hub.server.shutdown()
+
+
+def test_a_data_set_on_the_hub_is_read_like_a_folder(on_hub, folder, monkeypatch):
+    hub, files = on_hub
+    files |= {f"data/{path.name}": File(path.read_bytes()) for path in folder.glob("*.parquet")}
+    files |= {"README.md": File(b"# Faces\n"), "script.py": File(b"raise"), "more.zip": File(b"PK")}
+    assert {split: len(faces) for split, faces in open_named("ada/faces").items()} == {"train": 7, "test": 7}
+    assert not hub.asked("GET", "script|more")
+    hub.reset()
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
+    assert len(open_named("ada/faces")["test"]) == 7, "from the cache"
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "words"),
+    [
+        ("README.md", FRONT.format("http://127.0.0.1:9/x.parquet").encode(), "which is not in it"),
+        ("README.md", CLASSES.format("num_classes: 30000000").encode(), "30000000 classes"),
+        ("dataset_infos.json", b"[" * 100_000, "nested too deeply"),
+        ("train.csv", PACKED, "is packed (gzip)"),
+        ("train.zip", PACKED, "unpack archives"),
+    ],
+)
+def test_a_data_set_on_the_hub_is_checked_like_a_folder(on_hub, monkeypatch, name, content, words):
+    on_hub[1][name] = File(content)
+    monkeypatch.setattr(named_dataset, "_build", None)
+    with refused("--dataset_name ada/faces: ", words):
+        open_named("ada/faces")
 
 
 def test_the_home_of_nobody_is_told(tmp_path):

@@ -1,15 +1,21 @@
 """What unpacks to gigabytes, or is not well-formed, is refused before it is read."""
 
+from unittest.mock import patch
+
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
 from rafdb_vit.data.formats import stored_files
-from rafdb_vit.data.formats.stored_files import check_table_file
+from rafdb_vit.data.formats.stored_files import Extent, check_table_file
 
 ROWS = 6
 OFFSETS = np.arange(ROWS + 1, dtype=np.int32)
+
+
+def check(path):
+    check_table_file(path, Extent())
 
 
 def write(path, table, compression=None):
@@ -20,11 +26,13 @@ def write(path, table, compression=None):
 
 def test_what_datasets_writes_is_taken(tmp_path):
     table = pa.table({"label": [*"abcabc"], "image": [b"x"] * ROWS, "kind": pa.array([*"uvuvuv"]).dictionary_encode()})
-    assert check_table_file(write(tmp_path / "data.arrow", table)) == ROWS
+    write(tmp_path / "data.arrow", table)
     pq.write_table(table, tmp_path / "data.parquet")
-    assert check_table_file(tmp_path / "data.parquet") == ROWS
     (tmp_path / "data.csv").write_text("a,b\n")
-    assert check_table_file(tmp_path / "data.csv") == 0
+    for name, rows in (("data.arrow", ROWS), ("data.parquet", ROWS), ("data.csv", 0)):
+        with patch.object(Extent, "add") as add:
+            check(tmp_path / name)
+        assert sum(call.kwargs.get("rows", 0) for call in add.mock_calls) == rows
 
 
 @pytest.mark.parametrize(
@@ -43,21 +51,21 @@ def test_offsets_out_of_the_file_are_refused(tmp_path, wrong, kind):
     assert content.count(OFFSETS.tobytes()) == 1
     path.write_bytes(content.replace(OFFSETS.tobytes(), np.array(wrong, np.int32).tobytes()))
     with pytest.raises(pa.ArrowInvalid):
-        check_table_file(path)
+        check(path)
 
 
 def test_text_that_is_none_is_refused(tmp_path):
     offsets, text = pa.py_buffer(OFFSETS.tobytes()), pa.py_buffer(b"ab\xff\xfeab")
     table = pa.table({"label": pa.StringArray.from_buffers(ROWS, offsets, text)})
     with pytest.raises(pa.ArrowInvalid, match="UTF8"):
-        check_table_file(write(tmp_path / "data.arrow", table))
+        check(write(tmp_path / "data.arrow", table))
 
 
 @pytest.mark.parametrize("compression", ["zstd", "lz4"])
 @pytest.mark.parametrize("column", [[b"\0" * 1000] * ROWS, pa.array([*"uvuvuv"]).dictionary_encode()])
 def test_packed_batches_are_refused(tmp_path, compression, column):
     with pytest.raises(ValueError, match="is packed"):
-        check_table_file(write(tmp_path / "data.arrow", pa.table({"x": column}), compression))
+        check(write(tmp_path / "data.arrow", pa.table({"x": column}), compression))
 
 
 def test_rows_of_nothing_are_refused(tmp_path, monkeypatch):
@@ -67,21 +75,65 @@ def test_rows_of_nothing_are_refused(tmp_path, monkeypatch):
     write(tmp_path / "data.arrow", table)
     for name in ("data.parquet", "data.arrow"):
         with pytest.raises(ValueError, match="1,001 rows, more than 1,000"):
-            check_table_file(tmp_path / name)
+            check(tmp_path / name)
 
 
-def test_what_unpacks_to_far_more_is_refused(tmp_path, monkeypatch):
-    monkeypatch.setattr(stored_files, "MOST_UNPACKED", 2**16)
-    pq.write_table(pa.table({"x": [b"\0" * 2**20]}), tmp_path / "data.parquet", compression="zstd")
-    with pytest.raises(ValueError, match="unpacks to 1,0"):
-        check_table_file(tmp_path / "data.parquet")
+LONG = "x" * 1000
+
+
+@pytest.mark.parametrize(
+    "column",
+    [
+        [b"\0" * 2**20],
+        [LONG] * 1000,
+        [{"bytes": LONG.encode(), "path": None}] * 1000,
+        [[LONG] * 10] * 100,
+        pa.array([LONG.encode()] * 1000, pa.binary(1000)),
+        pa.array([1] * 200_000),
+    ],
+)
+def test_parquet_that_unpacks_to_far_more_is_refused(tmp_path, monkeypatch, column):
+    monkeypatch.setattr(stored_files, "MOST_UNPACKED", 2**18)
+    pq.write_table(pa.table({"x": column}), tmp_path / "data.parquet", compression="zstd")
+    with pytest.raises(ValueError, match="bytes, and unpack to more than"):
+        check(tmp_path / "data.parquet")
+
+
+def test_many_small_files_unpack_to_no_more_than_a_large_one(tmp_path, monkeypatch):
+    monkeypatch.setattr(stored_files, "MOST_UNPACKED", 2**18)
+    pq.write_table(pa.table({"x": [LONG] * 100}), tmp_path / "data.parquet")
+    extent = Extent()
+    check_table_file(tmp_path / "data.parquet", extent)
+    with pytest.raises(ValueError, match="bytes, and unpack to more than"):
+        for _ in range(5):
+            check_table_file(tmp_path / "data.parquet", extent)
+
+
+def test_an_arrow_dictionary_counts_as_often_as_it_is_used(tmp_path, monkeypatch):
+    monkeypatch.setattr(stored_files, "MOST_UNPACKED", 2**18)
+    column = pa.array([LONG] * 1000).dictionary_encode()
+    with pytest.raises(ValueError, match="bytes, and unpack to more than"):
+        check(write(tmp_path / "data.arrow", pa.table({"x": column})))
+
+
+@pytest.mark.parametrize(
+    "column",
+    [
+        pa.StructArray.from_arrays([pa.array([LONG]).dictionary_encode()], ["x"]),
+        pa.array([LONG], pa.string_view()),
+        pa.RunEndEncodedArray.from_arrays(pa.array([9], pa.int32()), pa.array([LONG])),
+    ],
+)
+def test_arrow_columns_whose_values_share_bytes_are_refused(tmp_path, column):
+    with pytest.raises(ValueError, match="has a column of"):
+        check(write(tmp_path / "data.arrow", pa.table({"x": column})))
 
 
 @pytest.mark.parametrize("name", ["train.jsonl", "metadata.json"])
 def test_json_that_is_nested_too_deeply_ends_no_process(tmp_path, name):
     path = tmp_path / name
     path.write_bytes(b'{"a": "}]{[' + b"{" * 99 + b'", "b": [1, {"c": 2}]}\n' * 3)
-    assert check_table_file(path) == 0
+    check(path)
     path.write_bytes(b'{"a":' * 20_000 + b"1" + b"}" * 20_000)
     with pytest.raises(ValueError, match="nested too deeply"):
-        check_table_file(path)
+        check(path)
