@@ -218,6 +218,7 @@ def run_command(main: Callable[[Sequence[str] | None], Any]) -> int:
 
 def _run(main: Callable[[Sequence[str] | None], Any]) -> int:
     try:
+        _refuse_lost_folder()
         status = main(None)
         refuse_lost_output()
     except UserError as error:
@@ -227,6 +228,15 @@ def _run(main: Callable[[Sequence[str] | None], Any]) -> int:
         say_aside(f"{stop.name}: {stop.message or 'ended before anything was done'}")
         return stop.status
     return status if isinstance(status, int) else 0
+
+
+def _refuse_lost_folder() -> None:
+    try:
+        Path.cwd()
+    except OSError as error:
+        raise UserError(
+            f"the current folder is not there any more ({error.strerror}); change to another one"
+        ) from error
 
 
 def _interrupt(signum: int, frame: FrameType | None) -> NoReturn:

@@ -28,6 +28,10 @@ MOST_SCANNED = 12 * MOST_PIXELS
 """Pixels over which all scans of a JPEG go: one to six seconds."""
 MOST_EXIF = 50
 """Parts of the Exif data of a JPEG; Pillow copies what it has for each. Cameras write one."""
+MOST_FRACTIONS = 10_000
+"""In the tags of a TIFF, or of Exif data; Pillow takes 30 microseconds for each. A camera writes twenty."""
+MOST_COMMENTS = 1_000
+"""In a PPM whose pixels are written out as text; Pillow copies what is left of a block for each."""
 MOST_READS = 500_000
 """Pieces in which a file is read; one of `MOST_BYTES` in blocks of 8 kilobytes has a hundred thousand."""
 PICTURE_ERRORS = (
@@ -38,6 +42,8 @@ PICTURE_ERRORS = (
 _SCAN = b"\xff\xda"
 """Begins a scan of a JPEG; it stands nowhere in the pixels."""
 _EXIF = b"Exif\0\0"
+_FRACTIONS = (5, 10)
+"""Types of a TIFF's tags, with and without a sign."""
 _STRIP_HEIGHT, _TILE_WIDTH, _TILE_HEIGHT = 278, 322, 323
 """Tags of TIFF: the size of the parts in which a picture is stored."""
 _DEEP = ("I;16", "I;16L", "I;16B", "I;16N", "I", "F")
@@ -65,6 +71,9 @@ def open_undecoded(source: str | bytes) -> Image.Image:
         raise PictureTooLarge(f"{len(content):,} bytes, more than {MOST_BYTES:,}")
     if (parts := content.count(_EXIF)) > MOST_EXIF:
         raise PictureTooLarge(f"{parts:,} parts of Exif data, more than {MOST_EXIF}")
+    _check_tags(content)
+    if content[:2] in (b"P1", b"P2", b"P3") and (comments := content.count(b"#")) > MOST_COMMENTS:
+        raise PictureTooLarge(f"{comments:,} comments, more than {MOST_COMMENTS:,}")
     Image.init()  # a format that is named has to be known
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", Image.DecompressionBombWarning)
@@ -114,7 +123,25 @@ def read_file(path: str) -> bytes:
         raise
 
 
+def _check_tags(content: bytes) -> None:
+    """Checks the tags of a TIFF, as which Exif data is stored too; of other content there is nothing to check."""
+    order, is_big = {b"II": "<", b"MM": ">"}.get(content[:2]), b"+" in content[2:4]
+    if order is None:
+        return
+    try:
+        (start,) = struct.unpack_from(order + ("Q" if is_big else "I"), content, 8 if is_big else 4)
+        (count,) = struct.unpack_from(order + ("Q" if is_big else "H"), content, start)
+    except struct.error:
+        return
+    form = struct.Struct(order + ("HHQ8x" if is_big else "HHI4x"))
+    tags = content[start + (8 if is_big else 2) :][: count * form.size]
+    found = form.iter_unpack(tags[: len(tags) // form.size * form.size])
+    if (fractions := sum(number for _, kind, number in found if kind in _FRACTIONS)) > MOST_FRACTIONS:
+        raise PictureTooLarge(f"{fractions:,} fractions in its tags, more than {MOST_FRACTIONS:,}")
+
+
 def _check_extent(image: Image.Image, content: bytes) -> None:
+    _check_tags(image.info.get("exif", b"").removeprefix(_EXIF))
     if image.width * image.height > MOST_PIXELS:
         raise PictureTooLarge(f"{image.width} x {image.height} pixels, more than {MOST_PIXELS:,}")
     if image.format == "TIFF" and _sum_parts(image) > _MOST_PARTS * len(content):

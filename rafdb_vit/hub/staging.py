@@ -168,7 +168,9 @@ def stage_run(
         _check_labels(run, folder, test)
         _check_card(card)
         with naming_disk_errors(folder, act="staged", advice=_STAGING_ADVICE):
-            plot_confusion_matrix(test, folder / PLOTS_FOLDER / CONFUSION_FILE, title=f"Test faces, {data.name}")
+            (folder / PLOTS_FOLDER).mkdir(exist_ok=True)
+            matrix = plot_confusion_matrix(test, title=f"Test faces, {data.name}")
+            (folder / PLOTS_FOLDER / CONFUSION_FILE).write_bytes(matrix)
         probabilities = probe_model(folder, classes=len(test.per_class))
         files = tuple(
             StagedFile(str(p.relative_to(folder)), p.stat().st_size, hash_file(p)) for p in _list_files(folder)

@@ -39,7 +39,7 @@ def load_model(name_or_path: str, names: Sequence[str], *, revision: str | None 
     where = f"--model_name_or_path {name_or_path}"
     received = _Received.open(where, folder, commit)
     old_names = list((received.config.id2label or {}).values())
-    received.config.id2label, received.config.label2id = label_maps(names).values()
+    _set_classes(received.config, names)
     model, lacking, _ = received.read_weights()
     head = {name for name, _ in model.named_parameters() if not name.startswith(f"{model.base_model_prefix}.")}
     if missing := lacking - head:
@@ -56,6 +56,12 @@ def load_model(name_or_path: str, names: Sequence[str], *, revision: str | None 
         )
     try_out(where, model, received.processor, received.size)
     return model, received.processor
+
+
+def _set_classes(config: PretrainedConfig, names: Sequence[str]) -> None:
+    """Sets the classes of a configuration; PVT has a field for their number, too, which builds its head."""
+    config.num_labels = len(names)
+    config.id2label, config.label2id = label_maps(names).values()
 
 
 @dataclass(frozen=True)

@@ -75,9 +75,10 @@ def try_out(where: str, model: PreTrainedModel, processor: Any, size: WeightsSiz
             answer = functional_call(model, state, (), {"pixel_values": pixels})
         model.train(was_training)
         shape = list(answer.logits.shape)
-    if shape != [_BATCH, model.config.num_labels]:
+    if shape != [_BATCH, classes := len(model.config.id2label or {})]:
         raise UserError(
-            f"{where}: the model answers {_BATCH} pictures with numbers of shape {shape}; expected one for each class"
+            f"{where}: the model answers {_BATCH} pictures with numbers of shape {shape}; expected one for each of "
+            f"{classes} classes (id2label in {CONFIG_FILE})"
         )
     setattr(model, _BYTES_PER_PICTURE, meter.peak // _BATCH)
 

@@ -200,9 +200,7 @@ def _describe_gaps(groups: Mapping[str, Any]) -> list[dict[str, Any]]:
 
 
 def write_evaluation(output: OutputFolder, evaluation: Evaluation, *, content: Mapping[str, Any] | None = None) -> None:
-    """Writes `predictions.csv`, `report.html` and perhaps `evaluation.json`, each whole or not at all.
-
-    The first is written only when all are made.
+    """Writes `predictions.csv`, `report.html` and perhaps `evaluation.json`: all or none, in place of earlier ones.
 
     Args:
         output: Where to.
@@ -215,10 +213,8 @@ def write_evaluation(output: OutputFolder, evaluation: Evaluation, *, content: M
     texts = {PREDICTIONS_FILE: evaluation.predictions.render(), REPORT_FILE: render_page(evaluation)}
     if content is not None:
         texts[EVALUATION_FILE] = f"{json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False)}\n"
-    output.refuse_others(texts)
     with naming_disk_errors(output.path, advice="make room, or take another folder"):
-        for name, text in texts.items():
-            output.write(name, text)
+        output.write_together(texts)
 
 
 def write_run_page(

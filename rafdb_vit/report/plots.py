@@ -1,7 +1,6 @@
 """Plots of a run: the confusion matrix and the learning curves."""
 
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -11,7 +10,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from rafdb_vit.evaluation.results import EvaluationResult
-from rafdb_vit.runtime.drawing import drawing, fit_name, save_figure
+from rafdb_vit.runtime.drawing import drawing, fit_name, render_png
 
 PLOTS_FOLDER = "figures"
 CONFUSION_FILE = "confusion_matrix.png"
@@ -21,15 +20,14 @@ _MOST_CELLS, _MOST_TICKS, _MOST_PAIRS = 30, 60, 30
 _TRAIN, _VALIDATION, _CHOSEN = "#4477aa", "#cc6677", "#666666"
 
 
-def plot_confusion_matrix(result: EvaluationResult, path: str | Path, *, title: str) -> Path:
-    """Draws a confusion matrix; a row is a labelled class, a column a predicted one.
+def plot_confusion_matrix(result: EvaluationResult, *, title: str) -> bytes:
+    """Draws a confusion matrix as PNG; a row is a labelled class, a column a predicted one.
 
     Counts and row shares stand in the cells. Of more than 30 classes only colours do, and beside them the pairs of
     classes that are confused most: the picture does not grow any further.
 
     Args:
         result: Metrics of one split.
-        path: The PNG file to write; its folder is made if missing.
         title: Above the matrix.
     """
     counts = np.asarray(result.confusion_matrix)
@@ -37,7 +35,7 @@ def plot_confusion_matrix(result: EvaluationResult, path: str | Path, *, title: 
     names = [fit_name(name) for name in result.per_class]
     draw = _draw_cells if len(names) <= _MOST_CELLS else _draw_overview
     with drawing():
-        return save_figure(draw(names, counts, shares, fit_name(title, 120)), Path(path))
+        return render_png(draw(names, counts, shares, fit_name(title, 120)))
 
 
 def _draw_cells(names: Sequence[str], counts: np.ndarray, shares: np.ndarray, title: str) -> Figure:
@@ -91,12 +89,11 @@ def _rank(counts: np.ndarray) -> list[tuple[int, int, int]]:
     return [(int(row), int(column), int(wrong[row, column])) for row, column in places if wrong[row, column]]
 
 
-def plot_learning_curves(history: Sequence[Mapping[str, Any]], path: str | Path, *, chosen_epoch: float) -> Path:
-    """Draws the losses, and validation's accuracy and macro-F1, by epoch.
+def plot_learning_curves(history: Sequence[Mapping[str, Any]], *, chosen_epoch: float) -> bytes:
+    """Draws the losses, and validation's accuracy and macro-F1, by epoch as PNG.
 
     Args:
         history: The Trainer's `state.log_history`.
-        path: The PNG file to write; its folder is made if missing.
         chosen_epoch: Epoch of the checkpoint that was kept, marked in both plots.
     """
     with drawing():
@@ -106,7 +103,7 @@ def plot_learning_curves(history: Sequence[Mapping[str, Any]], path: str | Path,
         draw_rates(rates, history, chosen_epoch=chosen_epoch)
         losses.set_title("Loss")
         rates.set_title("Accuracy and macro-F1")
-        return save_figure(figure, Path(path))
+        return render_png(figure)
 
 
 def draw_losses(axes: Axes, history: Sequence[Mapping[str, Any]], *, chosen_epoch: float) -> None:

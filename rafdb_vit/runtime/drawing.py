@@ -1,9 +1,9 @@
 """How everything is drawn: names are text, whatever they hold, and no setting of the machine has a part in it."""
 
+import io
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Any
 
 from matplotlib import rc_context
@@ -35,8 +35,8 @@ def fit_name(name: str, most: int = MOST_LETTERS) -> str:
     return line if len(line) <= most else f"{line[: most - 1]}…"
 
 
-def save_figure(figure: Figure, path: Path) -> Path:
-    """Writes a figure as PNG, without what would differ from run to run; its folder is made if missing."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    FigureCanvasAgg(figure).print_png(str(path), metadata={"Software": None})
-    return path
+def render_png(figure: Figure) -> bytes:
+    """Returns a figure as a PNG file's content, without what would differ from run to run."""
+    content = io.BytesIO()
+    FigureCanvasAgg(figure).print_png(content, metadata={"Software": None})
+    return content.getvalue()

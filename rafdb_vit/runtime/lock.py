@@ -4,7 +4,7 @@ import os
 import socket
 import stat
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from rafdb_vit.runtime.disk import naming_disk_errors, read_text
@@ -92,7 +92,9 @@ def hold(folder: Path, *, flag: str = "--output_dir") -> Iterator[None]:
         yield
     finally:
         forget(folder)
-        lock.release()
+        # Of a disk that can only be read by now, the lock stays: it is stale once this process has ended.
+        with suppress(OSError):
+            lock.release()
         _remove_empty(missing)
 
 

@@ -11,9 +11,10 @@ import re
 import secrets
 import shutil
 import stat
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Collection, Iterable, Mapping
 from contextlib import AbstractContextManager
 from fnmatch import fnmatchcase
+from functools import lru_cache
 from pathlib import Path
 
 from rafdb_vit.runtime.disk import open_plain, parse_json, read_text
@@ -63,10 +64,7 @@ class OutputFolder:
 
     def is_known(self, name: str) -> bool:
         """Tells whether a name is one that can be its own."""
-        name = name.removesuffix(_PARTIAL)
-        parts = name.split("/")
-        plain = not any(part in ("", ".", "..") or "\\" in part or "\0" in part for part in parts)
-        return plain and any(fnmatchcase(name, known) and known.count("/") == len(parts) - 1 for known in self._known)
+        return _is_known(name.removesuffix(_PARTIAL), self._known)
 
     def holds(self, name: str) -> bool:
         """Tells whether anything has a name, a link that leads nowhere too."""
@@ -199,15 +197,35 @@ class OutputFolder:
             UserError: Something that is not its own has the name, or a folder on the way is a link.
             OSError: It cannot be written.
         """
-        data, partial = content.encode() if isinstance(content, str) else content, name + _PARTIAL
-        self.refuse_others([name, partial])
-        self.claim(name, partial)
-        with self._open(name) as (place, last):
-            place.remove(last + _PARTIAL)  # of a run that was killed; of a link only the link
-            place.write(last, data, partial=last + _PARTIAL)
-        listed = {**self._read_list(), name: hashlib.sha256(data).hexdigest()}
-        self._write_list({other: digest for other, digest in listed.items() if other != partial})
-        return self.path / name
+        return self.write_together({name: content})[0]
+
+    def write_together(self, contents: Mapping[str, str | bytes]) -> list[Path]:
+        """Writes files that belong together as `write` does: none has its name before all are on the disk.
+
+        Raises:
+            UserError: See `write`.
+            OSError: Likewise.
+        """
+        datas = {name: content.encode() if isinstance(content, str) else content for name, content in contents.items()}
+        partials = [name + _PARTIAL for name in datas]
+        self.refuse_others([*datas, *partials])
+        self.claim(*datas, *partials)
+        self._remove_files(partials)  # of a run that was killed; of a link only the link
+        staged: list[str] = []
+        try:
+            for name, data in datas.items():
+                with self._open(name) as (place, last):
+                    place.write(last + _PARTIAL, data)
+                staged.append(name + _PARTIAL)
+            for name in datas:
+                with self._open(name) as (place, last):
+                    place.rename(last + _PARTIAL, last)
+                staged.remove(name + _PARTIAL)
+        finally:
+            self._remove_files(staged)
+        listed = {**self._read_list(), **{name: hashlib.sha256(data).hexdigest() for name, data in datas.items()}}
+        self._write_list({name: digest for name, digest in listed.items() if name not in partials})
+        return [self.path / name for name in datas]
 
     def take(self, name: str, *, staged: str) -> Path:
         """Gives a file that was written into a folder of its own, `staged`, its final name, and lists its hash.
@@ -239,26 +257,36 @@ class OutputFolder:
             place.make(last)
         return self.path / name
 
-    def rename_folder(self, old: str, new: str) -> None:
-        """Gives a folder of its own another name, which nothing has.
+    def rename_folders(self, names: Mapping[str, str]) -> None:
+        """Gives folders of its own, on the left, other names, which nothing has.
 
         Raises:
             UserError: See `write`.
             OSError: Likewise.
         """
-        self.refuse_others([new])
-        self.claim(new)
-        with self._open(old) as (source, name), self._open(new) as (place, last):
-            source.rename(name, last, to=place)
-        self._forget(old)
+        self.refuse_others(names.values())
+        self.claim(*names.values())
+        for old, new in names.items():
+            with self._open(old) as (source, name), self._open(new) as (place, last):
+                source.rename(name, last, to=place)
+        self._forget(*names)
 
     def remove_folder(self, name: str, *, holds: Callable[[str], bool] | None = None) -> None:
         """Deletes a folder of its own, of a link the link alone; `holds` tells of a path in it whether it was written.
 
         Without it everything in the folder was. A folder that is not empty then stays.
         """
-        if name not in self.hashes:
-            return
+        self.remove_folders({name: holds})
+
+    def remove_folders(self, folders: Mapping[str, Callable[[str], bool] | None]) -> None:
+        """Deletes folders as `remove_folder` does, by their names."""
+        own = self.hashes
+        chosen = [name for name in folders if name in own]
+        for name in chosen:
+            self._remove_folder(name, folders[name])
+        self._forget(*chosen)
+
+    def _remove_folder(self, name: str, holds: Callable[[str], bool] | None) -> None:
         with self._open(name) as (place, last):
             if (kind := place.kind(last)) != stat.S_IFDIR:
                 if kind == stat.S_IFLNK:
@@ -267,19 +295,21 @@ class OutputFolder:
                 shutil.rmtree(self.path / name)  # follows no link, and refuses one in place of the folder
             else:
                 remove_files(self.path / name, holds)
-        self._forget(name)
 
     def remove(self, names: Iterable[str] | None = None) -> None:
         """Deletes files of its own, all by default, and the folders that are empty then."""
         own = self.hashes
         chosen = [*own] if names is None else [name for name in names if name in own]
-        for name in chosen:
-            with self._open(name) as (place, last):
-                place.remove(last)
+        self._remove_files(chosen)
         for folder in sorted({name.rpartition("/")[0] for name in chosen} - {""}, reverse=True):
             with self._open(folder) as (place, last):
                 place.remove(last)
         self._forget(*chosen)
+
+    def _remove_files(self, names: Iterable[str]) -> None:
+        for name in names:
+            with self._open(name) as (place, last):
+                place.remove(last)
 
     def _read_list(self) -> dict[str, str | None]:
         path = self.path / LIST_FILE
@@ -312,12 +342,20 @@ class OutputFolder:
         with self._open(LIST_FILE) as (place, last):
             # No name that a person's file could have: nothing lists this one.
             partial = f"{LIST_FILE}.{secrets.token_hex(8)}{_PARTIAL}"
-            place.write(last, f"{text}\n".encode(), partial=partial, sync=True)
+            place.write(partial, f"{text}\n".encode(), sync=True)
+            place.rename(partial, last)
 
     def _open(self, name: str) -> AbstractContextManager[tuple[Place, str]]:
         """Gives the folder that a name lies in, made if missing and reached without a link, and the name there."""
         *folders, last = name.split("/")
         return reach(self._start, (*self._way, *folders), last)
+
+
+@lru_cache(maxsize=2 * _MOST_NAMES)
+def _is_known(name: str, patterns: tuple[str, ...]) -> bool:
+    parts = name.split("/")
+    plain = not any(part in ("", ".", "..") or "\\" in part or "\0" in part for part in parts)
+    return plain and any(fnmatchcase(name, known) and known.count("/") == len(parts) - 1 for known in patterns)
 
 
 def is_staged_list(name: str) -> bool:

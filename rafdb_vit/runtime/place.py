@@ -36,23 +36,21 @@ class Place:
             return None
         return stat.S_IFMT(found.st_mode)
 
-    def write(self, name: str, data: bytes, *, partial: str, sync: bool = False) -> None:
-        """Writes a file, whole or not at all: as `partial` first, which nothing is called yet.
+    def write(self, name: str, data: bytes, *, sync: bool = False) -> None:
+        """Writes a new file, whole or not at all.
 
         With `sync` it is brought to the disk at once, and survives a loss of power.
         """
-        made = False
+        handle = self.open(name, _NEW)
         try:
-            with os.fdopen(self.open(partial, _NEW), "wb") as file:
-                made = True
+            with os.fdopen(handle, "wb") as file:
                 file.write(data)
                 if sync:
                     file.flush()
                     os.fsync(file.fileno())
-            self.rename(partial, name)
-        finally:
-            if made and self.kind(partial) == stat.S_IFREG:
-                self.remove(partial)
+        except BaseException:
+            self.remove(name)
+            raise
 
     def rename(self, old: str, new: str, *, to: "Place | None" = None) -> None:
         """Gives a file another name, perhaps in another place, in place of one that has it; a link is no detour."""

@@ -82,17 +82,20 @@ def recover(run: Path) -> list[str]:
 
     One that was whole and only lacked its name gets it. What no run wrote, by the folder's list, stays.
     """
-    half_written, output = [], OutputFolder(run, CHECKPOINT_FOLDERS)
+    output = OutputFolder(run, CHECKPOINT_FOLDERS)
     own = [name for name in sorted(output.hashes) if (run / name).is_dir() and not (run / name).is_symlink()]
-    for staged in (name for name in own if name.startswith(_STAGED)):
-        if find_fault(run / staged) is None:
-            _put_in_place(output, staged)
-        else:
-            half_written.append(staged)
-            delete_checkpoint(output, staged)
-            _refuse_left(output, staged)
-    for replaced in (name for name in own if name.startswith(_REPLACED)):
-        delete_checkpoint(output, replaced)
+    staged = [name for name in own if name.startswith(_STAGED)]
+    whole = [name for name in staged if find_fault(run / name) is None]
+    if len(whole) > 1:
+        raise UserError(
+            f"{run / whole[0]}: one of {len(whole)} such folders, and a run leaves one; move them elsewhere"
+        )
+    if whole:
+        _put_in_place(output, whole[0])
+    half_written = [name for name in staged if name not in whole]
+    delete_checkpoints(output, *half_written, *(name for name in own if name.startswith(_REPLACED)))
+    for name in half_written:
+        _refuse_left(output, name)
     return half_written
 
 
@@ -101,10 +104,10 @@ def _put_in_place(output: OutputFolder, staged: str) -> None:
     replaced = _REPLACED + target
     output.refuse_others([target])
     if output.holds(target):
-        delete_checkpoint(output, replaced)
-        output.rename_folder(target, replaced)
-    output.rename_folder(staged, target)
-    delete_checkpoint(output, replaced)
+        delete_checkpoints(output, replaced)
+        output.rename_folders({target: replaced})
+    output.rename_folders({staged: target})
+    delete_checkpoints(output, replaced)
 
 
 def _refuse_left(output: OutputFolder, staged: str) -> None:
@@ -117,12 +120,12 @@ def _refuse_left(output: OutputFolder, staged: str) -> None:
         )
 
 
-def delete_checkpoint(output: OutputFolder, name: str) -> None:
-    """Deletes a checkpoint of a run's own folder: the files that it was written with, and what is empty then.
+def delete_checkpoints(output: OutputFolder, *names: str) -> None:
+    """Deletes checkpoints of a run's own folder: the files that they were written with, and what is empty then.
 
     Which these are, a checkpoint without a readable list does not say; then all that are named as its files are.
     """
-    output.remove_folder(name, holds=_tell_own(output.path / name))
+    output.remove_folders({name: _tell_own(output.path / name) for name in names})
 
 
 def _tell_own(folder: Path) -> Callable[[str], bool]:
@@ -170,7 +173,7 @@ def write_checkpoint(run: Path, step: int, *, writes: bool, identity: Mapping[st
     try:
         with raise_on_all(), naming_disk_errors(target):
             if writes:
-                delete_checkpoint(output, staged.name)
+                delete_checkpoints(output, staged.name)
                 output.make_folder(staged.name)
         with raise_on_all(), naming_disk_errors(target):
             yield staged
@@ -181,7 +184,7 @@ def write_checkpoint(run: Path, step: int, *, writes: bool, identity: Mapping[st
                 sync(run)
     except UserError:
         if writes:
-            delete_checkpoint(output, staged.name)
+            delete_checkpoints(output, staged.name)
         raise
     wait_for_all()
 
@@ -215,10 +218,10 @@ def prune_checkpoints(run: Path, *, keep: int | None, best_step: int | None, end
     output = OutputFolder(run, CHECKPOINT_FOLDERS)
     own = output.hashes
     with naming_disk_errors(run):
-        for name in (folder.name for folder in older[room:] if folder.name in own):
-            # Renamed first: a run that is killed meanwhile leaves nothing that looks like a damaged checkpoint.
-            output.rename_folder(name, _REPLACED + name)
-            delete_checkpoint(output, _REPLACED + name)
+        # Renamed first: a run that is killed meanwhile leaves nothing that looks like a damaged checkpoint.
+        replaced = {folder.name: _REPLACED + folder.name for folder in older[room:] if folder.name in own}
+        output.rename_folders(replaced)
+        delete_checkpoints(output, *replaced.values())
 
 
 def choose_checkpoint(run: Path, *, say: Callable[[str], None]) -> Path | None:

@@ -2,7 +2,6 @@
 
 import os
 import platform
-import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -26,14 +25,14 @@ from rafdb_vit.report.plots import (
 from rafdb_vit.runtime.console import say, say_line
 from rafdb_vit.runtime.disk import check_writable, expand, naming_disk_errors, read_yaml
 from rafdb_vit.runtime.errors import UserError
-from rafdb_vit.runtime.lock import LOCK_FILE
+from rafdb_vit.runtime.lock import LOCK_FILE, find_holder
 from rafdb_vit.runtime.output_folder import LIST_FILE, OutputFolder, is_staged_list
 from rafdb_vit.runtime.processes import broadcast_from_main, raise_on_all
 from rafdb_vit.training.checkpoints import (
     CHECKPOINT_FOLDERS,
     choose_checkpoint,
     compare_identity,
-    delete_checkpoint,
+    delete_checkpoints,
     find_differences,
     find_fault,
     find_note,
@@ -58,6 +57,11 @@ _NOT_SETTINGS = (
     *("output_dir", "overwrite_output_dir", "resume_from_checkpoint"),
     *("push_to_hub", "hub_model_id", "hub_private_repo", "hub_revision", "hub_token", "license"),
 )
+
+
+def _strip(name: str) -> Path:
+    """Returns the name of a checkpoint without what says that it is half written, or half deleted."""
+    return Path(name.removeprefix("replaced-").removeprefix("partial-"))
 
 
 def _plain(value: Any) -> Any:
@@ -90,6 +94,7 @@ class RunFolder:
             UserError: There is something in the way, or the folder cannot be written to.
         """
         check_writable(self.path)
+        self._refuse_start_within()
         if self._holds_something() and not overwrite and not (demo and self._is_demo_run()):
             raise UserError(
                 f"--output_dir {self.path}: is not empty; take another folder, --overwrite_output_dir to replace the "
@@ -98,12 +103,20 @@ class RunFolder:
         self._refuse_in_the_way()
         self._refuse_notes(demo=demo)
 
+    def _refuse_start_within(self) -> None:
+        """Refuses to write from within a folder that may have to be deleted."""
+        here = Path.cwd()
+        if self.path.resolve() in here.parents:
+            raise UserError(f"--output_dir {self.path}: holds the current folder, {here}; change to another one first")
+
     def _refuse_in_the_way(self) -> None:
         """Refuses what would only be found in the way when the earlier run is gone, or when training has ended."""
         self.output.check([*_TOP_FILES, *self._list_written()])
         self.output.refuse_others(SURPLUS_FILES)
         for evaluation in self._find_evaluations():
             OutputFolder(evaluation, EVALUATION_FILES, within=self.path).check(())
+            if holder := find_holder(evaluation):
+                raise UserError(f"{evaluation}: {holder} is writing into it; wait until it has ended")
 
     def _refuse_notes(self, *, demo: bool) -> None:
         """Refuses a person's files within folders that a new run has to delete and make anew."""
@@ -128,9 +141,7 @@ class RunFolder:
     def _list_written(self) -> list[str]:
         """Returns what lies where a run writes: its files, whoever wrote them, and checkpoints by their number."""
         there = [path.name for path in self.path.iterdir()] if self.path.is_dir() else []
-        numbered = [
-            name for name in there if step_of(Path(name.removeprefix("partial-").removeprefix("replaced-"))) >= 0
-        ]
+        numbered = [name for name in there if step_of(_strip(name)) >= 0]
         shards = [name for name in there if self.output.is_known(name) and name.endswith(".safetensors")]
         return [name for name in (*_TOP_FILES, _STAGED_MODEL, *numbered, *shards) if self.output.holds(name)]
 
@@ -164,6 +175,7 @@ class RunFolder:
             UserError: The checkpoint is not whole, or the folder holds something else.
         """
         check_writable(self.path)
+        self._refuse_start_within()
         self.output.refuse_links()
         if asked is None:
             newest = choose_checkpoint(self.path, say=say_line)
@@ -241,14 +253,12 @@ class RunFolder:
         """Deletes what an earlier run, and evaluations of it, wrote, and nothing else; a demo run's faces on demand."""
         self.output.tidy_list()
         own = self.output.hashes
-        for name in own:
-            if step_of(Path(name.removeprefix("replaced-").removeprefix("partial-"))) >= 0:
-                delete_checkpoint(self.output, name)
-            elif name.startswith(_LEFTOVERS):
-                self.output.remove_folder(name)
+        checkpoints = [name for name in own if step_of(_strip(name)) >= 0]
+        delete_checkpoints(self.output, *checkpoints)
+        self.output.remove_folder(_STAGED_MODEL)
         if DEMO_FACES in own and not keep_demo_faces:
             self.output.remove_folder(DEMO_FACES, holds=list_drawn_files().__contains__)
-        self.output.remove(name for name in own if name != DEMO_FACES)
+        self.output.remove(name for name in own if name not in {DEMO_FACES, _STAGED_MODEL, *checkpoints})
         for evaluation in self._find_evaluations():
             OutputFolder(evaluation, EVALUATION_FILES, within=self.path).remove()
         for folder in (*self._find_evaluations(), self.path / EVALUATIONS):
@@ -307,10 +317,8 @@ class RunFolder:
         with naming_disk_errors(self.path):
             self.output.write(RESULTS_FILE, render_results(validation=validation, test=test, protocol=protocol))
         drawn = f"the run in {self.path} is whole, but its pictures could not be drawn"
-        with naming_disk_errors(self.path, advice=drawn), tempfile.TemporaryDirectory() as temporary:
-            plot = Path(temporary) / CONFUSION_FILE
-            plot_confusion_matrix(test, plot, title=f"Test faces, {protocol.data.name}")
-            self.output.write(f"{PLOTS_FOLDER}/{CONFUSION_FILE}", plot.read_bytes())
-            plot = Path(temporary) / CURVES_FILE
-            plot_learning_curves(protocol.history, plot, chosen_epoch=protocol.checkpoint.epoch or 0.0)
-            self.output.write(f"{PLOTS_FOLDER}/{CURVES_FILE}", plot.read_bytes())
+        with naming_disk_errors(self.path, advice=drawn):
+            matrix = plot_confusion_matrix(test, title=f"Test faces, {protocol.data.name}")
+            self.output.write(f"{PLOTS_FOLDER}/{CONFUSION_FILE}", matrix)
+            curves = plot_learning_curves(protocol.history, chosen_epoch=protocol.checkpoint.epoch or 0.0)
+            self.output.write(f"{PLOTS_FOLDER}/{CURVES_FILE}", curves)

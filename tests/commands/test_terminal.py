@@ -257,3 +257,11 @@ def test_a_full_disk_under_stdout_is_said_when_all_is_done_and_one_under_stderr_
     out, err = capsys.readouterr()
     assert out == "0\n1\n2\n"
     assert "error: stdout: cannot be written (No space left on device); the files that were written are whole" in err
+
+
+def test_a_current_folder_that_was_deleted_is_one_line(tmp_path, monkeypatch, capsys):
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+    (tmp_path / "here").rmdir()
+    assert run_command(main) == 2
+    assert capsys.readouterr().err.startswith("error: the current folder is not there any more")

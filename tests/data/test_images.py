@@ -491,3 +491,32 @@ def test_a_tiff_whose_strips_stand_in_one_place_is_refused():
     assert open_picture(write_tiff_of_one_strip(2, 16)).size == (16, 2)
     with pytest.raises(PictureTooLarge, match="stand in the file more than once"):
         open_picture(write_tiff_of_one_strip(500, 20_000))
+
+
+@pytest.mark.parametrize("start", [b"P3\n", b"P2\n", b"P1\n"])
+def test_a_picture_of_comments_is_not_gone_through(start):
+    with pytest.raises(PictureTooLarge, match="300,000 comments"):
+        open_picture(start + b"#\n" * 300_000 + b"1 1\n255\n0 0 0\n")
+
+
+@pytest.mark.parametrize("big", [False, True])
+@pytest.mark.parametrize("order", ["<", ">"])
+def test_tags_of_a_hundred_thousand_fractions_are_not_read(order, big):
+    mark = {"<": b"II", ">": b"MM"}[order]
+    if big:
+        head = mark + struct.pack(f"{order}HHHQ", 43, 8, 0, 16)
+        content = head + struct.pack(f"{order}QHHQQ", 1, 274, 5, 100_000, 64)
+    else:
+        content = mark + struct.pack(f"{order}HIHHHIII", 42, 8, 1, 274, 5, 100_000, 64, 0)
+    content += b"\1" * 800_000
+    files = [content]
+    if not big:
+        png = io.BytesIO()
+        Image.new("RGB", (9, 9)).save(png, "PNG", exif=b"Exif\0\0" + content)
+        files.append(png.getvalue())
+    for file in files:
+        with pytest.raises(PictureTooLarge, match="100,000 fractions in its tags"):
+            open_picture(file)
+    for cut in range(40):
+        with pytest.raises(PICTURE_ERRORS):
+            open_picture(content[:cut])

@@ -10,7 +10,14 @@ import threading
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
-from transformers import ViTConfig, ViTForImageClassification, ViTImageProcessor, ViTModel
+from transformers import (
+    PvtConfig,
+    PvtForImageClassification,
+    ViTConfig,
+    ViTForImageClassification,
+    ViTImageProcessor,
+    ViTModel,
+)
 
 from rafdb_vit.data.labels import BASIC
 from rafdb_vit.model.load import load_classifier, load_model, load_trained, load_weights, match_outputs
@@ -280,3 +287,26 @@ def test_outputs_are_found_by_name():
 def test_a_class_without_an_output_or_with_two_is_refused(names, classes, words):
     with pytest.raises(UserError, match=words):
         match_outputs(names, classes, where="MODEL m")
+
+
+def test_the_number_of_classes_is_that_of_their_names_where_a_configuration_has_both(tmp_path, capsys):
+    config = PvtConfig(
+        image_size=32,
+        num_encoder_blocks=2,
+        depths=[1, 1],
+        hidden_sizes=[8, 8],
+        sequence_reduction_ratios=[1, 1],
+        patch_sizes=[4, 2],
+        strides=[4, 2],
+        num_attention_heads=[1, 1],
+        mlp_ratios=[1, 1],
+        num_labels=10,
+    )
+    config.id2label = dict(enumerate(BASIC.names))
+    model = PvtForImageClassification(config)
+    model.save_pretrained(tmp_path)
+    ViTImageProcessor(size={"height": 32, "width": 32}).save_pretrained(tmp_path)
+    model, _ = load_model(str(tmp_path), BASIC.names)
+    assert model.classifier.out_features == 7
+    with pytest.raises(UserError, match=r"answers 2 pictures with numbers of shape \[2, 10\]; expected .* 7 classes"):
+        load_classifier(str(tmp_path))

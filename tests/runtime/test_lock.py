@@ -3,6 +3,7 @@ import signal
 import time
 
 import pytest
+from filelock import SoftFileLock
 
 from rafdb_vit.runtime.errors import UserError
 from rafdb_vit.runtime.lock import LOCK_FILE, find_holder, hold
@@ -65,3 +66,12 @@ def test_a_link_in_place_of_the_lock_is_not_followed(tmp_path):
     with pytest.raises((UserError, OSError)), hold(tmp_path / "run"):
         pass
     assert (tmp_path / "mine").read_text() == "mine"
+
+
+def test_a_folder_that_can_only_be_read_by_now_ends_nothing(tmp_path, monkeypatch):
+    def refuse(self):
+        raise PermissionError(13, "Read-only file system")
+
+    with hold(tmp_path / "run"):
+        monkeypatch.setattr(SoftFileLock, "release", refuse)
+    assert (tmp_path / "run").is_dir()

@@ -8,6 +8,7 @@ import pytest
 
 from rafdb_vit.runtime.errors import UserError
 from rafdb_vit.runtime.output_folder import LIST_FILE, OutputFolder
+from rafdb_vit.runtime.place import Place
 
 KNOWN = ("a.txt", "b.txt", "figures/*.png", "partial-*", "work-[0-9]*")
 
@@ -196,6 +197,22 @@ def test_a_disk_that_is_full_leaves_what_was_there(output, monkeypatch):
     with pytest.raises(OSError, match="No space left"):
         output.write("a.txt", "after")
     assert (output.path / "a.txt").read_text() == "before" and not output.is_changed("a.txt")
+
+
+def test_files_that_belong_together_are_all_replaced_or_none(output, monkeypatch):
+    output.write_together({"a.txt": "before", "b.txt": "before"})
+    write = Place.write
+    monkeypatch.setattr(
+        Place,
+        "write",
+        lambda self, name, *rest, **more: 1 / (name != "b.txt.partial") and write(self, name, *rest, **more),
+    )
+    before = all_of(output.path)
+    with pytest.raises(ZeroDivisionError):
+        output.write_together({"a.txt": "after", "b.txt": "after"})
+    left = all_of(output.path)
+    assert {name: left[name] for name in ("a.txt", "b.txt")} == {name: before[name] for name in ("a.txt", "b.txt")}
+    assert set(left) == set(before) and not output.is_changed("a.txt")
 
 
 @pytest.mark.parametrize("name", ["a.txt.partial", "files.json.partial", "figures/x.png.partial"])

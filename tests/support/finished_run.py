@@ -88,11 +88,10 @@ def write_finished_run(folder, name="RAF-DB basic", *, subsampled=False, names=B
     """Writes it; returns the folder."""
     save_vit(folder, names=names, **changes)
     history = [{"epoch": 1.0, "eval_loss": 1.0, "eval_macro_f1": 0.5, "eval_accuracy": 0.5, "step": 1}]
-    drawn = plot_learning_curves(history, folder / "drawn.png", chosen_epoch=1.0)
+    drawn = plot_learning_curves(history, chosen_epoch=1.0)
     protocol = Protocol.read(describe_run(describe_data(name, subsampled=subsampled), hash_model(folder)))
     results = {"validation": random_result(0, names), "test": random_result(1, names), "protocol": protocol}
-    write_as_a_run(folder, {"figures/learning_curves.png": drawn.read_bytes(), RESULTS_FILE: render_results(**results)})
-    drawn.unlink()
+    write_as_a_run(folder, {"figures/learning_curves.png": drawn, RESULTS_FILE: render_results(**results)})
     return folder
 
 

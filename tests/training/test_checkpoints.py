@@ -20,7 +20,7 @@ from rafdb_vit.training.checkpoints import (
     MANIFEST,
     choose_checkpoint,
     compare_identity,
-    delete_checkpoint,
+    delete_checkpoints,
     find_best,
     find_fault,
     list_checkpoints,
@@ -84,7 +84,7 @@ def test_a_manifest_of_anything_is_a_fault(tmp_path_factory, manifest):
     folder = write(run, 3)
     (folder / MANIFEST).write_text(json.dumps(manifest))
     assert find_fault(folder) is None or choose_fails(run)
-    delete_checkpoint(OutputFolder(run, CHECKPOINT_FOLDERS), "checkpoint-3")
+    delete_checkpoints(OutputFolder(run, CHECKPOINT_FOLDERS), "checkpoint-3")
 
 
 def choose_fails(run):
@@ -234,7 +234,7 @@ def test_notes_in_a_checkpoint_without_a_list_stay_when_it_is_deleted(tmp_path, 
     (folder / "notes.txt").write_text("mine")
     (folder / "optimizer_0" / "notes.txt").write_text("mine")
     damage(folder / MANIFEST)
-    delete_checkpoint(OutputFolder(tmp_path, CHECKPOINT_FOLDERS), folder.name)
+    delete_checkpoints(OutputFolder(tmp_path, CHECKPOINT_FOLDERS), folder.name)
     left = {path.relative_to(folder).as_posix() for path in folder.rglob("*")}
     assert left == {"notes.txt", "optimizer_0", "optimizer_0/notes.txt"}
 

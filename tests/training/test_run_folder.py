@@ -275,3 +275,34 @@ def test_a_persons_picture_among_the_drawn_faces_stays(folder):
         write_own(folder.path, f"{DEMO_FACES}/basic/Image/aligned/{name}_aligned.jpg")
     with pytest.raises(UserError, match="train_99999_aligned.jpg: is in the way, and no run wrote it"):
         folder.check(demo=True, overwrite=True)
+
+
+def test_a_run_is_not_replaced_from_within(folder, monkeypatch):
+    before = all_of(folder.path)
+    monkeypatch.chdir(folder.path / "figures")
+    for act in (folder.check, partial(folder.find_start, None)):
+        with pytest.raises(UserError, match="holds the current folder, .*figures; change to another one first"):
+            act(demo=False, overwrite=True)
+    assert all_of(folder.path) == before
+    monkeypatch.chdir(folder.path)
+    folder.check(demo=False, overwrite=True)
+
+
+def test_many_listed_folders_are_deleted_with_a_few_looks_at_the_list(folder, monkeypatch):
+    names = [f"{state}checkpoint-{i}" for i in range(300) for state in ("partial-", "replaced-", "")]
+    for name in names:
+        (folder.path / name).mkdir(exist_ok=True)
+    folder.output.claim(*names)
+    written, write = [], OutputFolder._write_list
+    monkeypatch.setattr(OutputFolder, "_write_list", lambda self, hashes: written.append(1) or write(self, hashes))
+    assert folder.find_start(None, demo=False, overwrite=False).name == "checkpoint-3"
+    folder.clear()
+    assert list(folder.path.iterdir()) == [] and len(written) < 10
+
+
+def test_a_run_that_is_being_evaluated_is_not_replaced(folder):
+    before = all_of(folder.path)
+    evaluation = folder.path / "evaluations" / "x"
+    with hold(evaluation), pytest.raises(UserError, match=r"evaluations/x: process \d+ on .* is writing into it; wait"):
+        folder.check(demo=True, overwrite=True)
+    assert all_of(folder.path) == before

@@ -7,7 +7,6 @@ import math
 import os
 import textwrap
 from pathlib import Path
-from tempfile import TemporaryDirectory
 
 from matplotlib.figure import Figure
 from PIL import Image
@@ -17,7 +16,7 @@ from rafdb_vit.data.files import is_inside
 from rafdb_vit.data.findings import Finding, printable
 from rafdb_vit.data.images import PICTURE_ERRORS, open_picture
 from rafdb_vit.runtime.disk import naming_disk_errors
-from rafdb_vit.runtime.drawing import drawing, save_figure
+from rafdb_vit.runtime.drawing import drawing, render_png
 from rafdb_vit.runtime.lock import hold
 from rafdb_vit.runtime.output_folder import OutputFolder
 
@@ -41,15 +40,10 @@ def draw_pictures(result: CheckResult, folder: str | Path) -> list[Path]:
     """
     output = OutputFolder(Path(folder), (COUNTS_FILE, SHEET_FILE))
     advice = "give --figures another folder"
-    with (
-        hold(output.path, flag="--figures"),
-        naming_disk_errors(output.path, advice=advice),
-        TemporaryDirectory() as temporary,
-    ):
+    with hold(output.path, flag="--figures"), naming_disk_errors(output.path, advice=advice):
         refuse_other_pictures(folder)
-        counts, sheet = (Path(temporary) / name for name in (COUNTS_FILE, SHEET_FILE))
-        drawn = (draw_class_counts(result, counts), draw_contact_sheet(result, sheet))
-        return [output.write(path.name, path.read_bytes()) for path in drawn if path is not None]
+        drawn = {COUNTS_FILE: draw_class_counts(result), SHEET_FILE: draw_contact_sheet(result)}
+        return [output.write(name, picture) for name, picture in drawn.items() if picture is not None]
 
 
 def refuse_other_pictures(folder: str | Path) -> None:
@@ -62,8 +56,8 @@ def refuse_other_pictures(folder: str | Path) -> None:
 
 
 @drawing()
-def draw_class_counts(result: CheckResult, path: str | Path) -> Path:
-    """Draws faces per class and split as bars, the published counts as marks, into a PNG file; see `save_figure`."""
+def draw_class_counts(result: CheckResult) -> bytes:
+    """Draws faces per class and split as bars, the published counts as marks, as PNG."""
     names = list(result.labels.names)
     figure = Figure(figsize=(min(2.5 + 0.95 * len(names), 60), 4.6), dpi=120, layout="constrained")
     axes = figure.subplots()
@@ -83,15 +77,15 @@ def draw_class_counts(result: CheckResult, path: str | Path) -> Path:
     axes.margins(y=0.12)
     if result.counts:
         axes.legend(frameon=False)
-    return save_figure(figure, Path(path))
+    return render_png(figure)
 
 
 @drawing()
-def draw_contact_sheet(result: CheckResult, path: str | Path) -> Path | None:
+def draw_contact_sheet(result: CheckResult) -> bytes | None:
     """Draws the images that findings name, gravest kinds first; those of one finding share a frame's colour.
 
     Returns:
-        The PNG file; None if no finding names an image that can be shown.
+        The PNG file's content; None if no finding names an image that can be shown.
     """
     tiles = _choose_tiles(result)
     if not tiles:
@@ -112,7 +106,7 @@ def draw_contact_sheet(result: CheckResult, path: str | Path) -> Path | None:
         name = _fold(Path(file).name, 24)
         place = _fold(result.places.get(file, "no label"), 30)
         axes.set_xlabel(f"{name}\n{place}", fontsize=6.5)
-    return save_figure(figure, Path(path))
+    return render_png(figure)
 
 
 def _fold(name: object, width: int) -> str:
