@@ -18,6 +18,7 @@ from huggingface_hub import ModelCard, get_token
 from PIL import Image
 from safetensors import SafetensorError, safe_open
 
+from rafdb_vit.data.files import is_inside
 from rafdb_vit.evaluation.protocol import DataProtocol, Protocol
 from rafdb_vit.evaluation.results import RESULTS_FILE, EvaluationResult, read_results, write_results
 from rafdb_vit.hub.card import find_objection, render_card
@@ -152,7 +153,7 @@ def stage_run(
             repo_id=repo_id,
             license=choose_license(data.name, license),
             revision=revision,
-            has_curves=(run / PLOTS_FOLDER / CURVES_FILE).is_file(),
+            has_curves=os.path.isfile(run / PLOTS_FOLDER / CURVES_FILE),
         )
     )
     with tempfile.TemporaryDirectory(prefix="rafdb_vit-publication-") as temporary:
@@ -198,7 +199,9 @@ def _list_files(folder: Path) -> list[Path]:
 def _copy(run: Path, folder: Path) -> None:
     paths = {path for pattern in CHECKPOINT_FILES for path in run.glob(pattern)}
     for path in sorted({*paths, run / PLOTS_FOLDER / CURVES_FILE}):
-        if path.is_file():
+        if not is_inside(run, path):
+            raise UserError(f"{path}: leads out of the run; copy what it points to into it")
+        if os.path.isfile(path):
             target = folder / path.relative_to(run)
             target.parent.mkdir(exist_ok=True)
             shutil.copyfile(path, target)

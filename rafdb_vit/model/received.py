@@ -134,17 +134,20 @@ def _check_config(where: str, config: Mapping[str, Any], size: WeightsSize) -> N
                 f"{where}: {key} is {shorten(value)}, and the weights have {size.tensors:,} tensors in all; expected "
                 f"a {CONFIG_FILE} that belongs to them"
             )
+        if "drop" in key and any(not 0 <= rate <= 1 for rate in _list_numbers(value)):
+            raise UserError(f"{where}: {key} is {shorten(value)}; expected a rate from 0 to 1")
         if _largest(value) > _MOST_NUMBER:
             raise UserError(f"{where}: {key} is {shorten(value)}; expected {_MOST_NUMBER:,} at most")
 
 
 def _largest(value: Any) -> float:
     """Returns the size of a number, or of the numbers in a list together; 0 for what is none."""
-    if isinstance(value, list):
-        return sum(map(_largest, (item for item in value if not isinstance(item, list))), 0.0)
-    if isinstance(value, (int, float)) and not isinstance(value, bool):
-        return abs(value)
-    return 0.0
+    return sum(map(abs, _list_numbers(value)), 0.0)
+
+
+def _list_numbers(value: Any) -> list[float]:
+    values = value if isinstance(value, list) else [value]
+    return [item for item in values if isinstance(item, (int, float)) and not isinstance(item, bool)]
 
 
 def _check_labels(where: str, labels: Any) -> None:

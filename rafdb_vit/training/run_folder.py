@@ -95,7 +95,7 @@ class RunFolder:
         """
         check_writable(self.path)
         self._refuse_start_within()
-        if self._holds_something() and not overwrite and not (demo and self._is_demo_run()):
+        if self._holds_something(demo=demo) and not overwrite and not (demo and self._is_demo_run()):
             raise UserError(
                 f"--output_dir {self.path}: is not empty; take another folder, --overwrite_output_dir to replace the "
                 "run in it, or --resume_from_checkpoint to go on with it"
@@ -132,9 +132,10 @@ class RunFolder:
         if note := next(filter(None, notes), None):
             raise UserError(f"{note}: is in the way, and no run wrote it; move it elsewhere, or take another folder")
 
-    def _holds_something(self) -> bool:
+    def _holds_something(self, *, demo: bool) -> bool:
         """Tells whether something could be lost: a run that ended before its first checkpoint leaves nothing."""
-        own = {name for name in self.output.hashes if name.startswith((CONFIG_FILE, *_LEFTOVERS))}
+        leftovers = (CONFIG_FILE, *_LEFTOVERS, *((DEMO_FACES,) if demo else ()))
+        own = {name for name in self.output.hashes if name.startswith(leftovers)}
         there = {path.name for path in self.path.iterdir()} if self.path.exists() else set()
         return not {name for name in there if not is_staged_list(name)} <= {*own, LIST_FILE, LOCK_FILE}
 

@@ -22,7 +22,7 @@ from rafdb_vit.report.page import write_evaluation
 from rafdb_vit.report.wording import describe_absent
 from rafdb_vit.runtime.console import DEMO_BANNER, quiet_libraries, say, say_line
 from rafdb_vit.runtime.disk import check_writable, expand
-from rafdb_vit.runtime.errors import UserError, escape
+from rafdb_vit.runtime.errors import Interrupted, UserError, escape
 from rafdb_vit.runtime.hardware import default_workers, describe_device, set_threads
 from rafdb_vit.runtime.lock import find_holder, hold_on_main
 from rafdb_vit.runtime.output_folder import OutputFolder
@@ -92,7 +92,11 @@ def _score_into(
     predictions = replace(predictions, logits=predictions.logits[:, order])
     if hash_model(classifier.folder) != files:
         raise UserError(f"MODEL {model}: its files were replaced while it was scored; run the same command again")
-    broadcast_from_main(lambda: _write(output, predictions, classifier, left_out, found, model, split, run, files))
+    try:
+        broadcast_from_main(lambda: _write(output, predictions, classifier, left_out, found, model, split, run, files))
+    except Interrupted as stop:
+        words = f"while {escape(str(output.path))} was written: run the same command again"
+        raise Interrupted(stop.signum, stop.message or words) from stop
     return output.path
 
 

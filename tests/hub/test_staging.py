@@ -164,6 +164,12 @@ def test_what_was_changed_after_the_run_is_not_published(run):
     assert "cannot be told without files.json" in refused(run)
 
 
+def test_a_file_that_lies_elsewhere_is_not_published(run, tmp_path):
+    (run / "config.json").rename(tmp_path / "mine.json")
+    (run / "config.json").symlink_to(tmp_path / "mine.json")
+    assert "config.json: leads out of the run" in refused(run)
+
+
 def test_a_figure_that_was_changed_by_hand(run):
     rewrite_results(run, lambda content: content["test"].update(macro_f1=0.99))
     assert "macro_f1 of test is not what its confusion matrix gives" in refused(run)

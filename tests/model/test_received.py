@@ -218,6 +218,8 @@ def test_damaged_weights(folder, content):
         (CONFIG, "num_labels", [10**9]),
         (CONFIG, "text_config", {"num_labels": 20_000_000}),
         (CONFIG, "num_hidden_layers", 100_000),
+        (CONFIG, "attention_probs_dropout_prob", 1.5),
+        (CONFIG, "hidden_dropout_prob", -1),
         (CONFIG, "depths", [60] * 9),
         (CONFIG, "num_block_repeats", [1, 1000]),
         (CONFIG, "hidden_size", 10**9),

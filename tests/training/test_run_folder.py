@@ -7,6 +7,7 @@ from functools import partial
 
 import pytest
 
+from rafdb_vit.data.drawn_faces import write_drawn_faces
 from rafdb_vit.runtime.errors import UserError
 from rafdb_vit.runtime.lock import hold
 from rafdb_vit.runtime.output_folder import OutputFolder
@@ -306,3 +307,11 @@ def test_a_run_that_is_being_evaluated_is_not_replaced(folder):
     with hold(evaluation), pytest.raises(UserError, match=r"evaluations/x: process \d+ on .* is writing into it; wait"):
         folder.check(demo=True, overwrite=True)
     assert all_of(folder.path) == before
+
+
+def test_a_demo_that_was_stopped_while_it_drew_begins_again(tmp_path):
+    folder = RunFolder(tmp_path / "demo")
+    write_drawn_faces(folder.output.make_folder(DEMO_FACES), train_faces=7, test_faces=7)
+    folder.check(demo=True, overwrite=False)
+    with pytest.raises(UserError, match="is not empty"):
+        folder.check(demo=False, overwrite=False)

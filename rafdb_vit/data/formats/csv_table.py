@@ -174,12 +174,12 @@ def _find_columns(path: Path, header: list[str], form: DataForm) -> tuple[tuple[
     if len(header) == 1:
         raise UserError(f"{printable(path)}: one column; expected image and label, separated by commas")
     raise UserError(
-        f"{printable(path)}: cannot tell which column is which ({_list(header)}); expected image and label: "
+        f"{printable(path)}: cannot tell which column is which ({list_columns(header)}); expected image and label: "
         "name them with --image_column_name and --label_column_name"
     )
 
 
-def _list(header: list[str]) -> str:
+def list_columns(header: Sequence[str]) -> str:
     """Returns the names of a table's columns, as many as a message can hold."""
     return f"{', '.join(name[:40] for name in header[:12])}{' ...' if len(header) > 12 else ''}"
 
@@ -187,7 +187,7 @@ def _list(header: list[str]) -> str:
 def _find_column(path: Path, header: list[str], kind: str, asked: str | None, usual: Sequence[str]) -> int | None:
     """Returns the position of the column asked for, else of the first that has a usual name; None without one."""
     if asked is not None and asked not in header:
-        found = _list(header)
+        found = list_columns(header)
         raise UserError(f"--{kind}_column_name {asked}: no such column in {printable(path)}; it has {found}")
     if asked is not None:
         return header.index(asked)

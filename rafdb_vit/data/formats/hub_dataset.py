@@ -16,7 +16,7 @@ from rafdb_vit.data.annotations import is_attribute
 from rafdb_vit.data.files import is_inside
 from rafdb_vit.data.findings import printable
 from rafdb_vit.data.form import DEFAULT_FORM, DataForm
-from rafdb_vit.data.formats.csv_table import IMAGE_COLUMNS, LABEL_COLUMNS
+from rafdb_vit.data.formats.csv_table import IMAGE_COLUMNS, LABEL_COLUMNS, list_columns
 from rafdb_vit.data.formats.named_dataset import find_folder, open_named
 from rafdb_vit.data.found import ORDER, SPLITS, FoundData, Layout, name_face
 from rafdb_vit.data.labels import match_classes, resolve_classes
@@ -133,7 +133,7 @@ def _find_column(name: str, dataset: Dataset, kind: str, asked: str | None) -> s
     if len(found) != 1 or (kind == "image" and not isinstance(columns[found[0]], Image)):
         flag = f"--{kind}_column_name {asked}" if asked else f"--{kind}_column_name"
         expected = "a column of images" if kind == "image" else "a column of labels"
-        listed = ", ".join(f"{column} ({type(feature).__name__})" for column, feature in columns.items())
+        listed = list_columns([f"{column} ({type(feature).__name__})" for column, feature in columns.items()])
         raise UserError(f"{flag}: expected {expected} of {name}, which has {listed}")
     return found[0]
 

@@ -4,6 +4,7 @@ Arrow takes offsets, lengths and text as a file has them, without looking: damag
 file's, or in the process's death.
 """
 
+import io
 import re
 import struct
 from collections.abc import Iterator
@@ -23,12 +24,15 @@ MOST_UNPACKED = 2**28
 """Bytes that the tables of any data set may unpack to; those of a larger one, `MOST_TIMES` its size."""
 MOST_TIMES = 20
 """How much larger than its files a table may be; pictures, of which faces are made, shrink by next to nothing."""
+MOST_COLUMNS = 1_000
+"""Of a table; those of faces have some twenty, with forty attributes more in CelebA. pandas takes minutes for many."""
 SUFFIXES = (".parquet", ".arrow", ".csv", ".json", ".jsonl")
 """Of tables; those of other kinds, and archives, are not read."""
 _DEEPEST = 50
 """Levels of JSON; a row of a table has two or three."""
 _LONGEST_LINE = 2**24
 _TEXTS, _BRACKETS = re.compile(rb'"(?:[^"\\]|\\.)*"'), re.compile(rb"[][{}]")
+_KEYS = re.compile(rb'("(?:[^"\\]|\\.)*")\s*(:?)')
 _DICTIONARY, _BATCH = 2, 3
 """Kinds of message in Arrow's format (Message.fbs)."""
 
@@ -62,6 +66,7 @@ def check_table_file(path: Path, extent: Extent) -> None:
     suffix = path.suffix.lower()
     if suffix == ".parquet":
         footer = pq.read_metadata(path)
+        _check_columns(footer.num_columns)
         extent.add(rows=footer.num_rows, size=path.stat().st_size)
         for unpacked in measure_parquet(path, footer):
             extent.add(unpacked=unpacked)
@@ -71,15 +76,30 @@ def check_table_file(path: Path, extent: Extent) -> None:
     elif (packed := Extractor.infer_extractor_format(str(path))) is not None:
         raise ValueError(f"{path} is packed ({packed}); unpack it")
     elif suffix in (".json", ".jsonl"):
-        _check_depth(path)
+        _check_json(path)
+    else:
+        with io.TextIOWrapper(open_plain(path, most=None), "utf-8", errors="replace", newline="") as text:
+            _check_columns(text.readline(_LONGEST_LINE).count(","))
 
 
-def _check_depth(path: Path) -> None:
-    """Refuses JSON that is nested so deeply that the reader, which calls itself for each level, ends the process."""
-    depth, is_lines = 0, path.suffix.lower() == ".jsonl"
+def _check_columns(count: int) -> None:
+    if count > MOST_COLUMNS:
+        raise ValueError(f"{count:,} columns, more than {MOST_COLUMNS:,}")
+
+
+def _check_json(path: Path) -> None:
+    """Refuses JSON of very many names, or so deep that the reader, which calls itself for each level, ends the process.
+
+    A name that a single row has is a column of all.
+    """
+    depth, is_lines, names = 0, path.suffix.lower() == ".jsonl", set[bytes]()
     with open_plain(path, most=None) as file:
         while line := file.readline(_LONGEST_LINE):
             depth = 0 if is_lines else depth
+            for text in _KEYS.finditer(line):
+                if text[2]:
+                    names.add(text[1])
+                    _check_columns(len(names))
             for bracket in _BRACKETS.findall(_TEXTS.sub(b"", line)):
                 depth += 1 if bracket in b"{[" else -1
                 if depth > _DEEPEST:
@@ -99,6 +119,7 @@ def check_arrow(path: Path, extent: Extent) -> None:
             if _is_packed(message.metadata.to_pybytes()):
                 raise ValueError(f"{path} is packed; expected it as save_to_disk writes it")
     with pa.memory_map(str(path)) as source, pa.ipc.open_stream(source) as batches:
+        _check_columns(len(batches.schema))
         for field in batches.schema:
             if any(map(_is_shared, _list_types(field.type))):
                 raise ValueError(f"{path} has a column of {field.type!s:.90}; expected it as save_to_disk writes it")

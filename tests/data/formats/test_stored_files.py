@@ -137,3 +137,30 @@ def test_json_that_is_nested_too_deeply_ends_no_process(tmp_path, name):
     path.write_bytes(b'{"a":' * 20_000 + b"1" + b"}" * 20_000)
     with pytest.raises(ValueError, match="nested too deeply"):
         check(path)
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("a.jsonl", "\n".join(f'{{"k{i}": 1}}' for i in range(2_000))),
+        ("a.json", "{" + ", ".join(f'"k{i}" : "a:b"' for i in range(2_000)) + "}"),
+        ("a.csv", ",".join(map(str, range(2_000)))),
+        ("a.parquet", {str(i): [1] for i in range(2_000)}),
+        ("a.arrow", {str(i): [1] for i in range(2_000)}),
+    ],
+)
+def test_tables_of_very_many_columns_are_refused(tmp_path, name, text):
+    path, table = tmp_path / name, pa.table(text) if isinstance(text, dict) else None
+    if name.endswith(".parquet"):
+        pq.write_table(table, path)
+    elif name.endswith(".arrow"):
+        write(path, table)
+    else:
+        path.write_text(text)
+    with pytest.raises(ValueError, match=r"[\d,]+ columns, more than 1,000"):
+        check(path)
+
+
+def test_rows_of_the_same_names_are_columns_but_once(tmp_path):
+    (tmp_path / "a.jsonl").write_text("\n".join(f'{{"image": "k{i}", "label": "\\"x{i}\\": "}}' for i in range(2_000)))
+    check(tmp_path / "a.jsonl")
