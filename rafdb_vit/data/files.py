@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from rafdb_vit.data.findings import Reporter, printable
-from rafdb_vit.runtime.disk import expand
+from rafdb_vit.runtime.disk import DEEPEST, expand
 from rafdb_vit.runtime.errors import UserError
 
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".jfif", ".png", ".bmp", ".webp", ".gif", ".tif", ".tiff", ".ppm", ".pgm")
@@ -101,8 +101,15 @@ def walk_images(
     """Yields the path of every file below a folder whose name ends as images' do; hidden ones are left out.
 
     Links to folders are not followed. `on_error` is told of folders that cannot be read, which are passed over.
+
+    Raises:
+        UserError: Folders lie in folders more than `DEEPEST` deep.
     """
     for place, folders, names in os.walk(folder, onerror=on_error):
+        if place.count(os.sep) - str(folder).count(os.sep) > DEEPEST:
+            raise UserError(
+                f"{printable(place)[:200]}: folders in folders, more than {DEEPEST} deep; move them elsewhere"
+            )
         folders[:] = sorted(name for name in folders if not name.startswith("."))
         for name in sorted(names):
             if name.lower().endswith(suffixes) and not name.startswith("."):

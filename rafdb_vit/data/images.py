@@ -20,6 +20,8 @@ FORMATS = ("JPEG", "PNG", "BMP", "WEBP", "GIF", "TIFF", "PPM")
 """Formats that are decoded within this process; EPS, for example, would start another program."""
 MOST_PIXELS = 90_000_000
 """More would take gigabytes of memory: a photograph has fewer, a decompression bomb has more."""
+MOST_SIDE = 65_535
+"""Pixels, as a JPEG has at most; Pillow keeps a pointer and a few bytes for each line."""
 MOST_BYTES = 3 * MOST_PIXELS
 """Of an image file: what `MOST_PIXELS` take uncompressed. A sparse file claims any size and holds nothing."""
 MOST_SCANS = 50
@@ -41,6 +43,10 @@ PICTURE_ERRORS = (
 """What Pillow raises for files that are no whole images; the second line, for damaged tags of TIFF and EXIF."""
 _SCAN = b"\xff\xda"
 """Begins a scan of a JPEG; it stands nowhere in the pixels."""
+_MOST_RUNS = 2**22
+"""Pixels of a BMP that is stored as runs, which Pillow unpacks in Python: two seconds."""
+_MOST_SIDES = 12
+"""How much larger than its photograph a face's square may be: a box as large, and the widest margin."""
 _EXIF = b"Exif\0\0"
 _FRACTIONS = (5, 10)
 """Types of a TIFF's tags, with and without a sign."""
@@ -142,8 +148,11 @@ def _check_tags(content: bytes) -> None:
 
 def _check_extent(image: Image.Image, content: bytes) -> None:
     _check_tags(image.info.get("exif", b"").removeprefix(_EXIF))
-    if image.width * image.height > MOST_PIXELS:
-        raise PictureTooLarge(f"{image.width} x {image.height} pixels, more than {MOST_PIXELS:,}")
+    is_run = image.format == "BMP" and any(tile[0] == "bmp_rle" for tile in getattr(image, "tile", ()))
+    if image.width * image.height > (most := _MOST_RUNS if is_run else MOST_PIXELS):
+        raise PictureTooLarge(f"{image.width} x {image.height} pixels, more than {most:,}")
+    if max(image.size) > MOST_SIDE:
+        raise PictureTooLarge(f"{image.width} x {image.height} pixels, more than {MOST_SIDE:,} along a side")
     if image.format == "TIFF" and _sum_parts(image) > _MOST_PARTS * len(content):
         raise PictureTooLarge("parts of it stand in the file more than once, which takes long to unpack")
     if (pixels := _count_pixels_of_scan(image)) and (scans := content.count(_SCAN)) > 1:
@@ -229,8 +238,9 @@ def cut_square(picture: Image.Image, square: Sequence[int]) -> Image.Image:
     inside = (max(left, 0), max(top, 0), min(left + side, picture.width), min(top + side, picture.height))
     if inside[0] >= inside[2] or inside[1] >= inside[3]:
         raise ValueError(f"the face's box lies outside the photograph of {picture.width} x {picture.height} pixels")
-    if side * side > MOST_PIXELS:
-        raise ValueError(f"the face's box is {side} pixels wide")
+    if side * side > MOST_PIXELS or side > _MOST_SIDES * max(picture.size):
+        size = f"{picture.width} x {picture.height}"
+        raise ValueError(f"the face's box is {side} pixels wide with its margin, the photograph {size}")
     cut = picture.crop(inside)
     if cut.size == (side, side):
         return cut

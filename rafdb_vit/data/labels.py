@@ -35,6 +35,11 @@ def fold_name(name: str) -> str:
     return re.sub(r"[\s_-]+", "", unicodedata.normalize("NFKC", name)).casefold()
 
 
+def _keep_signs(name: str) -> str:
+    """Returns a class name as `fold_name` does, but for what may mean something: hyphens not between letters, x²."""
+    return re.sub(r"[\s_]+|(?<=[^\W\d])-(?=[^\W\d])", "", unicodedata.normalize("NFC", name)).casefold()
+
+
 @dataclass(frozen=True)
 class LabelSet:
     """The classes of one data set.
@@ -169,9 +174,10 @@ def resolve_classes(written: Collection[str], labels: LabelSet, *, where: str) -
 
 
 def _check_own_names(names: Sequence[str], *, where: str) -> None:
-    """Refuses a single name, and names that would make two classes of one: synonyms of each other, or misspellings.
+    """Refuses a single name, and names that would make two classes of one, or one of two.
 
-    Names that are too long are refused here too: a model with such a class could not be loaded.
+    The first are synonyms of each other, or misspellings; the second differ by a sign alone. Names that are
+    too long are refused here too: a model with such a class could not be loaded.
     """
     long = next((name for name in names if len(name) > MOST_LETTERS), None)
     if long is not None:
@@ -179,6 +185,11 @@ def _check_own_names(names: Sequence[str], *, where: str) -> None:
         raise UserError(f"{where}: {words}; expected {MOST_LETTERS} at most: is this the column of labels?")
     if len(names) == 1:
         raise UserError(f"{where}: {names[0]!r} is the only class; expected two or more")
+    folded: dict[str, str] = {}
+    for name in names:
+        if _keep_signs(twin := folded.setdefault(fold_name(name), name)) != _keep_signs(name):
+            words = "differ in a sign alone; expected one of them, or names of other letters"
+            raise UserError(f"{where}: {twin!r} and {name!r} {words}")
     meant: dict[int, str] = {}
     for name in names:
         label = BASIC.match(name)

@@ -168,10 +168,7 @@ def stage_run(
         check_received(str(run), folder)
         _check_labels(run, folder, test)
         _check_card(card)
-        with naming_disk_errors(folder, act="staged", advice=_STAGING_ADVICE):
-            (folder / PLOTS_FOLDER).mkdir(exist_ok=True)
-            matrix = plot_confusion_matrix(test, title=f"Test faces, {data.name}")
-            (folder / PLOTS_FOLDER / CONFUSION_FILE).write_bytes(matrix)
+        _draw(folder, test, data)
         probabilities = probe_model(folder, classes=len(test.per_class))
         files = tuple(
             StagedFile(str(p.relative_to(folder)), p.stat().st_size, hash_file(p)) for p in _list_files(folder)
@@ -205,6 +202,13 @@ def _copy(run: Path, folder: Path) -> None:
             target = folder / path.relative_to(run)
             target.parent.mkdir(exist_ok=True)
             shutil.copyfile(path, target)
+
+
+def _draw(folder: Path, test: EvaluationResult, data: DataProtocol) -> None:
+    matrix = plot_confusion_matrix(test, title=f"Test faces, {data.name}")
+    with naming_disk_errors(folder, act="staged", advice=_STAGING_ADVICE):
+        (folder / PLOTS_FOLDER).mkdir(exist_ok=True)
+        (folder / PLOTS_FOLDER / CONFUSION_FILE).write_bytes(matrix)
 
 
 def _check_measured(run: Path, folder: Path, protocol: Protocol) -> None:

@@ -44,8 +44,8 @@ def load_model(name_or_path: str, names: Sequence[str], *, revision: str | None 
     head = {name for name, _ in model.named_parameters() if not name.startswith(f"{model.base_model_prefix}.")}
     if missing := lacking - head:
         raise UserError(
-            f"{where}: {len(missing)} weights are missing or of another shape, {min(missing)} first; expected a "
-            "checkpoint whose config.json and weights belong together"
+            f"{where}: {len(missing)} weights are missing or of another shape, {shorten(min(missing))} first; "
+            "expected a checkpoint whose config.json and weights belong together"
         )
     if lacking:
         say_line(f"Classification head: replaced (new head of {len(names)} classes for one of {len(old_names)}).")
@@ -212,7 +212,8 @@ class _Received:
         model, lacking, surplus = self.read_weights()
         if faults := lacking | surplus:
             raise UserError(
-                f"{self.where}: {len(faults)} weights do not fit its {CONFIG_FILE}, {min(faults)} first; {advice}"
+                f"{self.where}: {len(faults)} weights do not fit its {CONFIG_FILE}, {shorten(min(faults))} first; "
+                f"{advice}"
             )
         try_out(self.where, model, self.processor, self.size)
         return model.eval()

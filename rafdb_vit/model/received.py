@@ -125,7 +125,7 @@ def _check_config(where: str, config: Mapping[str, Any], size: WeightsSize) -> N
             raise UserError(f"{where}: {key} is {shorten(value)}; expected {MOST_CLASSES:,} at most")
         if key in ("id2label", "label2id") and value is not None:
             _check_labels(f"{where}: {key}", value)
-        if _SIDE.search(key) and _largest(value) > MOST_SIDE:
+        if _SIDE.search(key) and max(map(abs, _list_numbers(value)), default=0) > MOST_SIDE:
             raise UserError(f"{where}: {key} is {shorten(value)}; expected {MOST_SIDE:,} pixels at most")
         if _COUNT.search(key) and _largest(value) > _MOST_LAYERS:
             raise UserError(f"{where}: {key} is {shorten(value)}; expected {_MOST_LAYERS:,} at most")

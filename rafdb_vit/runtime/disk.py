@@ -16,10 +16,12 @@ from rafdb_vit.runtime.errors import UserError
 
 MOST_BYTES = 64 * 2**20
 """Of a text file; the largest that is known, the index of a large model, has a few megabytes."""
-_MOST_SETTINGS = 2**20
+_MOST_SETTINGS = 2**16
 """Bytes of a YAML file, which is parsed slowly; those that are written here have one or two thousand."""
-_DEEPEST = 50
-"""Levels of a YAML file; those that are written here have two."""
+DEEPEST = 50
+"""Folders within each other, and levels of a YAML file; a run has four, and two. Python calls itself for each."""
+_MOST_VALUES = 100_000
+"""Of a YAML file; ImageNet-21k's class names in a card are half as many."""
 
 
 def expand(path: str | Path) -> Path:
@@ -204,11 +206,13 @@ def _parse_yaml(text: str) -> Any:
     import yaml
 
     depth = 0
-    for event in yaml.parse(text, Loader=yaml.SafeLoader):
+    for count, event in enumerate(yaml.parse(text, Loader=yaml.SafeLoader)):
+        if count > _MOST_VALUES:
+            raise ValueError(f"more than {_MOST_VALUES:,} values")
         if isinstance(event, yaml.AliasEvent):
             raise ValueError(f"the alias *{event.anchor}, which is not read")
         depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
-        if depth > _DEEPEST:
+        if depth > DEEPEST:
             raise ValueError("nested too deeply")
         if tag := getattr(event, "tag", None):
             raise ValueError(f"the tag {tag}, which is not read")

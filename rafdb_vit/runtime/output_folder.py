@@ -17,7 +17,7 @@ from fnmatch import fnmatchcase
 from functools import lru_cache
 from pathlib import Path
 
-from rafdb_vit.runtime.disk import open_plain, parse_json, read_text
+from rafdb_vit.runtime.disk import DEEPEST, open_plain, parse_json, read_text
 from rafdb_vit.runtime.errors import UserError
 from rafdb_vit.runtime.place import Place, reach, remove_files
 
@@ -26,8 +26,6 @@ _PARTIAL = ".partial"
 _STAGED_LIST = re.compile(rf"{re.escape(LIST_FILE)}\.[0-9a-f]{{16}}{re.escape(_PARTIAL)}")
 _MOST_NAMES = 10_000
 """Of a list; a run of a thousand checkpoints has a thousand and twenty."""
-_DEEPEST = 50
-"""Folders within each other; a run has four. Python goes over more by calling itself."""
 
 
 class OutputFolder:
@@ -160,8 +158,8 @@ class OutputFolder:
             return
         inside = os.path.realpath(self.path)
         for place, folders, names in os.walk(self.path, onerror=_raise):
-            if len(Path(place).relative_to(self.path).parts) > _DEEPEST:
-                raise UserError(f"{place:.200}: folders in folders, more than {_DEEPEST} deep; move them elsewhere")
+            if len(Path(place).relative_to(self.path).parts) > DEEPEST:
+                raise UserError(f"{place:.200}: folders in folders, more than {DEEPEST} deep; move them elsewhere")
             for name in sorted((*folders, *names)):
                 path = Path(place) / name
                 there = os.path.realpath(path) if path.is_symlink() else inside

@@ -520,3 +520,23 @@ def test_tags_of_a_hundred_thousand_fractions_are_not_read(order, big):
     for cut in range(40):
         with pytest.raises(PICTURE_ERRORS):
             open_picture(content[:cut])
+
+
+@pytest.mark.parametrize("size", [(1, 70_000), (70_000, 1)])
+def test_a_picture_like_a_thread_is_not_decoded(size):
+    png = io.BytesIO()
+    Image.new("1", size).save(png, "PNG")
+    with pytest.raises(PictureTooLarge, match="more than 65,535 along a side"):
+        open_picture(png.getvalue())
+
+
+def test_a_bmp_of_runs_is_as_large_as_can_be_unpacked_in_time():
+    def write(side, runs):
+        head = struct.pack("<IiiHHIIiiII", 40, side, side, 1, 8, 1, len(runs), 1, 1, 256, 0)
+        table = bytes(1024)
+        start = 14 + len(head) + len(table)
+        return struct.pack("<2sIHHI", b"BM", start + len(runs), 0, 0, start) + head + table + runs
+
+    assert open_picture(write(8, b"\x08\x00\x00\x00" * 8 + b"\x00\x01")).size == (8, 8)
+    with pytest.raises(PictureTooLarge, match="9480 x 9480 pixels, more than 4,194,304"):
+        open_picture(write(9480, b"\0\0" * 9480 + b"\0\1"))

@@ -226,6 +226,14 @@ def test_a_column_that_is_not_of_labels():
     assert "9,000 different labels" in refusal([f"n{i}" for i in range(9000)], BASIC)
 
 
+@pytest.mark.parametrize(
+    "names", [("valence -1", "valence 1"), ("C", "C-"), ("AU1", "AU-1"), ("m2", "m²"), ("1st", "1_st-")]
+)
+def test_names_that_differ_in_a_sign_are_not_taken_for_one_class(names):
+    assert "differ in a sign alone; expected one of them" in refusal([*names, "other"], BASIC)
+    assert len(resolve_classes(["sad face", "sad-face", "Sad_Face", "other"], BASIC, where="DATA").names) == 2
+
+
 def test_a_name_composed_or_not_is_one_name():
     labels = resolve_classes(["caf\u00e9", "cafe\u0301", "smile"], BASIC, where="DATA")
     assert len(labels.names) == 2

@@ -3,7 +3,7 @@ from pathlib import Path
 
 import pytest
 
-from rafdb_vit.runtime.disk import expand, read_bytes, read_yaml, write_whole
+from rafdb_vit.runtime.disk import expand, parse_yaml, read_bytes, read_yaml, write_whole
 from rafdb_vit.runtime.errors import UserError
 
 
@@ -67,3 +67,8 @@ def test_only_plain_files_of_a_bounded_size_are_read(tmp_path):
 def test_the_home_of_nobody():
     with pytest.raises(UserError, match="no such user"):
         expand("~nobody-of-that-name/runs")
+
+
+def test_yaml_of_a_hundred_thousand_values_is_not_read():
+    with pytest.raises(ValueError, match="more than 100,000 values"):
+        parse_yaml(f"a: [{'1,' * 100_001}]")

@@ -12,7 +12,7 @@ from rafdb_vit.data.files import LINK_OUT, check_inside, is_inside, scan
 from rafdb_vit.data.findings import Reporter, printable
 from rafdb_vit.data.form import DataForm
 from rafdb_vit.data.formats.label_file import read_csv_rows
-from rafdb_vit.data.found import ATTRIBUTES, Faces, FoundData, Layout, name_by_paths
+from rafdb_vit.data.found import ATTRIBUTES, ORDER, Faces, FoundData, Layout, name_by_paths
 from rafdb_vit.data.labels import match_classes, resolve_classes
 from rafdb_vit.data.splits import find_split, is_misplaced, split_of_file
 from rafdb_vit.runtime.errors import UserError
@@ -20,9 +20,14 @@ from rafdb_vit.runtime.errors import UserError
 IMAGE_COLUMNS = ("image", "path", "file", "filename", "file_name", "filepath", "file_path", "image_path", "img", "pth")
 LABEL_COLUMNS = ("label", "labels", "class", "emotion", "expression", "target")
 SPLIT_COLUMNS = ("split", "subset", "partition", "usage", "set")
+_FOLDERS = ("", *ORDER, "images")
+"""Where images lie that a table names, relative to it."""
 _WHAT = "a CSV file of image paths and labels"
 _LONGEST = 4096
 """Characters of a path; no system takes longer ones."""
+_MOST_MISSING = 50_000
+"""Rows that name no image, and no row before that names one: then more are not looked for."""
+_WITHOUT_IMAGE = "label without image"
 _NONE: Mapping[str, str] = MappingProxyType({})
 
 
@@ -129,7 +134,11 @@ def _read_table(root: Path, path: Path, split: str | None, form: DataForm, repor
     folded = [name.strip().lower() for name in header] if has_header else []
     taken = (image_at, label_at, split_at)
     attributes_at = {name: at for at, name in enumerate(folded) if name in ATTRIBUTES and at not in taken}
+    found_any, missing = False, 0
     for number, fields in rows if has_header else chain([first], rows):
+        if missing > _MOST_MISSING and not found_any:
+            words = "paths have to be relative to this file, or to the split's folder or images/ beside it"
+            raise UserError(f"{printable(path)}: none of its first {missing:,} images is there; {words}")
         try:
             if len(fields) != len(header) or not fields[image_at] or not fields[label_at]:
                 found = repr(",".join(fields)[:_LONGEST])
@@ -141,8 +150,10 @@ def _read_table(root: Path, path: Path, split: str | None, form: DataForm, repor
             attributes = _read_attributes(fields, attributes_at)
         except _BadRow as bad:
             kind, words, *files = bad.args
+            missing += kind == _WITHOUT_IMAGE
             report(kind, f"{path}, row {number}: {words}", *files)
         else:
+            found_any = True
             # Once each, however many rows have them.
             image, place, written = intern(image), intern(place), intern(fields[label_at])
             yield Entry(path, number, image, place, written, row_split, attributes or _NONE)
@@ -167,7 +178,9 @@ def _find_columns(path: Path, header: list[str], form: DataForm) -> tuple[tuple[
     if image is not None and label is not None:
         return (image, label, _find_column(path, header, "split", None, SPLIT_COLUMNS)), True
     if len(header) == 2:
-        has_header = image is not None or label is not None or Path(header[0]).suffix == ""
+        places = (os.path.join(path.parent, folder, header[0]) for folder in _FOLDERS)  # noqa: PTH118
+        is_face = Path(header[0]).suffix or any(map(os.path.isfile, places))
+        has_header = image is not None or label is not None or not is_face
         if image is None:
             image = 0 if label is None else 1 - label
         return (image, 1 - image, None), has_header
@@ -236,7 +249,7 @@ def _find_image(root: Path, folder: Path, split: str, image: str) -> str:
         raise _BadRow("bad row", f"{image!r:.90} leads out of {printable(root)}; expected a path in it")
     path = next((path for path in chain([first], places) if os.path.isfile(path)), None)
     if path is None:
-        raise _BadRow("label without image", f"no image {image!r:.90}; expected one for every row", first)
+        raise _BadRow(_WITHOUT_IMAGE, f"no image {image!r:.90}; expected one for every row", first)
     if not is_inside(root, path):
         words = f"{image!r:.90} leads out of {printable(root)}; copy what it points to into it"
         raise _BadRow(LINK_OUT, words, path)

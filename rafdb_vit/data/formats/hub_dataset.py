@@ -4,6 +4,7 @@ import os
 import re
 from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Sequence
+from itertools import combinations
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -43,12 +44,14 @@ def find_named_splits(name: str, form: DataForm = DEFAULT_FORM) -> FoundData[Dat
     where = f"--dataset_name {name}"
     loaded, image, label = _open_columns(name, form)
     paths = {split: _read_paths(name, split, dataset, image) for split, dataset in loaded.items()}
+    every = (path for of_split in paths.values() for path in of_split if path)
+    _refuse_repeated(where, [path for path in every if path.startswith(os.sep)])
     for split, dataset in loaded.items():
         _check_groups(name, split, dataset, label)
     written = {split: _read_classes(name, split, dataset, label) for split, dataset in loaded.items()}
-    every = sorted({value for values in written.values() for value in values})
-    labels = resolve_classes(every, form.labels, where=where)
-    ids = match_classes(every, labels, where=where)
+    classes = sorted({value for values in written.values() for value in values})
+    labels = resolve_classes(classes, form.labels, where=where)
+    ids = match_classes(classes, labels, where=where)
     named = DatasetDict()
     for split, dataset in loaded.items():
         files = _choose_names(dataset, paths[split], split)
@@ -60,9 +63,8 @@ def find_named_splits(name: str, form: DataForm = DEFAULT_FORM) -> FoundData[Dat
         faces = faces.add_column("file", files, feature=Value("string"))
         named[split] = faces.cast_column("image", Image(mode="RGB"))
     splits, sources = _divide(where, named, form.needed)
-    times = Counter(file for dataset in splits.values() for file in dataset["file"][:])
-    if repeated := [file for file, count in times.items() if count > 1]:
-        raise UserError(f"{where}: {repeated[0]} is there twice; expected each face once in the data")
+    _refuse_repeated(where, [file for dataset in splits.values() for file in dataset["file"][:]])
+    _refuse_shared(where, loaded)
     layout = Layout.HUB if find_folder(name) is None else Layout.ON_DISK
     return FoundData(layout, None, labels, splits, sources)
 
@@ -87,6 +89,19 @@ def _open_columns(name: str, form: DataForm) -> tuple[DatasetDict, str, str]:
         _check_label_type(label, dataset.features[label])
     kept = {split: _keep_columns(dataset, image, label) for split, dataset in loaded.items()}
     return DatasetDict(kept), image, label
+
+
+def _refuse_repeated(where: str, files: Sequence[str]) -> None:
+    """Refuses a face that is listed twice, in one split or in two."""
+    if repeated := [file for file, count in Counter(files).items() if count > 1]:
+        raise UserError(f"{where}: {printable(repeated[0])} is there twice; expected each face once in the data")
+
+
+def _refuse_shared(where: str, loaded: DatasetDict) -> None:
+    """Refuses a table that stands for two splits, be it one file or two of the same content."""
+    for (split, dataset), (other, twin) in combinations(loaded.items(), 2):
+        if dataset.with_format("arrow")[:].equals(twin.with_format("arrow")[:]):
+            raise UserError(f"{where}: {split} and {other} are the same; expected each face once in the data")
 
 
 def _check_label_type(column: str, feature: object) -> None:

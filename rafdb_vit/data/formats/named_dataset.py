@@ -5,24 +5,29 @@ set's own files name, to anywhere on this machine and on the network.
 """
 
 import os
+import re
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-from datasets import Dataset, DatasetBuilder, DatasetDict, load_dataset_builder, load_from_disk
+import pyarrow as pa
+import pyarrow.parquet as pq
+from datasets import ClassLabel, Dataset, DatasetBuilder, DatasetDict, Features, load_dataset_builder, load_from_disk
 from huggingface_hub import snapshot_download
 
 from rafdb_vit.data.files import IMAGE_SUFFIXES, OTHER_SUFFIXES, find_root, is_inside
 from rafdb_vit.data.formats.dataset_card import CARD, SETTINGS, check_card, check_features
 from rafdb_vit.data.formats.stored_files import SUFFIXES, Extent, check_arrow, check_table_file
 from rafdb_vit.runtime.disk import parse_json, read_text
-from rafdb_vit.runtime.errors import UserError
+from rafdb_vit.runtime.errors import UserError, shorten
 
 _SPLITS_FILE, _STATE_FILE, _INFO_FILE = "dataset_dict.json", "state.json", "dataset_info.json"
 """What `save_to_disk` writes: the names of the splits; in the folder of each its data files, and its columns."""
 
 _MOST_INFO = 2**20
 """Bytes of one of them."""
+_PART = re.compile(r"(.*-)(\d{5})-of-(\d{5})(\.\w+)")
+"""The path of one of the files of a table."""
 
 
 def open_named(name: str) -> DatasetDict:
@@ -69,18 +74,61 @@ def _load(name: str) -> Dataset | DatasetDict:
         root = folder.parents[1]  # the files of a repository are links to others in its folder of the cache
     extent = Extent()
     if any((folder / file).is_file() for file in (_SPLITS_FILE, _STATE_FILE)):
-        for path, is_table in _list_saved_files(folder):
+        files = [*_list_saved_files(folder)]
+        _refuse_missing_parts(name, [str(path) for path, is_table in files if is_table])
+        for path, is_table in files:
             _check_saved(name, root, path)
             if is_table:
                 check_arrow(path, extent)
-        return load_from_disk(str(folder))
+        loaded = load_from_disk(str(folder))
+        for path in (path for path, is_table in files if is_table):
+            of_split = loaded[path.parent.name] if isinstance(loaded, DatasetDict) else loaded
+            _check_classes(name, path, of_split.features)
+        return loaded
     check_card(f"--dataset_name {name}", folder, root)
     builder = load_dataset_builder(str(folder))
-    for files in (builder.config.data_files or {}).values():
+    by_split = builder.config.data_files or {}
+    for files in by_split.values():
         for file in files:
             _check_source(name, root, file)
             _check_content(name, Path(file), extent)
-    return _build(builder)
+    _refuse_missing_parts(name, [file for files in by_split.values() for file in files])
+    built = _build(builder)
+    for path in (Path(file) for files in by_split.values() for file in files):
+        if path.suffix.lower() in (".parquet", ".arrow"):
+            _check_classes(name, path, next(iter(built.values())).features)
+    return built
+
+
+def _check_classes(name: str, path: Path, features: Features) -> None:
+    """Refuses a table whose classes have other numbers by its own account than by that of the data set's card."""
+    for column, own in _read_features(path).items():
+        told = features.get(column)
+        if isinstance(own, ClassLabel) and isinstance(told, ClassLabel) and own.names != told.names:
+            words = (
+                f"{shorten(', '.join(own.names), 90)} by itself, and {shorten(', '.join(told.names), 90)} by the card"
+            )
+            raise UserError(
+                f"--dataset_name {name}: column {column} of {path} has the classes {words}; mend one of both"
+            )
+
+
+def _read_features(path: Path) -> Features:
+    if path.suffix.lower() == ".parquet":
+        return Features.from_arrow_schema(pq.read_schema(path))
+    with pa.memory_map(str(path)) as source, pa.ipc.open_stream(source) as batches:
+        return Features.from_arrow_schema(batches.schema)
+
+
+def _refuse_missing_parts(name: str, files: Iterable[str]) -> None:
+    """Refuses a table of which not all files are there, as their names tell: `train-00000-of-00003.parquet`."""
+    parts: dict[tuple[str, str, str], set[int]] = {}
+    for found in filter(None, map(_PART.fullmatch, files)):
+        parts.setdefault((found[1], found[3], found[4]), set()).add(int(found[2]))
+    for (start, total, end), numbers in parts.items():
+        if len(numbers) < int(total):
+            words = f"{start}*-of-{total}{end} are {len(numbers)} files; expected {int(total)}: copy the others too"
+            raise UserError(f"--dataset_name {name}: {words}")
 
 
 def _download(name: str) -> Path:

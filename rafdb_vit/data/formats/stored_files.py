@@ -33,6 +33,8 @@ _DEEPEST = 50
 _LONGEST_LINE = 2**24
 _TEXTS, _BRACKETS = re.compile(rb'"(?:[^"\\]|\\.)*"'), re.compile(rb"[][{}]")
 _KEYS = re.compile(rb'("(?:[^"\\]|\\.)*")\s*(:?)')
+_END = b"\xff\xff\xff\xff\0\0\0\0"
+"""What an Arrow stream ends with."""
 _DICTIONARY, _BATCH = 2, 3
 """Kinds of message in Arrow's format (Message.fbs)."""
 
@@ -118,6 +120,10 @@ def check_arrow(path: Path, extent: Extent) -> None:
         for message in pa.ipc.MessageReader.open_stream(source):
             if _is_packed(message.metadata.to_pybytes()):
                 raise ValueError(f"{path} is packed; expected it as save_to_disk writes it")
+        end = source.tell()
+        # A stream that breaks off, or whose rest is zeros, ends for pyarrow as one that is whole.
+        if end != source.size() or source.read_at(len(_END), end - len(_END)) != _END:
+            raise ValueError(f"{path} breaks off after {end:,} of its {source.size():,} bytes; copy it anew")
     with pa.memory_map(str(path)) as source, pa.ipc.open_stream(source) as batches:
         _check_columns(len(batches.schema))
         for field in batches.schema:

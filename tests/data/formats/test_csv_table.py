@@ -492,3 +492,22 @@ def test_groups_that_steer_a_terminal_are_refused(tmp_path):
     path = write_table(tmp_path / "faces.csv", entries, "image,label,split,gender")
     with refused(f"{path}, row 5: expected a name of a group in column 'gender'"):
         load_data(path)
+
+
+def test_a_first_row_that_names_a_file_without_a_suffix_is_no_header(tmp_path):
+    for split in ("train", "test"):
+        (tmp_path / split).mkdir()
+        rows = []
+        for i, name in enumerate(BASIC.names):
+            (tmp_path / split / f"face{i}").touch()
+            rows.append(f"{split}/face{i},{name}")
+        (tmp_path / f"{split}.csv").write_text("\n".join(rows) + "\n")
+    found = read_tables(tmp_path, find_tables(tmp_path), DEFAULT_FORM, Reporter())
+    assert {split: len(faces.labels) for split, faces in found.splits.items()} == {"train": 7, "test": 7}
+
+
+def test_images_none_of_which_is_there_are_not_looked_for_without_end(tmp_path, monkeypatch):
+    monkeypatch.setattr(csv_table, "_MOST_MISSING", 20)
+    write_table(tmp_path / "labels.csv", [(f"train_{i}.jpg", "Fear", "train") for i in range(60)])
+    with refused("labels.csv: none of its first 21 images is there; paths have to be relative to this file"):
+        read_tables(tmp_path, find_tables(tmp_path), DEFAULT_FORM, Reporter(lambda finding: None))

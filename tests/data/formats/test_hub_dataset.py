@@ -10,6 +10,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from datasets import Audio, ClassLabel, Dataset, DatasetDict, DatasetInfo, Features, Image, List, Value, Video
+from PIL.PngImagePlugin import PngInfo
 
 from rafdb_vit.data.dataset import add_distributions, load_data
 from rafdb_vit.data.form import DataForm
@@ -32,17 +33,18 @@ def own_cache(tmp_path, monkeypatch):
     monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", tmp_path / "cache")
 
 
-def encode(grey):
-    file = io.BytesIO()
-    PIL.Image.new("L", (8, 8), grey).save(file, "PNG")
+def encode(grey, note=""):
+    file, text = io.BytesIO(), PngInfo()
+    text.add_text("note", note)
+    PIL.Image.new("L", (8, 8), grey).save(file, "PNG", pnginfo=text)
     return file.getvalue()
 
 
-def build(labels, feature, *, paths=None, image="image", label="label", **more):
-    """Returns a split whose pictures are as grey as the position of their face."""
+def build(labels, feature, *, paths=None, image="image", label="label", note="", **more):
+    """Returns a split whose pictures are as grey as the position of their face, with a note in each file."""
     paths = paths or [None] * len(labels)
     columns = {
-        image: [{"bytes": encode(number), "path": path} for number, path in enumerate(paths)],
+        image: [{"bytes": encode(number, note), "path": path} for number, path in enumerate(paths)],
         label: labels,
         **more,
     }
@@ -52,7 +54,7 @@ def build(labels, feature, *, paths=None, image="image", label="label", **more):
 
 def build_splits(labels=tuple(range(7)), feature=None, splits=("train", "test"), **settings):
     feature = feature or ClassLabel(names=list(BASIC.names))
-    return DatasetDict({split: build(list(labels), feature, **settings) for split in splits})
+    return DatasetDict({split: build(list(labels), feature, note=split, **settings) for split in splits})
 
 
 def save(data, tmp_path):
@@ -93,7 +95,7 @@ def test_pictures_are_decoded_from_their_bytes(tmp_path):
     assert (dataset[3]["image"].mode, dataset[3]["image"].size) == ("RGB", (8, 8))
     assert (np.asarray(dataset[3]["image"]) == 3).all()
     stored = dataset.cast_column("image", Image(decode=False))[3]["image"]
-    assert stored["bytes"] == encode(3)
+    assert stored["bytes"] == encode(3, "test")
 
 
 def test_a_folder_that_load_dataset_reads(tmp_path):
@@ -130,7 +132,7 @@ def test_labels_are_mapped_by_name_or_code(tmp_path, labels, feature):
 
 def test_splits_may_number_their_classes_differently(tmp_path):
     train = build(list(range(7)), ClassLabel(names=ALPHABETICAL))
-    test = build(list(range(7)), ClassLabel(names=ALPHABETICAL[::-1]))
+    test = build(list(range(7)), ClassLabel(names=ALPHABETICAL[::-1]), note="test")
     splits = find_named_splits(save(DatasetDict(train=train, test=test), tmp_path)).splits
     assert (list(splits["train"]["label"]), list(splits["test"]["label"])) == (IDS, IDS[::-1])
 
@@ -230,7 +232,8 @@ def test_names_of_columns(tmp_path, image, label, asked):
 
 def test_columns_that_were_asked_for_are_preferred_to_the_usual_ones(tmp_path):
     data = build_splits(image="cropped", label="voted", label2=[*"abcdefg"])
-    data = data.map(lambda face: {"image": face["cropped"].rotate(90), "label": "x"})
+    for split in data:
+        data[split] = data[split].map(lambda face, split=split: {"image": face["cropped"].rotate(90), "label": split})
     splits = find_named_splits(save(data, tmp_path), DataForm(image_column="cropped", label_column="voted")).splits
     assert read(splits)["test"] == dict(enumerate(BASIC.names))
 
@@ -585,7 +588,7 @@ def rewrite(folder, dataset, columns):
 def test_an_id_of_no_class_is_refused(tmp_path, column, split):
     data = DatasetDict()
     for name in ("train", "test"):
-        faces = build(list(range(7)), ClassLabel(names=list(BASIC.names)))
+        faces = build(list(range(7)), ClassLabel(names=list(BASIC.names)), note=name)
         data[name] = faces.add_column("gender", [0, 1] * 3 + [None], feature=ClassLabel(names=["f", "m"]))
     name = save(data, tmp_path)
     assert find_named_splits(name).labels == BASIC
@@ -630,3 +633,33 @@ def test_empty_bytes_are_no_image(tmp_path):
     rewrite(tmp_path / "faces/train", data["train"], {"image": images})
     with refused(f"the image of row 6 of train is {outside}, no file in the data set"):
         find_named_splits(name)
+
+
+def test_an_image_that_a_folders_table_lists_twice_is_refused(tmp_path):
+    tmp_path = tmp_path / "faces"
+    for split in ("train", "test"):
+        (tmp_path / split).mkdir(parents=True)
+        for i in range(2):
+            (tmp_path / split / f"{i}.png").write_bytes(encode(i, split))
+        rows = ["file_name,label", "0.png,happy", "1.png,sad"]
+        (tmp_path / split / "metadata.csv").write_text("\n".join(rows) + "\n")
+    assert len(find_named_splits(str(tmp_path)).splits["train"]) == 2
+    (tmp_path / "test" / "metadata.csv").write_text("\n".join([*rows, "1.png,happy"]) + "\n")
+    with refused("test/1.png is there twice; expected each face once"):
+        find_named_splits(str(tmp_path))
+
+
+@pytest.mark.parametrize("form", ["saved", "copied", "named twice"])
+def test_one_table_is_not_both_train_and_test(tmp_path, form):
+    train = build_splits()["train"]
+    if form == "saved":
+        DatasetDict(train=train, test=train).save_to_disk(tmp_path)
+    else:
+        train.to_parquet(tmp_path / "train.parquet")
+    if form == "copied":
+        train.to_parquet(tmp_path / "test.parquet")
+    if form == "named twice":
+        splits = "".join(f"  - split: {split}\n    path: train.parquet\n" for split in ("train", "test"))
+        (tmp_path / "README.md").write_text(f"---\nconfigs:\n- config_name: default\n  data_files:\n{splits}---\n")
+    with refused("train and test are the same; expected each face once"):
+        find_named_splits(str(tmp_path))

@@ -25,11 +25,14 @@ def own_cache(tmp_path, monkeypatch):
 
 
 def build():
-    content = io.BytesIO()
-    PIL.Image.new("RGB", (8, 8)).save(content, "PNG")
-    rows = {"image": [{"bytes": content.getvalue(), "path": None}] * 7, "label": list(range(7))}
     features = Features(image=Image(), label=ClassLabel(names=list(BASIC.names)))
-    return DatasetDict({split: Dataset.from_dict(rows, features=features) for split in ("train", "test")})
+    splits = DatasetDict()
+    for split, colour in (("train", "teal"), ("test", "navy")):
+        content = io.BytesIO()
+        PIL.Image.new("RGB", (8, 8), colour).save(content, "PNG")
+        rows = {"image": [{"bytes": content.getvalue(), "path": None}] * 7, "label": list(range(7))}
+        splits[split] = Dataset.from_dict(rows, features=features)
+    return splits
 
 
 @pytest.fixture
@@ -288,3 +291,29 @@ def test_a_data_set_on_the_hub_is_checked_like_a_folder(on_hub, monkeypatch, nam
 def test_the_home_of_nobody_is_told(tmp_path):
     with refused("--dataset_name ~nobody-of-that-name/faces: there is no such user"):
         find_folder("~nobody-of-that-name/faces")
+
+
+def test_a_table_of_which_a_part_is_missing_is_refused(folder):
+    (folder / "train.parquet").rename(folder / "train-00000-of-00003.parquet")
+    with refused("train-*-of-00003.parquet are 1 files; expected 3: copy the others too"):
+        open_named(str(folder))
+
+
+@pytest.mark.parametrize("form", ["card", "saved"])
+def test_classes_that_a_card_numbers_otherwise_than_the_table_are_refused(tmp_path, folder, form):
+    if form == "saved":
+        folder = tmp_path / "saved"
+        build().save_to_disk(folder)
+        for path in folder.rglob("dataset_info.json"):
+            features = json.loads(path.read_text())["features"]
+            features["label"]["names"].reverse()
+            change(path, features=features)
+    else:
+        names = "".join(f"        {i}: {name}\n" for i, name in enumerate(reversed(BASIC.names)))
+        feature = (
+            f"  - name: label\n    dtype:\n      class_label:\n        names:\n{names.replace('        ', ' ' * 10)}"
+        )
+        card = f"---\ndataset_info:\n  features:\n  - name: image\n    dtype: image\n{feature}---\n"
+        (folder / "README.md").write_text(card)
+    with refused("column label of", "has the classes Surprise, Fear, ", "by itself, and Neutral, Anger, "):
+        open_named(str(folder))

@@ -164,3 +164,18 @@ def test_tables_of_very_many_columns_are_refused(tmp_path, name, text):
 def test_rows_of_the_same_names_are_columns_but_once(tmp_path):
     (tmp_path / "a.jsonl").write_text("\n".join(f'{{"image": "k{i}", "label": "\\"x{i}\\": "}}' for i in range(2_000)))
     check(tmp_path / "a.jsonl")
+
+
+@pytest.mark.parametrize("cut", ["at a batch", "the mark", "zeros"])
+def test_a_stream_that_breaks_off_is_refused(tmp_path, cut):
+    path, table = tmp_path / "data.arrow", pa.table({"label": list(range(9))})
+    with pa.ipc.new_stream(path, table.schema) as writer:
+        writer.write_table(table, max_chunksize=3)
+    whole = path.read_bytes()
+    check(path)
+    third = whole.rindex(b"\xff\xff\xff\xff", 0, len(whole) - 8)
+    path.write_bytes(
+        {"at a batch": whole[:third], "the mark": whole[:-8]}.get(cut, whole[:third] + bytes(len(whole) - third))
+    )
+    with pytest.raises(ValueError, match="data.arrow breaks off after"):
+        check(path)
