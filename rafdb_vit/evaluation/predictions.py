@@ -129,7 +129,10 @@ def read_predictions(path: str | Path) -> Predictions:
 
 def _parse(rows: Iterator[list[str]]) -> Predictions:
     """Makes predictions of the rows of a file; raises ValueError where it has another form."""
-    head = [unguard(cell) for cell in next(rows, [])]
+    first = next(rows, [])
+    if len(first) > MOST_CLASSES:
+        raise ValueError(f"{len(first):,} columns; expected {MOST_CLASSES:,} at most")
+    head = [unguard(cell) for cell in first]
     names, groups = _parse_head(head)
     ids, texts = {name: i for i, name in enumerate(names)}, _Texts()
     probabilities, labels, predicted = array("d"), array("q"), array("q")
@@ -173,8 +176,8 @@ def _parse_head(head: Sequence[str]) -> tuple[list[str], list[str]]:
     expected = [*_FIXED, *(_PROBABILITY + name for name in names), *(_GROUP + name for name in groups)]
     if list(head) != expected or not names:
         raise ValueError("its columns are others")
-    if len(head) > MOST_CLASSES or len(set(head)) < len(head):
-        raise ValueError(f"{len(head):,} columns; expected {MOST_CLASSES:,} at most, no two alike")
+    if len(set(head)) < len(head):
+        raise ValueError("two of its columns are alike")
     return names, groups
 
 

@@ -22,14 +22,14 @@ from huggingface_hub.utils import validate_repo_id
 from transformers.utils import logging
 
 from rafdb_vit.model.allow_list import CONFIG_FILE
-from rafdb_vit.model.received import INDEX_FILE, PROCESSOR_FILE, WEIGHTS_FILE
+from rafdb_vit.model.received import INDEX_FILE, PROCESSOR_FILE, SHARD_FILES, WEIGHTS_FILE
 from rafdb_vit.runtime.console import say
 from rafdb_vit.runtime.disk import expand, open_plain
 from rafdb_vit.runtime.errors import UserError
 
 CHECKPOINT_FILES = (
     *(CONFIG_FILE, PROCESSOR_FILE),
-    *(WEIGHTS_FILE, INDEX_FILE, "model-*-of-*.safetensors"),
+    *(WEIGHTS_FILE, INDEX_FILE, SHARD_FILES),
 )
 PICKLE_FILES = ("pytorch_model*.bin", "*.pt", "*.pth", "*.ckpt", "*.pkl")
 _HUB_TIMEOUT = 5.0

@@ -73,7 +73,9 @@ class FaceGeometry:
     def __init__(self, processor: Any) -> None:
         size = processor.crop_size if getattr(processor, "do_center_crop", None) else processor.size
         self.size = [size.get(side, size.get("shortest_edge")) for side in ("height", "width")]
-        self.interpolation = F.InterpolationMode(Image.Resampling(processor.resample or 2).name.lower())
+        self.interpolation = F.InterpolationMode(
+            Image.Resampling(2 if processor.resample is None else processor.resample).name.lower()
+        )
         scale = 1 / processor.rescale_factor if processor.do_rescale else 1.0
         self.mean = torch.tensor(processor.image_mean) * scale if processor.do_normalize else torch.zeros(3)
         self.std = torch.tensor(processor.image_std) * scale if processor.do_normalize else torch.full((3,), scale)

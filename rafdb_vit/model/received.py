@@ -10,6 +10,7 @@ import re
 import struct
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,7 @@ from rafdb_vit.runtime.errors import UserError, shorten
 PROCESSOR_FILE = "preprocessor_config.json"
 WEIGHTS_FILE = "model.safetensors"
 INDEX_FILE = f"{WEIGHTS_FILE}.index.json"
+SHARD_FILES = "model-*-of-*.safetensors"
 _NESTED_FILE = "processor_config.json"
 _ALSO_READ = (_NESTED_FILE, "video_preprocessor_config.json")
 _ADAPTER_FILE = "adapter_config.json"
@@ -42,6 +44,8 @@ _MOST_BYTES = 4 * 2**20
 _MOST_HEADER = 8 * 2**20
 """Bytes of the list of tensors in a weight file; one of `_MOST_TENSORS` has 2 MB."""
 _LEAST_CROP = 0.1
+_KINDS = frozenset({"F16", "BF16", "F32", "F64", "I32", "I64"})
+"""Types of tensors; whole numbers count positions and batches."""
 
 _MOST_LAYERS = 1_000
 """DINOv2-giant, the deepest in common use, has 40."""
@@ -200,13 +204,17 @@ def _measure_weights(where: str, folder: Path, names: Iterable[str]) -> WeightsS
         try:
             _check_header(folder / name)
             with safe_open(folder / name, framework="pt") as file:
-                tensors += len(keys := file.keys())
-                elements += sum(math.prod(file.get_slice(key).get_shape()) for key in keys)
+                slices = [file.get_slice(key) for key in file.keys()]  # noqa: SIM118 (it is no mapping)
+                tensors += len(slices)
+                elements += sum(math.prod(part.get_shape()) for part in slices)
+                kinds = {part.get_dtype() for part in slices} - _KINDS
         except (OSError, SafetensorError) as error:
             reason = getattr(error, "strerror", None) or shorten(error)
             raise UserError(
                 f"{where}: the weights cannot be read ({name}: {reason}); download the model again"
             ) from error
+        if kinds:
+            raise UserError(f"{where}: {name} has tensors of {min(kinds)}; expected weights of 16, 32 or 64 bits")
         if tensors > _MOST_TENSORS:
             raise UserError(f"{where}: {name} brings the tensors to {tensors:,}; expected {_MOST_TENSORS:,} at most")
     return WeightsSize(tensors, elements)
@@ -230,10 +238,8 @@ def _list_weights(where: str, folder: Path) -> list[str]:
     if len(named) > _MOST_TENSORS:
         raise UserError(f"{where}: weight_map has {len(named):,} weights; expected {_MOST_TENSORS:,} at most")
     for weight, name in named.items():
-        if not isinstance(name, str) or name != os.path.basename(name) or not name.endswith(".safetensors"):  # noqa: PTH119
-            raise UserError(
-                f"{where}: {shorten(weight)} lies in {shorten(name)}; expected a .safetensors file beside it"
-            )
+        if not isinstance(name, str) or name != os.path.basename(name) or not fnmatchcase(name, SHARD_FILES):  # noqa: PTH119
+            raise UserError(f"{where}: {shorten(weight)} lies in {shorten(name)}; expected a {SHARD_FILES} beside it")
     names = sorted(set(named.values()))
     for name in names:
         if not os.path.lexists(folder / name):

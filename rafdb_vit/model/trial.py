@@ -46,6 +46,8 @@ _ATEN = torch.ops.aten
 _POOLS = (_ATEN.avg_pool2d, _ATEN.avg_pool3d, _ATEN.max_pool2d_with_indices, _ATEN.max_pool3d_with_indices)
 _MOST_BYTES = 2**32
 """Of a batch in memory: 480 pictures of 224 x 224 pixels through ViT-B."""
+_ONE_NUMBER = "Expected more than 1 value per channel when training"
+"""How torch's batch normalization refuses a batch."""
 _BYTES_PER_PICTURE = "_bytes_per_picture"
 """The attribute of a model in which its trial leaves what a picture takes."""
 
@@ -69,10 +71,9 @@ def try_out(where: str, model: PreTrainedModel, processor: Any, size: WeightsSiz
     expected = f"expected {CONFIG_FILE} and {PROCESSOR_FILE} that go together"
     with naming_faults(f"{where}: the model cannot read a picture", expected), torch.no_grad():
         pixels = _prepare(where, processor).to("meta").expand(_BATCH, -1, -1, -1)
-        state = {name: tensor.to("meta") for name, tensor in (*model.named_parameters(), *model.named_buffers())}
         model.eval()
         with meter:
-            answer = functional_call(model, state, (), {"pixel_values": pixels})
+            answer = functional_call(model, _to_meta(model), (), {"pixel_values": pixels})
         model.train(was_training)
         shape = list(answer.logits.shape)
     if shape != [_BATCH, classes := len(model.config.id2label or {})]:
@@ -90,6 +91,26 @@ def fit_batch(asked: int, model: PreTrainedModel, processor: Any) -> int:
     """
     pixels = 4 * 3 * math.prod(FaceGeometry(processor).size)
     return max(1, min(asked, _MOST_BYTES // max(4 * pixels, getattr(model, _BYTES_PER_PICTURE, 0))))
+
+
+def takes_one_picture(model: PreTrainedModel, processor: Any) -> bool:
+    """Tells whether a model in training takes a batch of one: batch normalization needs several numbers a channel."""
+    pixels = torch.empty(1, 3, *FaceGeometry(processor).size, device="meta")
+    was_training = model.training
+    try:
+        with torch.no_grad():
+            functional_call(model.train(), _to_meta(model), (), {"pixel_values": pixels})
+    except ValueError as error:
+        return _ONE_NUMBER not in str(error)
+    except (NotImplementedError, RuntimeError):  # a value, not a shape alone, is asked for on the way
+        return True
+    finally:
+        model.train(was_training)
+    return True
+
+
+def _to_meta(model: PreTrainedModel) -> dict[str, torch.Tensor]:
+    return {name: tensor.to("meta") for name, tensor in (*model.named_parameters(), *model.named_buffers())}
 
 
 class CostMeter(TorchDispatchMode):
@@ -165,6 +186,8 @@ def _prepare(where: str, processor: Any) -> torch.Tensor:
     for size in _PICTURES:
         rows = transform({"image": [Image.new("RGB", size, (128, 128, 128))]})
         pixels.append(collate([{column: values[0] for column, values in rows.items()}])["pixel_values"])
+    if not all(found.isfinite().all() for found in pixels):
+        raise UserError(f"{where}: {PROCESSOR_FILE} makes numbers that are not finite of a grey picture; mend it")
     sizes = [list(found.shape[2:]) for found in pixels]
     if any(size != sizes[0] for size in sizes):
         raise UserError(

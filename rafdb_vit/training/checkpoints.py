@@ -15,7 +15,7 @@ from typing import Any
 
 from rafdb_vit.data.files import is_inside
 from rafdb_vit.runtime.disk import naming_disk_errors, parse_json, read_text, sync
-from rafdb_vit.runtime.errors import UserError
+from rafdb_vit.runtime.errors import UserError, shorten
 from rafdb_vit.runtime.output_folder import OutputFolder
 from rafdb_vit.runtime.processes import raise_on_all, wait_for_all
 
@@ -276,7 +276,7 @@ def find_differences(folder: Path, identity: Mapping[str, Any]) -> list[str]:
     written, now = _read_manifest(folder).get("identity", {}), json.loads(json.dumps(identity))
     # Another release of transformers may know other flags.
     differing = [name for name in written if name in now and written[name] != now[name]]
-    return [f"{name} is {now[name]}, was {written[name]}" for name in differing]
+    return [f"{name} is {now[name]}, was {shorten(written[name])}" for name in differing]
 
 
 def find_best(folder: Path, best_step: int, *, run: Path) -> Path:

@@ -28,6 +28,8 @@ _DAMAGE = (
 
 _LARGEST = 2**53
 """Of whole numbers: up to there a number of 64 bits has each of them."""
+_LARGEST_LOSS = 3.4e38
+"""Of a number of 32 bits."""
 _LARGEST_FLOAT = 1e100
 """Sums and products of a few of them are still finite."""
 
@@ -53,7 +55,11 @@ def _is_interval(value: Any) -> bool:
 
 
 def _is_epoch(value: Any) -> bool:
-    return is_number(value) and value >= 0
+    return is_number(value) and 0 <= value < _LARGEST
+
+
+def _is_loss(value: Any) -> bool:
+    return _is_logged(value) and not _LARGEST_LOSS < abs(value) < math.inf
 
 
 def _is_step(row: Any) -> bool:
@@ -74,7 +80,7 @@ _STATE: Mapping[str, Callable[[Any], bool]] = {
     "max_steps": _is_count,
     "epoch": _is_epoch,
     "best_global_step": lambda value: value is None or _is_count(value),
-    "best_metric": lambda value: value is None or _is_logged(value),
+    "best_metric": lambda value: value is None or is_number(value),
     "best_model_checkpoint": lambda value: value is None or isinstance(value, str),
     "log_history": lambda value: isinstance(value, list) and all(map(_is_step, value)),
     "stateful_callbacks": lambda value: isinstance(value, dict),
@@ -96,7 +102,7 @@ _STATE_DEFAULTS: Mapping[str, Callable[[Any], bool]] = {
 }
 """What may be missing."""
 _PROGRESS: Mapping[str, Callable[[Any], bool]] = {
-    "train_loss": lambda value: isinstance(value, list) and bool(value) and all(map(_is_logged, value)),
+    "train_loss": lambda value: isinstance(value, list) and bool(value) and all(map(_is_loss, value)),
     "last_logged_step": _is_count,
     "last_step": lambda value: (
         isinstance(value, dict)

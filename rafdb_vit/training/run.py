@@ -188,6 +188,7 @@ class _Run:
         splits = {split: self.found.splits[split] for split in ("train", "validation")}
         trainer = build_trainer(network, self.processor, args=self.args, **splits, **self.recipe, **settings)
         trainer.check_optimizer()
+        trainer.check_batches()
         return trainer
 
     def say_start(self, trainer: ExpressionTrainer, threads: int) -> None:

@@ -1,6 +1,7 @@
 """Our `Trainer`: the stock one, without the upstream faults that give wrong weights, losses or learning rates."""
 
 import copy
+import math
 from collections.abc import Iterable, Iterator
 from functools import partial
 from pathlib import Path
@@ -26,7 +27,7 @@ from rafdb_vit.model.preprocessing import (
     build_train_transform,
     with_face_transform,
 )
-from rafdb_vit.model.trial import fit_batch
+from rafdb_vit.model.trial import fit_batch, takes_one_picture
 from rafdb_vit.runtime.errors import UserError
 from rafdb_vit.runtime.signals import shield_workers
 from rafdb_vit.training.arguments import ExpressionTrainingArguments, StepSchedule
@@ -115,6 +116,21 @@ class ExpressionTrainer(ResumableTrainer):
     def get_eval_dataloader(self, eval_dataset: Any = None) -> Any:
         """Returns the stock loader, its workers leaving signals to this process."""
         return shield_workers(super().get_eval_dataloader(eval_dataset))
+
+    def check_batches(self) -> None:
+        """Refuses a size of batches of which the last has one face, if the model's normalization needs more.
+
+        Raises:
+            UserError: It does; found out without computing anything.
+        """
+        dataset: Any = self.train_dataset
+        size, faces = self.args.per_device_train_batch_size, len(dataset)
+        left = math.ceil(faces / self.args.world_size) % size
+        if 1 in (left, size) and not takes_one_picture(self.network, self.processing_class):
+            raise UserError(
+                f"--per_device_train_batch_size {size}: leaves a batch of a single face ({faces} in train), which the "
+                "batch normalization of this model does not take; give another size"
+            )
 
     def _get_dataloader(  # type: ignore[override]
         self, *, batch_size: int, is_training: bool = False, **settings: Any

@@ -170,5 +170,5 @@ def test_files_of_earlier_versions_are_read_as_they_were_written(tmp_path):
 def test_a_column_that_stands_twice_is_refused(tmp_path, names):
     path = tmp_path / "predictions.csv"
     path.write_text("file,label,predicted," + ",".join(f"probability_{name}" for name in names) + "\n")
-    with pytest.raises(UserError, match="no two alike"):
+    with pytest.raises(UserError, match="two of its columns are alike"):
         read_predictions(path)

@@ -310,3 +310,12 @@ def test_the_number_of_classes_is_that_of_their_names_where_a_configuration_has_
     assert model.classifier.out_features == 7
     with pytest.raises(UserError, match=r"answers 2 pictures with numbers of shape \[2, 10\]; expected .* 7 classes"):
         load_classifier(str(tmp_path))
+
+
+def test_weights_that_are_not_finite_are_not_trained_on(tmp_path):
+    folder = save_vit(tmp_path / "m")
+    weights = load_file(folder / "model.safetensors")
+    weights["vit.encoder.layer.0.output.dense.bias"][0] = float("nan")
+    save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
+    with pytest.raises(UserError, match=r"the weight vit.*bias holds numbers that are not finite"):
+        load_model(str(folder), BASIC.names)

@@ -8,6 +8,7 @@ import time
 from pathlib import Path
 
 import pytest
+import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from safetensors.torch import load_file, save_file
@@ -138,11 +139,11 @@ def test_two_processors_that_differ_are_refused(folder):
 
 @pytest.mark.parametrize(
     "name",
-    [CONFIG, PROCESSOR, INDEX, "model.safetensors", "processor_config.json", "part.safetensors"],
+    [CONFIG, PROCESSOR, INDEX, "model.safetensors", "processor_config.json", "model-00001-of-00001.safetensors"],
 )
 def test_a_pipe_in_place_of_a_file_is_not_waited_for(folder, name):
     (folder / name).unlink(missing_ok=True)
-    if name == "part.safetensors":
+    if name == "model-00001-of-00001.safetensors":
         (folder / "model.safetensors").unlink()
         (folder / INDEX).write_text(json.dumps({"metadata": {}, "weight_map": {"classifier.bias": name}}))
     os.mkfifo(folder / name)
@@ -176,7 +177,9 @@ def test_an_index_names_files_beside_it(sharded, name):
     content = json.loads((sharded / INDEX).read_text())
     content["weight_map"]["classifier.weight"] = name
     (sharded / INDEX).write_text(json.dumps(content))
-    refuse_all_ways(sharded, f"{INDEX}: classifier.weight lies in {name}", "expected a .safetensors file beside it")
+    refuse_all_ways(
+        sharded, f"{INDEX}: classifier.weight lies in {name}", "expected a model-*-of-*.safetensors beside it"
+    )
 
 
 def test_sharded_weights_are_loaded_and_a_missing_file_is_named(sharded):
@@ -361,3 +364,10 @@ def test_many_empty_tensors_allow_no_more_layers(folder):
     (folder / "model.safetensors").write_bytes(struct.pack("<Q", len(head)) + head)
     rewrite(folder / CONFIG, num_hidden_layers=19_900)
     refuse_all_ways(folder, "num_hidden_layers is 19900; expected 1,000 at most")
+
+
+@pytest.mark.parametrize("kind", [torch.int8, torch.bool, torch.complex64])
+def test_weights_that_are_no_numbers_to_reckon_with_are_refused(folder, kind):
+    weights = {name: tensor.to(kind) for name, tensor in load_file(folder / "model.safetensors").items()}
+    save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
+    refuse_all_ways(folder, "model.safetensors has tensors of ", "expected weights of 16, 32 or 64 bits")

@@ -4,10 +4,10 @@ import json
 import numpy as np
 import pytest
 import torch
-from transformers import ViTForImageClassification, ViTImageProcessor
+from transformers import ResNetConfig, ResNetForImageClassification, ViTForImageClassification, ViTImageProcessor
 
 from rafdb_vit.data.dataset import load_rafdb
-from rafdb_vit.data.labels import BASIC
+from rafdb_vit.data.labels import BASIC, label_maps
 from rafdb_vit.model.load import load_model
 from rafdb_vit.model.scratch import build_model
 from rafdb_vit.runtime.errors import UserError
@@ -214,3 +214,21 @@ def test_the_order_of_random_draws_outside_changes_nothing(make, tmp_path):
 def test_values_that_cannot_work_are_refused_before_training(make, changes, message):
     with pytest.raises(UserError, match=message):
         make(**changes)
+
+
+def test_a_last_batch_of_one_face_is_refused_where_batch_normalization_needs_more(make, faces):
+    shape = {"embedding_size": 8, "hidden_sizes": [8, 8], "depths": [1, 1], "layer_type": "basic"}
+    count = len(faces["train"])
+    for image_size, batch_size, taken in ((8, 4, count % 4 != 1), (8, count - 1, False), (64, count - 1, True)):
+        model = ResNetForImageClassification(ResNetConfig(**shape, **label_maps(BASIC.names)))
+        trainer = make(model=model, per_device_train_batch_size=batch_size)
+        trainer.processing_class.size = {"height": image_size, "width": image_size}
+        before = state(model)
+        if taken:
+            trainer.check_batches()
+        else:
+            with pytest.raises(
+                UserError, match=f"--per_device_train_batch_size {batch_size}: leaves a batch of a single"
+            ):
+                trainer.check_batches()
+        assert largest_difference(state(model), before) == 0
