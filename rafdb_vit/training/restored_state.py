@@ -10,9 +10,10 @@ import os
 import random
 import struct
 import zipfile
+import zlib
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 import torch
@@ -23,6 +24,11 @@ from rafdb_vit.training.progress import is_number
 
 _MOST_PICKLED = 4 * 2**20
 """Bytes of what says which tensors there are; the state of a ViT-H has 300,000."""
+_MAKES_BYTES = b"\nbytearray\n"
+"""Of all that torch lets such a file call, what takes as much memory as a number in it says."""
+_END = struct.Struct("<4sQHHIIQQQQ4sIQI4s4HIIH")
+"""The three records with which torch ends an archive: where the list of its parts begins, twice, and where that stands
+(PKWARE's APPNOTE.TXT, 4.3.14 to 4.3.16)."""
 _MOST_SMALL = 4096
 """Numbers of a table that an optimizer with few bits keeps beside a small parameter."""
 _MOST_DEVICES = 1024
@@ -63,7 +69,9 @@ def check_archive(path: Path) -> None:
         try:
             with zipfile.ZipFile(file) as archive:
                 records = archive.infolist()
-        except (zipfile.BadZipFile, struct.error) as error:
+                _check_end(file, size, archive.start_dir)
+                pickled = [archive.read(record) for record in records if _is_small_pickle(record)]
+        except (zipfile.BadZipFile, struct.error, NotImplementedError, zlib.error) as error:
             raise ValueError(f"no archive of torch: {error}") from error
     if any(
         record.compress_type != zipfile.ZIP_STORED or record.file_size != record.compress_size for record in records
@@ -73,6 +81,27 @@ def check_archive(path: Path) -> None:
         raise ValueError("its parts have more bytes than the file")
     if any(record.filename.endswith(".pkl") and record.file_size > _MOST_PICKLED for record in records):
         raise ValueError(f"it lists its tensors in more than {_MOST_PICKLED:,} bytes")
+    if any(_MAKES_BYTES in content for content in pickled):
+        raise ValueError("it asks for memory by a number")
+
+
+def _is_small_pickle(record: zipfile.ZipInfo) -> bool:
+    stored = record.compress_type == zipfile.ZIP_STORED
+    return stored and record.filename.endswith(".pkl") and record.file_size <= _MOST_PICKLED
+
+
+def _check_end(file: BinaryIO, size: int, start: int) -> None:
+    """Checks that an archive has one list of its parts, right before its end, and that this is the one that was read.
+
+    Of two, torch would read the other.
+    """
+    file.seek(max(0, size - _END.size))
+    parts = _END.unpack(file.read(_END.size))
+    length, offset, short, comment = (parts[i] for i in (8, 9, 20, 21))
+    marked = (parts[0], parts[10], parts[14]) == (b"PK\6\6", b"PK\6\7", b"PK\5\6")
+    alike = offset == start and short in (offset, 2**32 - 1) and parts[12] == size - _END.size
+    if not marked or not alike or offset + length + _END.size != size or comment:
+        raise ValueError("no archive of torch: its list of parts is not where torch writes it")
 
 
 def check_form(value: Any, live: Any, where: str) -> None:

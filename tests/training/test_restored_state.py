@@ -2,6 +2,7 @@
 
 import copy
 import random
+import struct
 import zipfile
 
 import numpy as np
@@ -206,11 +207,21 @@ def test_loss_scaling_is_taken_and_no_factor_of_zero():
             check_scaler({**live, **wrong}, live)
 
 
+def end_as_torch(path):
+    """Ends an archive of `zipfile` with the records that torch writes, too."""
+    content = path.read_bytes()
+    *_, count, length, start, _ = struct.unpack("<4s4HIIH", content[-22:])
+    place = struct.pack("<4sQHHIIQQQQ", b"PK\6\6", 44, 45, 45, 0, 0, count, count, length, start)
+    place += struct.pack("<4sIQI", b"PK\6\7", 0, len(content) - 22, 1)
+    path.write_bytes(content[:-22] + place + content[-22:])
+
+
 def test_a_compressed_archive_is_refused_before_it_is_unpacked(tmp_path):
     torch.save({"a": torch.zeros(1000)}, tmp_path / "plain.pt")
     with zipfile.ZipFile(tmp_path / "plain.pt") as plain, zipfile.ZipFile(tmp_path / "small.pt", "w") as small:
         for record in plain.infolist():
             small.writestr(record.filename, plain.read(record), zipfile.ZIP_DEFLATED)
+    end_as_torch(tmp_path / "small.pt")
     assert torch.load(tmp_path / "small.pt", weights_only=True)["a"].shape == (1000,)
     with pytest.raises(ValueError, match="compressed"):
         load_tensors(tmp_path / "small.pt")
@@ -221,6 +232,7 @@ def test_records_that_share_their_bytes_are_refused(tmp_path):
     with zipfile.ZipFile(path, "w") as archive:
         archive.writestr("a/data/0", b"x" * 5000)
         archive.filelist += archive.filelist * 9
+    end_as_torch(path)
     with pytest.raises(ValueError, match="more bytes than the file"):
         load_tensors(path)
 
@@ -240,3 +252,30 @@ def test_an_array_that_asks_for_more_memory_than_there_is_is_refused(tmp_path):
     torch.save({"numpy": Vast()}, tmp_path / "x.pt")
     with pytest.raises(ValueError, match="more memory"):
         load_tensors(tmp_path / "x.pt")
+
+
+def test_an_archive_whose_list_torch_would_read_elsewhere_is_refused(tmp_path):
+    torch.save({"a": torch.zeros(9)}, tmp_path / "whole.pt")
+    whole = (tmp_path / "whole.pt").read_bytes()
+    start, length = struct.unpack("<QQ", whole[-98 + 40 : -98 + 56])[::-1]
+    entries = whole[start : start + length]
+    for name, content in {
+        "twice": whole[: start + length] + entries + whole[start + length :],
+        "after": whole + b"rest",
+        "before": b"rest" + whole,
+        "comment": whole[:-2] + b"\x04\x00rest",
+        "short": whole[-98:],
+    }.items():
+        (tmp_path / name).write_bytes(content)
+        with pytest.raises(ValueError, match="no archive of torch"):
+            load_tensors(tmp_path / name)
+
+
+def test_what_asks_for_memory_by_a_number_is_not_called(tmp_path):
+    number = (9 * 10**9).to_bytes(5, "little")
+    writer = torch._C.PyTorchFileWriter(str(tmp_path / "bytes.pt"))
+    bomb = b"\x80\x02cbuiltins\nbytearray\n\x8a\x05" + number + b"\x85R."
+    writer.write_record("data.pkl", bomb, len(bomb))
+    writer.write_end_of_file()
+    with pytest.raises(ValueError, match="it asks for memory by a number"):
+        load_tensors(tmp_path / "bytes.pt")
