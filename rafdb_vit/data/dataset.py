@@ -11,8 +11,17 @@ from datasets import ClassLabel, Dataset, DatasetDict, Features, Image, List, Va
 
 from rafdb_vit.data.annotations import BOX, Kind, add_attributes, find_kinds, flatten_rows, read_annotations
 from rafdb_vit.data.distributions import match_distributions, read_distributions
-from rafdb_vit.data.files import find_root
-from rafdb_vit.data.findings import Reporter, check_classes, check_names, check_splits, printable
+from rafdb_vit.data.files import NO_IMAGE, find_root
+from rafdb_vit.data.findings import (
+    Finding,
+    Findings,
+    Reporter,
+    check_classes,
+    check_names,
+    check_splits,
+    printable,
+    refuse,
+)
 from rafdb_vit.data.form import DEFAULT_FORM, DataForm
 from rafdb_vit.data.formats.detect import find_faces
 from rafdb_vit.data.formats.hub_dataset import find_named_splits
@@ -159,19 +168,35 @@ def find_splits(
     images = "aligned" if found.release else "as found"
     if not form.aligned:
         images = f"original, cut to a square around the face's box with margin {form.box_margin:g}"
+    built = _build_splits(root, found, kinds, form)
     return FoundData(
-        found.layout, found.folder, found.labels, _build_splits(root, found, kinds, form), found.sources, images
+        found.layout, found.folder, found.labels, built, found.sources, images, passed_over=found.passed_over
     )
 
 
 def _find_faces(root: Path, form: DataForm) -> FoundData[Faces]:
     """Returns the faces of a folder by split, in the order of the splits, checked as a whole."""
-    report = Reporter()
+    passed_over = Findings()
+
+    def refuse_or_count(finding: Finding) -> None:
+        """Ends loading at a fault; counts what is merely passed over."""
+        refuse(finding)
+        passed_over.add(finding)
+
+    report = Reporter(refuse_or_count)
     found = find_faces(root, form, report)
     ordered = {split: found.splits[split] for split in ORDER if split in found.splits}
     check_splits(root, ordered, report, needed=form.needed)
     check_names(ordered, report)
-    return replace(found, splits=ordered)
+    return replace(found, splits=ordered, passed_over=_describe_passed_over(passed_over))
+
+
+def _describe_passed_over(findings: Findings) -> str:
+    if not (count := findings.counts[NO_IMAGE]):
+        return ""
+    first = next(finding.files[0] for finding in findings.listed if finding.kind == NO_IMAGE)
+    words = "1 file that is no image is" if count == 1 else f"{count:,} files that are no images are"
+    return f"{words} passed over, {printable(first)} first"
 
 
 def _build_splits(root: Path, found: FoundData[Faces], kinds: list[Kind], form: DataForm) -> dict[str, Dataset]:

@@ -5,13 +5,20 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from rafdb_vit.data.findings import Reporter, printable
+from rafdb_vit.data.images import is_image
 from rafdb_vit.runtime.disk import DEEPEST, expand
 from rafdb_vit.runtime.errors import UserError
 
-IMAGE_SUFFIXES = (".jpg", ".jpeg", ".jfif", ".png", ".bmp", ".webp", ".gif", ".tif", ".tiff", ".ppm", ".pgm")
+IMAGE_SUFFIXES = (
+    *(".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".bmp", ".webp", ".gif", ".tif", ".tiff", ".ppm", ".pgm", ".pbm"),
+    *(".avif", ".jp2"),
+)
 
-OTHER_SUFFIXES = (".avif", ".heic", ".heif", ".jp2", ".jxl", ".svg", ".tga", ".pcx", ".eps", ".psd", ".raw")
+OTHER_SUFFIXES = (".heic", ".heif", ".jxl", ".svg", ".tga", ".pcx", ".eps", ".psd", ".raw")
 """Images of formats that are not read."""
+_TEXTS = (".txt", ".csv", ".json", ".xml", ".md", ".html")
+"""Files of which a release has tens of thousands; where images are looked for by content, these are not opened."""
+NO_IMAGE = "file that is no image"
 LINK_OUT = "link out of the folder"
 
 
@@ -68,6 +75,28 @@ def list_folders(folder: Path) -> list[Path]:
     return [Path(entry.path) for entry in scan(folder) if os.path.isdir(entry.path)]
 
 
+def list_images(root: Path, folder: Path, report: Reporter) -> dict[str, str]:
+    """Returns the path, by name, of every image directly in `folder`, told by its content where its name does not.
+
+    Files that are none are reported, too, but as such that training passes over; see `list_files`.
+    """
+
+    def is_image_file(entry: os.DirEntry[str]) -> bool:
+        """Tells whether it is one; reports it if it is none."""
+        if entry.name.lower().endswith(IMAGE_SUFFIXES):
+            return True
+        is_folder = os.path.isdir(entry.path)
+        found = not is_folder and is_inside(root, entry.path) and is_image(entry.path)
+        if not found and not is_folder:
+            is_other = entry.name.lower().endswith(OTHER_SUFFIXES)
+            words = "convert it to JPEG or PNG" if is_other else "move it elsewhere"
+            words = f"no image of a format that is read, which training passes over: {words}"
+            report(NO_IMAGE, f"{entry.path}: {words}", entry.path, blocks=False)
+        return found
+
+    return _list_files(root, folder, is_image_file, report)
+
+
 def list_files(root: Path, folder: Path, suffixes: tuple[str, ...], report: Reporter) -> dict[str, str]:
     """Returns the path, by name, of every file directly in `folder` whose lower-case name ends in one of `suffixes`.
 
@@ -76,11 +105,17 @@ def list_files(root: Path, folder: Path, suffixes: tuple[str, ...], report: Repo
     Raises:
         UserError: The folder cannot be read, or leads out of `root`.
     """
+    return _list_files(root, folder, lambda entry: entry.name.lower().endswith(suffixes), report)
+
+
+def _list_files(
+    root: Path, folder: Path, is_meant: Callable[[os.DirEntry[str]], bool], report: Reporter
+) -> dict[str, str]:
     check_inside(root, folder)
     files = {}
     for entry in scan(folder):
         path = entry.path
-        if not entry.name.lower().endswith(suffixes):
+        if not is_meant(entry):
             continue
         if printable(entry.name) != entry.name:
             words = "a name with control characters, or not in UTF-8; expected a plain name: rename the file"
@@ -95,10 +130,17 @@ def list_files(root: Path, folder: Path, suffixes: tuple[str, ...], report: Repo
     return files
 
 
-def walk_images(
-    folder: Path, suffixes: tuple[str, ...] = IMAGE_SUFFIXES, *, on_error: Callable[[OSError], object] | None = None
-) -> Iterator[str]:
-    """Yields the path of every file below a folder whose name ends as images' do; hidden ones are left out.
+def walk_images(folder: Path, *, on_error: Callable[[OSError], object] | None = None) -> Iterator[str]:
+    """Yields the path of every image below a folder, told by its content where its name does not; see `walk_files`."""
+    for path in walk_files(folder, on_error=on_error):
+        name = path.lower()
+        by_content = not name.endswith(_TEXTS) and not os.path.islink(path)  # noqa: PTH114
+        if name.endswith(IMAGE_SUFFIXES) or (by_content and is_image(path)):
+            yield path
+
+
+def walk_files(folder: Path, *, on_error: Callable[[OSError], object] | None = None) -> Iterator[str]:
+    """Yields the path of every file below a folder; hidden ones are left out.
 
     Links to folders are not followed. `on_error` is told of folders that cannot be read, which are passed over.
 
@@ -112,5 +154,5 @@ def walk_images(
             )
         folders[:] = sorted(name for name in folders if not name.startswith("."))
         for name in sorted(names):
-            if name.lower().endswith(suffixes) and not name.startswith("."):
+            if not name.startswith("."):
                 yield os.path.join(place, name)  # noqa: PTH118 (Path is slow for 100,000 files)

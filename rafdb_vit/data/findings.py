@@ -68,12 +68,13 @@ class Findings:
 
 
 def refuse(finding: Finding) -> None:
-    """Ends loading at a finding.
+    """Ends loading at a finding that blocks it.
 
     Raises:
         UserError: The finding's message.
     """
-    raise UserError(finding.message)
+    if finding.blocks:
+        raise UserError(finding.message)
 
 
 class Reporter:

@@ -94,6 +94,7 @@ class FoundData(Generic[Split]):
         counts: Faces by class name, by split, as found: before validation was split off and samples drawn.
         validation_fraction: Share of each class of train that became validation; None where none was split off.
         split_seed: Seed of that choice.
+        passed_over: Which files that lie among the images are none, in a few words; empty where all are.
         without_groups: Why the scored split has no gender, race and age though the data does; None otherwise.
     """
 
@@ -108,6 +109,7 @@ class FoundData(Generic[Split]):
     counts: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
     validation_fraction: float | None = None
     split_seed: int = 0
+    passed_over: str = ""
     without_groups: str | None = None
 
     @property
@@ -131,6 +133,8 @@ class FoundData(Generic[Split]):
             notes.append(f"images: {self.images}")
         if self.targets.startswith("distribution"):
             notes.append(f"trained on {self.targets}")
+        if self.passed_over:
+            notes.append(self.passed_over)
         return "; ".join(notes)
 
 

@@ -10,13 +10,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 
-from rafdb_vit.runtime.disk import read_bytes
+from rafdb_vit.runtime.disk import open_plain, read_bytes
 from rafdb_vit.runtime.errors import UserError
 
 if TYPE_CHECKING:
     from datasets import Dataset
 
-FORMATS = ("JPEG", "PNG", "BMP", "WEBP", "GIF", "TIFF", "PPM")
+FORMATS = ("JPEG", "PNG", "BMP", "WEBP", "GIF", "TIFF", "PPM", "AVIF", "JPEG2000")
 """Formats that are decoded within this process; EPS, for example, would start another program."""
 MOST_PIXELS = 90_000_000
 """More would take gigabytes of memory: a photograph has fewer, a decompression bomb has more."""
@@ -41,6 +41,8 @@ PICTURE_ERRORS = (
     *(TypeError, AttributeError, LookupError, RuntimeError, struct.error),
 )
 """What Pillow raises for files that are no whole images; the second line, for damaged tags of TIFF and EXIF."""
+_START = 64
+"""Bytes by which Pillow tells formats apart; it takes sixteen."""
 _SCAN = b"\xff\xda"
 """Begins a scan of a JPEG; it stands nowhere in the pixels."""
 _MOST_RUNS = 2**22
@@ -59,6 +61,22 @@ _PART_SIZES = (279, 325)
 """Tags of a TIFF: the bytes of each strip, and of each tile."""
 _MOST_PARTS = 4
 """How often the bytes of a TIFF may be unpacked; of one that was cut short, its parts are larger than the file."""
+
+
+def is_image(path: str) -> bool:
+    """Tells by the first bytes of a file whether it is of a format that is read, whatever its name.
+
+    A file that cannot be read, and what is no plain file, is none.
+    """
+    try:
+        with open_plain(path, most=None) as file:
+            start = file.read(_START)
+    except OSError:
+        return False
+    Image.init()
+    # A text may begin as a PPM does: that has to have its suffix.
+    accept = (Image.OPEN[name][1] for name in FORMATS if name != "PPM")
+    return any(accepts is not None and accepts(start) is True for accepts in accept)
 
 
 class PictureTooLarge(ValueError):

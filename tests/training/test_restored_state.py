@@ -271,11 +271,15 @@ def test_an_archive_whose_list_torch_would_read_elsewhere_is_refused(tmp_path):
             load_tensors(tmp_path / name)
 
 
-def test_what_asks_for_memory_by_a_number_is_not_called(tmp_path):
-    number = (9 * 10**9).to_bytes(5, "little")
+@pytest.mark.parametrize("name", ["data.pkl", "DATA.PKL"])
+@pytest.mark.parametrize(
+    "call", ["builtins bytearray", "torch._utils _rebuild_device_tensor_from_cpu_tensor", "os system", "torch zeros"]
+)
+def test_what_a_state_does_not_call_is_not_called(tmp_path, name, call):
     writer = torch._C.PyTorchFileWriter(str(tmp_path / "bytes.pt"))
-    bomb = b"\x80\x02cbuiltins\nbytearray\n\x8a\x05" + number + b"\x85R."
-    writer.write_record("data.pkl", bomb, len(bomb))
+    called = "c" + call.replace(" ", "\n") + "\n"
+    pickled = b"\x80\x02" + called.encode() + b"\x8a\x05" + (9 * 10**9).to_bytes(5, "little") + b"\x85R."
+    writer.write_record(name, pickled, len(pickled))
     writer.write_end_of_file()
-    with pytest.raises(ValueError, match="it asks for memory by a number"):
+    with pytest.raises(ValueError, match=f"it calls {call}, which no state of a run does"):
         load_tensors(tmp_path / "bytes.pt")

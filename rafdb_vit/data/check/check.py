@@ -13,7 +13,7 @@ from rafdb_vit.data.annotations import BOX, find_kinds, read_annotations
 from rafdb_vit.data.check.duplicates import group_exact, group_near
 from rafdb_vit.data.check.inspection import NOT_RGB, ROTATED, ImageFile, inspect_files
 from rafdb_vit.data.check.result import CheckResult, Place
-from rafdb_vit.data.files import IMAGE_SUFFIXES, LINK_OUT, OTHER_SUFFIXES, find_root, is_inside, walk_images
+from rafdb_vit.data.files import IMAGE_SUFFIXES, LINK_OUT, OTHER_SUFFIXES, find_root, is_inside, walk_files, walk_images
 from rafdb_vit.data.findings import Findings, Reporter, check_classes, check_names, check_splits
 from rafdb_vit.data.form import DataForm
 from rafdb_vit.data.formats.detect import find_faces
@@ -119,7 +119,7 @@ def _check_strays(
     root: Path, found: FoundData[Faces], form: DataForm, places: dict[str, Place], report: Reporter
 ) -> None:
     """Reports the images below the data's folder that no label and no finding speaks of."""
-    known = report.files | set(places)
+    known = report.files | set(places) | {os.path.realpath(path) for path in places if os.path.islink(path)}  # noqa: PTH114
     named = {name_face(name) for name in report.names}
     folder = Path(found.folder or root)
     other = os.path.join(folder, "Image", "original" if form.aligned else "aligned", "")  # noqa: PTH118
@@ -133,7 +133,9 @@ def _check_strays(
         else:
             words = f"{path}: no label speaks of this image; training does not use it"
             report("image without label", words, path, blocks=False)
-    for path in walk_images(folder, OTHER_SUFFIXES):
+    for path in walk_files(folder):
+        if path in known or not path.lower().endswith(OTHER_SUFFIXES):
+            continue
         words = f"{path}: a format that is not read; training does not use it: convert it to JPEG or PNG"
         report("image of another format", words, path, blocks=False)
 

@@ -4,12 +4,13 @@ import os
 from collections.abc import Collection
 from pathlib import Path
 
-from rafdb_vit.data.files import IMAGE_SUFFIXES, check_inside, list_files, list_folders, scan
+from rafdb_vit.data.files import IMAGE_SUFFIXES, check_inside, list_folders, list_images, scan
 from rafdb_vit.data.findings import Reporter, printable
 from rafdb_vit.data.form import DataForm
 from rafdb_vit.data.formats.label_file import read_csv_file
 from rafdb_vit.data.formats.release import find_label_file
 from rafdb_vit.data.found import SPLITS, Faces, FoundData, Layout, name_by_paths
+from rafdb_vit.data.images import is_image
 from rafdb_vit.data.labels import LabelSet, match_classes, resolve_classes
 from rafdb_vit.data.splits import find_split, is_misplaced, split_of_file
 from rafdb_vit.runtime.errors import UserError
@@ -37,8 +38,8 @@ def find_split_folders(folder: Path, needed: Collection[str]) -> dict[str, Path]
 
 def find_classes(folder: Path) -> dict[str, Path]:
     """Returns a folder of class folders that no split is over, as what is held out; nothing if it is none."""
-    entries = (entry for path in list_folders(folder) for entry in scan(path))
-    return {"test": folder} if any(entry.name.lower().endswith(IMAGE_SUFFIXES) for entry in entries) else {}
+    paths = (entry.path for path in list_folders(folder) for entry in scan(path))
+    return {"test": folder} if any(path.lower().endswith(IMAGE_SUFFIXES) or is_image(path) for path in paths) else {}
 
 
 def is_kaggle_copy(folder: Path, splits: dict[str, Path]) -> bool:
@@ -100,7 +101,7 @@ def _list_coded_images(root: Path, folder: Path, split: str, labels: LabelSet, r
             words = f"{code_folder}: expected folders named by code, 1 to {len(labels.names)}"
             report("unknown folder", words)
             continue
-        for name, path in list_files(root, code_folder, IMAGE_SUFFIXES, report).items():
+        for name, path in list_images(root, code_folder, report).items():
             if name in images:
                 _report_twin(images[name], path, report)
                 continue
@@ -142,7 +143,7 @@ def read_class_folders(
     for split, paths in classes.items():
         ids = match_classes([path.name for path in paths], labels, where=printable(splits[split]))
         for path in paths:
-            for name, image in list_files(root, path, IMAGE_SUFFIXES, report).items():
+            for name, image in list_images(root, path, report).items():
                 found[split].add(image, ids[path.name], name)
         for image in found[split].images:
             _report_misplaced(image, split, splits, report)

@@ -14,7 +14,7 @@ from datasets.config import HF_DATASETS_CACHE
 from huggingface_hub.constants import HF_HUB_CACHE
 
 from rafdb_vit.data.annotations import is_attribute
-from rafdb_vit.data.files import is_inside
+from rafdb_vit.data.files import is_inside, walk_images
 from rafdb_vit.data.findings import printable
 from rafdb_vit.data.form import DEFAULT_FORM, DataForm
 from rafdb_vit.data.formats.csv_table import IMAGE_COLUMNS, LABEL_COLUMNS, list_columns
@@ -44,8 +44,8 @@ def find_named_splits(name: str, form: DataForm = DEFAULT_FORM) -> FoundData[Dat
     where = f"--dataset_name {name}"
     loaded, image, label = _open_columns(name, form)
     paths = {split: _read_paths(name, split, dataset, image) for split, dataset in loaded.items()}
-    every = (path for of_split in paths.values() for path in of_split if path)
-    _refuse_repeated(where, [path for path in every if path.startswith(os.sep)])
+    stored = [path for of_split in paths.values() for path in of_split if path and path.startswith(os.sep)]
+    _refuse_repeated(where, stored)
     for split, dataset in loaded.items():
         _check_groups(name, split, dataset, label)
     written = {split: _read_classes(name, split, dataset, label) for split, dataset in loaded.items()}
@@ -66,7 +66,16 @@ def find_named_splits(name: str, form: DataForm = DEFAULT_FORM) -> FoundData[Dat
     _refuse_repeated(where, [file for dataset in splits.values() for file in dataset["file"][:]])
     _refuse_shared(where, loaded)
     layout = Layout.HUB if find_folder(name) is None else Layout.ON_DISK
-    return FoundData(layout, None, labels, splits, sources)
+    return FoundData(layout, None, labels, splits, sources, passed_over=_describe_unnamed(find_folder(name), stored))
+
+
+def _describe_unnamed(folder: Path | None, stored: Sequence[str]) -> str:
+    """Says which images lie in a folder and are in no row of its data set, where rows name files."""
+    if folder is None or not stored:
+        return ""
+    named = {os.path.realpath(path) for path in stored}
+    unnamed = [path for path in walk_images(folder) if os.path.realpath(path) not in named]
+    return f"{len(unnamed):,} of its images are in no row, {printable(unnamed[0])} first" if unnamed else ""
 
 
 def _open_columns(name: str, form: DataForm) -> tuple[DatasetDict, str, str]:

@@ -3,10 +3,11 @@ import shutil
 from itertools import count
 from pathlib import Path
 
+import PIL.Image
 import pytest
 from datasets import Image
 
-from rafdb_vit.data.dataset import load_data, load_rafdb
+from rafdb_vit.data.dataset import find_splits, load_data, load_rafdb
 from rafdb_vit.data.labels import BASIC, COMPOUND
 from tests.support.faces import write_kaggle
 from tests.support.refusals import refused
@@ -479,3 +480,24 @@ def test_class_folders_of_the_kaggle_copy_without_its_csv_files(tmp_path):
     assert {s: sorted(zip(d["file"], d["label"], strict=True)) for s, d in without.items()} == {
         s: sorted(zip(d["file"], d["label"], strict=True)) for s, d in with_files.items()
     }
+
+
+def test_images_are_told_by_their_content_and_what_is_none_is_said(tmp_path):
+    root = write_classes(tmp_path, BASIC.names)
+    folder, picture = root / "train" / "Fear", PIL.Image.new("RGB", (9, 9), "teal")
+    before = len(find_splits(root).splits["train"])
+    names = {"happytest0": "JPEG", "face.jpg_": "PNG", "face.001": "WEBP", "new.avif": "AVIF", "old.jp2": "JPEG2000"}
+    for name, kind in names.items():
+        picture.save(folder / name, kind)
+    found = find_splits(root)
+    assert len(found.splits["train"]) == before + 5 and found.passed_over == ""
+    undecoded = found.splits["train"].cast_column("image", Image(decode=False))
+    added = [i for i, face in enumerate(undecoded) if Path(face["image"]["path"]).name in names]
+    assert [found.splits["train"][i]["image"].size for i in added] == [(9, 9)] * 5
+    for name in ("notes", "film.mp4", "Thumbs.db"):
+        (folder / name).write_bytes(b"P3 of something else")
+    (root / "train" / "Anger" / "pipe").symlink_to(tmp_path / "nowhere")
+    found = find_splits(root)
+    assert len(found.splits["train"]) == before + 5
+    assert found.passed_over == f"4 files that are no images are passed over, {root}/train/Anger/pipe first"
+    assert found.describe().endswith(found.passed_over)

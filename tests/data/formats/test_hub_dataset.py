@@ -644,6 +644,9 @@ def test_an_image_that_a_folders_table_lists_twice_is_refused(tmp_path):
         rows = ["file_name,label", "0.png,happy", "1.png,sad"]
         (tmp_path / split / "metadata.csv").write_text("\n".join(rows) + "\n")
     assert len(find_named_splits(str(tmp_path)).splits["train"]) == 2
+    (tmp_path / "test" / "2.png").write_bytes(encode(2, "more"))
+    words = f"1 of its images are in no row, {tmp_path / 'test' / '2.png'} first"
+    assert find_named_splits(str(tmp_path)).passed_over == words
     (tmp_path / "test" / "metadata.csv").write_text("\n".join([*rows, "1.png,happy"]) + "\n")
     with refused("test/1.png is there twice; expected each face once"):
         find_named_splits(str(tmp_path))
