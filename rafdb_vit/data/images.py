@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image, UnidentifiedImageError
 
 from rafdb_vit.runtime.disk import open_plain, read_bytes
 from rafdb_vit.runtime.errors import UserError
@@ -50,6 +50,17 @@ _MOST_RUNS = 2**22
 _MOST_SIDES = 12
 """How much larger than its photograph a face's square may be: a box as large, and the widest margin."""
 _EXIF = b"Exif\0\0"
+_ORIENTATION = 274
+_TURNS = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+"""By the Exif tag of that number."""
 _FRACTIONS = (5, 10)
 """Types of a TIFF's tags, with and without a sign."""
 _STRIP_HEIGHT, _TILE_WIDTH, _TILE_HEIGHT = 278, 322, 323
@@ -212,7 +223,9 @@ def open_picture(source: str | bytes) -> Image.Image:
         warnings.filterwarnings("ignore", category=UserWarning)
         with open_undecoded(source) as image:
             image.load()
-            upright = ImageOps.exif_transpose(image)
+            # As ImageOps.exif_transpose, which would also make objects of all other tags.
+            turn = _TURNS.get(image.getexif().get(_ORIENTATION, 1))
+            upright = image.copy() if turn is None else image.transpose(turn)
         del image  # the pixels as they were stored
         if upright.mode in _DEEP:
             upright = _scale_depth(upright)

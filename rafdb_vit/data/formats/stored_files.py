@@ -4,6 +4,7 @@ Arrow takes offsets, lengths and text as a file has them, without looking: damag
 file's, or in the process's death.
 """
 
+import csv
 import io
 import re
 import struct
@@ -81,7 +82,11 @@ def check_table_file(path: Path, extent: Extent) -> None:
         _check_json(path)
     else:
         with io.TextIOWrapper(open_plain(path, most=None), "utf-8", errors="replace", newline="") as text:
-            _check_columns(text.readline(_LONGEST_LINE).count(","))
+            try:
+                for row in csv.reader(line.replace("\0", "") for line in text):
+                    _check_columns(len(row))
+            except csv.Error as error:
+                raise ValueError(f"{path} is no table: {error}") from error
 
 
 def _check_columns(count: int) -> None:
@@ -94,14 +99,17 @@ def _check_json(path: Path) -> None:
 
     A name that a single row has is a column of all.
     """
-    depth, is_lines, names = 0, path.suffix.lower() == ".jsonl", set[bytes]()
+    depth, is_lines, names, open_text = 0, path.suffix.lower() == ".jsonl", set[bytes](), b""
     with open_plain(path, most=None) as file:
         while line := file.readline(_LONGEST_LINE):
             depth = 0 if is_lines else depth
+            line, open_text = open_text + line, b""
             for text in _KEYS.finditer(line):
                 if text[2]:
                     names.add(text[1])
                     _check_columns(len(names))
+                elif text.end() == len(line):  # what follows it may stand in the next line
+                    open_text = text[1]
             for bracket in _BRACKETS.findall(_TEXTS.sub(b"", line)):
                 depth += 1 if bracket in b"{[" else -1
                 if depth > _DEEPEST:

@@ -144,7 +144,11 @@ def test_json_that_is_nested_too_deeply_ends_no_process(tmp_path, name):
     [
         ("a.jsonl", "\n".join(f'{{"k{i}": 1}}' for i in range(2_000))),
         ("a.json", "{" + ", ".join(f'"k{i}" : "a:b"' for i in range(2_000)) + "}"),
+        ("a.json", "{" + ", ".join(f'"k{i}"\n\n : "a:b"' for i in range(2_000)) + "}"),
         ("a.csv", ",".join(map(str, range(2_000)))),
+        ("a.csv", "\n\n" + ",".join(map(str, range(2_000)))),
+        ("a.csv", "image,label\n" + ",".join(map(str, range(2_000)))),
+        ("a.csv", '"image\n","label"' + ",x" * 2_000),
         ("a.parquet", {str(i): [1] for i in range(2_000)}),
         ("a.arrow", {str(i): [1] for i in range(2_000)}),
     ],
