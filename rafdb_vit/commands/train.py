@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from rafdb_vit.commands.parser import parse_arguments
 from rafdb_vit.runtime.errors import UserError
-from rafdb_vit.training.flags import DataArguments, ModelArguments
+from rafdb_vit.training.flags import RUNS, DataArguments, ModelArguments
 
 if TYPE_CHECKING:
     from rafdb_vit.training.arguments import ExpressionTrainingArguments
@@ -96,7 +96,7 @@ def parse_training_arguments(
     if args.publishes and (data.demo or any(data.max_samples.values())):
         raise UserError("--push_to_hub: demo and subsampled runs are trials; push_to_hub.py --force publishes one")
     if not args.output_dir:
-        args.output_dir = str(Path("runs") / _name_run(data, model))
+        args.output_dir = str(Path(RUNS) / _name_run(data, model))
     return data, model, args, asked
 
 

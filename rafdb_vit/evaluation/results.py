@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from rafdb_vit.data.files import check_inside
 from rafdb_vit.data.found import ATTRIBUTES, MOST_GROUPS
 from rafdb_vit.evaluation.groups import Confusions, find_wrong_group, score_groups
 from rafdb_vit.evaluation.intervals import describe_intervals, describe_method
@@ -276,6 +277,7 @@ def read_results(folder: str | Path) -> tuple[EvaluationResult, EvaluationResult
         UserError: The folder has no `results.json`, or not one of this form; or a metric in it was changed.
     """
     path = Path(folder) / RESULTS_FILE
+    check_inside(Path(folder), path)
     try:
         content = _parse(read_text(path, most=_MOST_BYTES))
         check_keys(content, ("validation", "test", "protocol"), "the file")

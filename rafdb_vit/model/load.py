@@ -55,7 +55,8 @@ def load_model(name_or_path: str, names: Sequence[str], *, revision: str | None 
             f"Classification head: replaced (the checkpoint's classes are {shorten(', '.join(map(str, old_names)))})."
         )
     try_out(where, model, received.processor, received.size)
-    if damaged := next((name for name, weight in model.named_parameters() if not weight.isfinite().all()), None):
+    numbers = (*model.named_parameters(), *model.named_buffers())
+    if damaged := next((name for name, weight in numbers if not weight.isfinite().all()), None):
         raise UserError(f"{where}: the weight {damaged} holds numbers that are not finite; take another checkpoint")
     return model, received.processor
 

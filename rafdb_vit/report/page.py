@@ -214,6 +214,7 @@ def write_evaluation(output: OutputFolder, evaluation: Evaluation, *, content: M
     if content is not None:
         texts[EVALUATION_FILE] = f"{json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False)}\n"
     with naming_disk_errors(output.path, advice="make room, or take another folder"):
+        output.tidy_list()
         output.write_together(texts)
 
 

@@ -86,6 +86,7 @@ class OutputFolder:
         """
         for name in names:
             path = self.path / name
+            self._refuse_link_out(path)
             try:
                 if self.holds(name) and self.is_changed(name):
                     unknown = f"whether it was changed after the run cannot be told without {LIST_FILE}"
@@ -147,6 +148,11 @@ class OutputFolder:
             self._refuse_links()
         except OSError as error:
             raise UserError(f"{error.filename}: cannot be read ({error.strerror}); change its permissions") from error
+
+    def _refuse_link_out(self, path: Path) -> None:
+        inside = os.path.realpath(self.path)
+        if path.is_symlink() and not Path(os.path.realpath(path)).is_relative_to(inside):
+            raise UserError(f"{path}: is a link that leads out of the folder; put the file itself in its place")
 
     def _refuse_links(self) -> None:
         above = self._start
@@ -311,6 +317,7 @@ class OutputFolder:
 
     def _read_list(self) -> dict[str, str | None]:
         path = self.path / LIST_FILE
+        self._refuse_link_out(path)
         try:
             whole = parse_json(read_text(path))
             content = whole["files"]

@@ -14,6 +14,8 @@ if TYPE_CHECKING:
 
     from rafdb_vit.data.found import FoundData
 
+RUNS = "runs"
+"""Folder of run folders, unless another is asked for."""
 WORKERS_LIMIT = 2**10
 """Data workers, each a process, are fewer."""
 _LONGEST_SHOWN = 200
@@ -97,14 +99,18 @@ class FormArguments:
     def refuse_output(self, folder: Path) -> None:
         """Refuses an output folder that is part of the data, where what is written would be taken for faces.
 
+        Runs may lie beside the splits in the data's folder, in `runs`: that is the default where it is the current one.
+
         Raises:
             UserError: It is; of a CSV file, it is the folder of the file.
         """
         if self.source is None:
             return
         there, data = folder.resolve(), expand(self.source).resolve()
-        if there.is_relative_to(data) or (data.is_file() and there == data.parent):
-            raise UserError(f"--output_dir {folder}: lies in the data, {self.source}; take a folder outside it")
+        is_within = there.is_relative_to(data) and there.relative_to(data).parts[:1] != (RUNS,)
+        if is_within or (data.is_file() and there == data.parent):
+            words = "take a folder outside it, and move a run there that is to go on"
+            raise UserError(f"--output_dir {folder}: lies in the data, {self.source}; {words}")
 
     @property
     def form(self) -> DataForm:

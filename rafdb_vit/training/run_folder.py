@@ -9,6 +9,7 @@ from typing import Any
 import yaml
 
 from rafdb_vit.data.drawn_faces import list_drawn_files, write_drawn_faces
+from rafdb_vit.data.files import check_inside
 from rafdb_vit.evaluation.predictions import PREDICTIONS_FILE
 from rafdb_vit.evaluation.protocol import Protocol
 from rafdb_vit.evaluation.results import RESULTS_FILE, EvaluationResult, render_results
@@ -159,6 +160,7 @@ class RunFolder:
             UserError: There is no such file, or it holds something else.
         """
         path = self.path / CONFIG_FILE
+        check_inside(self.path, path)
         return read_yaml(path, where=str(path), expected="the settings of a run: restore it, or delete it")
 
     def find_start(self, asked: str | None, *, demo: bool, overwrite: bool) -> Path | None:

@@ -301,8 +301,9 @@ def test_a_data_set_may_have_the_columns(tmp_path):
         "Gender": [-1, 0, 1, 1, 0, 0, 1, 1],
         "race": ["r1", "r2"] * 4,
     }
-    faces = Dataset.from_dict(own, features=features)
-    DatasetDict(train=faces.select(range(7)), test=faces).save_to_disk(str(tmp_path / "faces"))
+    test = Dataset.from_dict(own, features=features)
+    train = Dataset.from_dict({**own, "face": [paint_face(i % 2 + 1, i + 50) for i in range(8)]}, features=features)
+    DatasetDict(train=train, test=test).save_to_disk(str(tmp_path / "faces"))
     groups = read_groups(load_data(None, dataset_name=str(tmp_path / "faces"), max_samples=ALL).splits["test"])
     assert groups["gender"] == ["not given", "man", "woman", "woman", "man", "man", "woman", "woman"]
     assert groups["race"] == ["r1", "r2"] * 4

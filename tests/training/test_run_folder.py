@@ -8,6 +8,8 @@ from functools import partial
 import pytest
 
 from rafdb_vit.data.drawn_faces import write_drawn_faces
+from rafdb_vit.evaluation.predictions import read_predictions
+from rafdb_vit.evaluation.results import read_results
 from rafdb_vit.runtime.errors import UserError
 from rafdb_vit.runtime.lock import hold
 from rafdb_vit.runtime.output_folder import OutputFolder
@@ -315,3 +317,17 @@ def test_a_demo_that_was_stopped_while_it_drew_begins_again(tmp_path):
     folder.check(demo=True, overwrite=False)
     with pytest.raises(UserError, match="is not empty"):
         folder.check(demo=False, overwrite=False)
+
+
+@pytest.mark.parametrize("name", ["files.json", "results.json", "training_config.yaml", "predictions.csv"])
+def test_what_a_run_says_of_itself_is_not_read_elsewhere(folder, tmp_path, name):
+    (folder.path / name).rename(tmp_path / "mine")
+    (folder.path / name).symlink_to(tmp_path / "mine")
+    read = {
+        "files.json": lambda _: folder.output.hashes,
+        "results.json": read_results,
+        "training_config.yaml": lambda _: folder.read_settings(),
+        "predictions.csv": read_predictions,
+    }[name]
+    with pytest.raises(UserError, match=f"{name}: (is a link that leads out|leads out of)"):
+        read(folder.path)

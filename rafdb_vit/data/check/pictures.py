@@ -42,6 +42,7 @@ def draw_pictures(result: CheckResult, folder: str | Path) -> list[Path]:
     advice = "give --figures another folder"
     with hold(output.path, flag="--figures"), naming_disk_errors(output.path, advice=advice):
         refuse_other_pictures(folder)
+        output.tidy_list()
         drawn = {COUNTS_FILE: draw_class_counts(result), SHEET_FILE: draw_contact_sheet(result)}
         return [output.write(name, picture) for name, picture in drawn.items() if picture is not None]
 

@@ -64,7 +64,7 @@ def find_named_splits(name: str, form: DataForm = DEFAULT_FORM) -> FoundData[Dat
         named[split] = faces.cast_column("image", Image(mode="RGB"))
     splits, sources = _divide(where, named, form.needed)
     _refuse_repeated(where, [file for dataset in splits.values() for file in dataset["file"][:]])
-    _refuse_shared(where, loaded)
+    _refuse_shared(where, loaded, image)
     layout = Layout.HUB if find_folder(name) is None else Layout.ON_DISK
     return FoundData(layout, None, labels, splits, sources, passed_over=_describe_unnamed(find_folder(name), stored))
 
@@ -106,11 +106,23 @@ def _refuse_repeated(where: str, files: Sequence[str]) -> None:
         raise UserError(f"{where}: {printable(repeated[0])} is there twice; expected each face once in the data")
 
 
-def _refuse_shared(where: str, loaded: DatasetDict) -> None:
-    """Refuses a table that stands for two splits, be it one file or two of the same content."""
-    for (split, dataset), (other, twin) in combinations(loaded.items(), 2):
-        if dataset.with_format("arrow")[:].equals(twin.with_format("arrow")[:]):
-            raise UserError(f"{where}: {split} and {other} are the same; expected each face once in the data")
+def _refuse_shared(where: str, loaded: DatasetDict, image: str) -> None:
+    """Refuses two splits that are the same, or share most of the images that stand in them."""
+    stored = {split: _hash_images(dataset, image) for split, dataset in loaded.items()}
+    for (split, images), (other, others) in combinations(stored.items(), 2):
+        fewer = min(len(images), len(others))
+        if fewer and 2 * len(images & others) > fewer:
+            words = f"{len(images & others):,} images of {split} stand in {other} too"
+            raise UserError(f"{where}: {words}; expected each face once in the data")
+
+
+def _hash_images(dataset: Dataset, image: str) -> set[int]:
+    """Returns a number for each image whose bytes stand in a split; other images are files, told by their paths."""
+    hashes: set[int] = set()
+    for table in dataset.select_columns([image]).with_format("arrow").iter(100):
+        contents = table.column(image).combine_chunks().field("bytes")
+        hashes.update(hash(content.as_buffer().to_pybytes()) for content in contents if content.is_valid)
+    return hashes
 
 
 def _check_label_type(column: str, feature: object) -> None:

@@ -4,20 +4,23 @@
 set's own files name, to anywhere on this machine and on the network.
 """
 
+import hashlib
 import os
 import re
 import shutil
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
+import datasets.config
 import pyarrow as pa
 import pyarrow.parquet as pq
 from datasets import ClassLabel, Dataset, DatasetBuilder, DatasetDict, Features, load_dataset_builder, load_from_disk
 from huggingface_hub import snapshot_download
 
 from rafdb_vit.data.files import IMAGE_SUFFIXES, OTHER_SUFFIXES, find_root, is_inside
-from rafdb_vit.data.formats.dataset_card import CARD, SETTINGS, check_card, check_features
+from rafdb_vit.data.formats.dataset_card import CARD, OLD_INFO, SETTINGS, check_card, check_features
 from rafdb_vit.data.formats.stored_files import SUFFIXES, Extent, check_arrow, check_table_file
+from rafdb_vit.data.labels import BASIC, fold_name
 from rafdb_vit.runtime.disk import parse_json, read_text
 from rafdb_vit.runtime.errors import UserError, shorten
 
@@ -86,31 +89,51 @@ def _load(name: str) -> Dataset | DatasetDict:
             _check_classes(name, path, of_split.features)
         return loaded
     check_card(f"--dataset_name {name}", folder, root)
-    builder = load_dataset_builder(str(folder))
-    by_split = builder.config.data_files or {}
-    for files in by_split.values():
-        for file in files:
-            _check_source(name, root, file)
-            _check_content(name, Path(file), extent)
-    _refuse_missing_parts(name, [file for files in by_split.values() for file in files])
-    built = _build(builder)
-    for path in (Path(file) for files in by_split.values() for file in files):
+    by_split = load_dataset_builder(str(folder)).config.data_files or {}
+    every = [Path(file) for files in by_split.values() for file in files]
+    for path in every:
+        _check_source(name, root, str(path))
+        _check_content(name, path, extent)
+    _refuse_missing_parts(name, [str(path) for path in every if path.suffix.lower() in SUFFIXES])
+    built = _build(load_dataset_builder(str(folder), cache_dir=_choose_cache(folder, every)))
+    for path in every:
         if path.suffix.lower() in (".parquet", ".arrow"):
             _check_classes(name, path, next(iter(built.values())).features)
     return built
 
 
+def _choose_cache(folder: Path, files: Iterable[Path]) -> str:
+    """Returns a folder of `datasets`' cache for a data set as it is now: its cards, and the time of each file.
+
+    By itself, `datasets` (5.2) takes what it has once read from a folder of this name, wherever that lay and whatever
+    it held, where a card says which files are which split.
+    """
+    cards = [path for name in (CARD, SETTINGS, OLD_INFO) if (path := folder / name).is_file()]
+    state = [(str(path), path.stat().st_size, path.stat().st_mtime_ns) for path in (*cards, *files)]
+    name = hashlib.sha256(repr(state).encode()).hexdigest()[:32]
+    return str(Path(datasets.config.HF_DATASETS_CACHE) / "rafdb_vit" / name)
+
+
 def _check_classes(name: str, path: Path, features: Features) -> None:
-    """Refuses a table whose classes have other numbers by its own account than by that of the data set's card."""
+    """Refuses a table whose classes are in another order by its own account than by that of the data set's card."""
     for column, own in _read_features(path).items():
         told = features.get(column)
-        if isinstance(own, ClassLabel) and isinstance(told, ClassLabel) and own.names != told.names:
+        if isinstance(own, ClassLabel) and isinstance(told, ClassLabel) and _is_reordered(own.names, told.names):
             words = (
                 f"{shorten(', '.join(own.names), 90)} by itself, and {shorten(', '.join(told.names), 90)} by the card"
             )
             raise UserError(
                 f"--dataset_name {name}: column {column} of {path} has the classes {words}; mend one of both"
             )
+
+
+def _is_reordered(names: Sequence[str], others: Sequence[str]) -> bool:
+    """Tells whether these are the same classes, by what they mean, in another order."""
+    meant, theirs = (
+        [BASIC.match(name) if BASIC.match(name) is not None else fold_name(name) for name in own]
+        for own in (names, others)
+    )
+    return meant != theirs and set(meant) == set(theirs)
 
 
 def _read_features(path: Path) -> Features:

@@ -95,10 +95,12 @@ class _Chunk:
     def _sum_lengths(self, kind: int, page: dict[int, Any], at: int, packed: int, unpacked: int) -> int:
         """Returns the bytes of a page's values beyond those that it holds itself."""
         encoding = page[2] if kind == _DATA else page[4]
-        if encoding == _PREFIXED or (kind == _DATA and _BIT_PACKED in (page[3], page[4])):
-            raise ValueError("values are stored in a way that is not read here; save it with `datasets`")
-        if encoding not in _OF_DICTIONARY:
+        if encoding not in (*_OF_DICTIONARY, _PREFIXED):
             return 0
+        most = (self._column.max_definition_level, self._column.max_repetition_level)
+        old = kind == _DATA and any(level and page[i] == _BIT_PACKED for i, level in zip((3, 4), most, strict=True))
+        if encoding == _PREFIXED or old:
+            raise ValueError("values are stored in a way that is not read here; save it with `datasets`")
         if kind == _DATA_V2:
             skipped = page[5] + page[6]
             if not 0 <= skipped <= min(packed, unpacked):

@@ -138,8 +138,10 @@ def check_arrow(path: Path, extent: Extent) -> None:
             if any(map(_is_shared, _list_types(field.type))):
                 raise ValueError(f"{path} has a column of {field.type!s:.90}; expected it as save_to_disk writes it")
         for batch in batches:
+            batch.validate()
+            # Columns may share their bytes in the file, and are written out each for itself.
+            extent.add(rows=batch.num_rows, unpacked=batch.nbytes + sum(map(_measure_dictionary, batch.columns)))
             batch.validate(full=True)
-            extent.add(rows=batch.num_rows, unpacked=sum(map(_measure_dictionary, batch.columns)))
 
 
 def _list_types(kind: pa.DataType) -> Iterator[pa.DataType]:

@@ -233,7 +233,8 @@ def test_names_of_columns(tmp_path, image, label, asked):
 def test_columns_that_were_asked_for_are_preferred_to_the_usual_ones(tmp_path):
     data = build_splits(image="cropped", label="voted", label2=[*"abcdefg"])
     for split in data:
-        data[split] = data[split].map(lambda face, split=split: {"image": face["cropped"].rotate(90), "label": split})
+        others = [{"bytes": encode(200, split), "path": None}] * 7
+        data[split] = data[split].add_column("image", others, feature=Image()).add_column("label", [split] * 7)
     splits = find_named_splits(save(data, tmp_path), DataForm(image_column="cropped", label_column="voted")).splits
     assert read(splits)["test"] == dict(enumerate(BASIC.names))
 
@@ -664,5 +665,25 @@ def test_one_table_is_not_both_train_and_test(tmp_path, form):
     if form == "named twice":
         splits = "".join(f"  - split: {split}\n    path: train.parquet\n" for split in ("train", "test"))
         (tmp_path / "README.md").write_text(f"---\nconfigs:\n- config_name: default\n  data_files:\n{splits}---\n")
-    with refused("train and test are the same; expected each face once"):
+    with refused("7 images of train stand in test too; expected each face once"):
         find_named_splits(str(tmp_path))
+
+
+@pytest.mark.parametrize("change", ["another order", "one face more"])
+def test_most_of_test_is_not_in_train(tmp_path, change):
+    train = build_splits()["train"]
+    test = train.select(range(7)[::-1]) if change == "another order" else train.select(range(6))
+    with refused("images of train stand in test too; expected each face once"):
+        find_named_splits(save(DatasetDict(train=train, test=test), tmp_path))
+
+
+def test_a_folder_of_the_same_name_is_read_anew(tmp_path):
+    card = "---\nconfigs:\n- config_name: default\n  data_files:\n"
+    card += "".join(f"  - split: {split}\n    path: {split}.parquet\n" for split in ("train", "test")) + "---\n"
+    for place, labels in (("a", range(7)), ("b", [6, 5, 4, 3, 2, 1, 0]), ("a", [1, 0, 2, 3, 4, 5, 6])):
+        folder = tmp_path / place / "faces"
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / "README.md").write_text(card)
+        for split, dataset in build_splits(labels).items():
+            dataset.to_parquet(folder / f"{split}.parquet")
+        assert list(find_named_splits(str(folder)).splits["test"]["label"]) == list(labels)

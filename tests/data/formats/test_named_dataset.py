@@ -317,3 +317,28 @@ def test_classes_that_a_card_numbers_otherwise_than_the_table_are_refused(tmp_pa
         (folder / "README.md").write_text(card)
     with refused("column label of", "has the classes Surprise, Fear, ", "by itself, and Neutral, Anger, "):
         open_named(str(folder))
+
+
+def test_a_card_may_name_the_classes_of_a_table_otherwise(folder):
+    for names in (("happy", "sad"), ("HAPPINESS", "Sadness"), ("other", "more")):
+        rows = {"image": [None] * 2, "label": [0, 1]}
+        table = Dataset.from_dict(
+            rows, features=Features(image=Image(), label=ClassLabel(names=["Happiness", "Sadness"]))
+        )
+        table.to_parquet(folder / "train.parquet")
+        table.to_parquet(folder / "test.parquet")
+        card = "---\ndataset_info:\n  features:\n  - name: image\n    dtype: image\n  - name: label\n    dtype:\n"
+        card += f"      class_label:\n        names:\n          0: {names[0]}\n          1: {names[1]}\n---\n"
+        (folder / "README.md").write_text(card)
+        assert open_named(str(folder))["train"].features["label"].names == list(names)
+
+
+def test_columns_that_share_their_bytes_are_counted_each(tmp_path, monkeypatch):
+    monkeypatch.setattr(stored_files, "MOST_UNPACKED", 100_000)
+    shared = pa.array(list(range(2_000)), pa.int64())
+    table = pa.table({str(i): shared for i in range(40)})
+    with pa.ipc.new_stream(tmp_path / "data.arrow", table.schema) as writer:
+        writer.write_table(table)
+    with pytest.raises(ValueError, match="unpack to more than"), monkeypatch.context() as patch:
+        patch.setattr(stored_files, "MOST_TIMES", 0.5)
+        stored_files.check_arrow(tmp_path / "data.arrow", stored_files.Extent())

@@ -72,3 +72,15 @@ def test_damaged_pages_end_in_an_error_or_a_number(tmp_path, compression, versio
                     break
         except (ValueError, OSError):
             pass
+
+
+@pytest.mark.parametrize("dictionary", [True, False])
+def test_levels_that_take_no_bytes_may_be_of_any_kind(tmp_path, dictionary):
+    """As parquet-mr and fastparquet write columns that are not nested."""
+    path, table = tmp_path / "data.parquet", pa.table({"x": ["a", "bb"] * 50})
+    pq.write_table(table, path, use_dictionary=dictionary, write_statistics=False, compression="none")
+    size, content = measure(path), path.read_bytes()
+    run_length, packed = b"\x15\x06\x15\x06", b"\x15\x06\x15\x08"
+    assert content.count(run_length) == 1
+    path.write_bytes(content.replace(run_length, packed))
+    assert pq.read_table(path).equals(table) and measure(path) == size
