@@ -183,7 +183,7 @@ def _check_own_names(names: Sequence[str], *, where: str) -> None:
     if long is not None:
         words = f"{long[:40]!r}... is a class of {len(long):,} letters"
         raise UserError(f"{where}: {words}; expected {MOST_LETTERS} at most: is this the column of labels?")
-    if len(names) == 1:
+    if len({fold_name(name) for name in names}) == 1:
         raise UserError(f"{where}: {names[0]!r} is the only class; expected two or more")
     folded: dict[str, str] = {}
     for name in names:

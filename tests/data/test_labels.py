@@ -232,6 +232,7 @@ def test_a_column_that_is_not_of_labels():
 def test_names_that_differ_in_a_sign_are_not_taken_for_one_class(names):
     assert "differ in a sign alone; expected one of them" in refusal([*names, "other"], BASIC)
     assert len(resolve_classes(["sad face", "sad-face", "Sad_Face", "other"], BASIC, where="DATA").names) == 2
+    assert "is the only class" in refusal(["sad face", "sad-face", "Sad_Face"], BASIC)
 
 
 def test_a_name_composed_or_not_is_one_name():
