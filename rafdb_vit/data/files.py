@@ -132,11 +132,14 @@ def _list_files(
 
 def walk_images(folder: Path, *, on_error: Callable[[OSError], object] | None = None) -> Iterator[str]:
     """Yields the path of every image below a folder, told by its content where its name does not; see `walk_files`."""
-    for path in walk_files(folder, on_error=on_error):
-        name = path.lower()
-        by_content = not name.endswith(_TEXTS) and not os.path.islink(path)  # noqa: PTH114
-        if name.endswith(IMAGE_SUFFIXES) or (by_content and is_image(path)):
-            yield path
+    yield from filter(may_be_image, walk_files(folder, on_error=on_error))
+
+
+def may_be_image(path: str) -> bool:
+    """Tells whether a file is named as images are, or begins as one; links are told by their names alone."""
+    name = path.lower()
+    by_content = not name.endswith(_TEXTS) and not os.path.islink(path)  # noqa: PTH114
+    return name.endswith(IMAGE_SUFFIXES) or (by_content and is_image(path))
 
 
 def walk_files(folder: Path, *, on_error: Callable[[OSError], object] | None = None) -> Iterator[str]:

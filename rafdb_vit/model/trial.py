@@ -98,12 +98,10 @@ def takes_one_picture(model: PreTrainedModel, processor: Any) -> bool:
     pixels = torch.empty(1, 3, *FaceGeometry(processor).size, device="meta")
     was_training = model.training
     try:
-        with torch.no_grad():
+        with torch.no_grad(), _ShapesAlone():
             functional_call(model.train(), _to_meta(model), (), {"pixel_values": pixels})
     except ValueError as error:
         return _ONE_NUMBER not in str(error)
-    except (NotImplementedError, RuntimeError):  # a value, not a shape alone, is asked for on the way
-        return True
     finally:
         model.train(was_training)
     return True
@@ -113,10 +111,20 @@ def _to_meta(model: PreTrainedModel) -> dict[str, torch.Tensor]:
     return {name: tensor.to("meta") for name, tensor in (*model.named_parameters(), *model.named_buffers())}
 
 
-class CostMeter(TorchDispatchMode):
-    """Ends what a batch of `_BATCH` pictures runs within it where that grows out of proportion to the weights.
+class _ShapesAlone(TorchDispatchMode):
+    """Runs a model whose tensors are on the meta device; where a value is asked for, it is 1."""
 
-    Tensors are to be on the meta device; where a value is asked for, it is 1.
+    def __torch_dispatch__(
+        self, func: Any, types: Sequence[type], args: Sequence[Any] = (), kwargs: Mapping[str, Any] | None = None
+    ) -> Any:
+        """Runs an operation."""
+        if func is _ATEN._local_scalar_dense.default:
+            return torch.ones((), dtype=args[0].dtype, device="cpu").item()
+        return func(*args, **(kwargs or {}))
+
+
+class CostMeter(_ShapesAlone):
+    """Ends what a batch of `_BATCH` pictures runs within it where that grows out of proportion to the weights.
 
     Attributes:
         peak: The bytes of all tensors that lived at once, at most, beside those that were there before.
@@ -138,9 +146,7 @@ class CostMeter(TorchDispatchMode):
         self, func: Any, types: Sequence[type], args: Sequence[Any] = (), kwargs: Mapping[str, Any] | None = None
     ) -> Any:
         """Runs an operation and counts what it takes."""
-        if func is _ATEN._local_scalar_dense.default:
-            return torch.ones((), dtype=args[0].dtype, device="cpu").item()
-        answer, kind = func(*args, **(kwargs or {})), func.overloadpacket
+        answer, kind = super().__torch_dispatch__(func, types, args, kwargs), func.overloadpacket
         self._spend("operations", 1)
         if kind in flop_registry:
             self._spend("multiplications", flop_registry[kind](*args, **(kwargs or {}), out_val=answer) // 2)

@@ -1,5 +1,6 @@
 import json
 import time
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -25,7 +26,7 @@ from rafdb_vit.model import trial
 from rafdb_vit.model.allow_list import MODEL_TYPES
 from rafdb_vit.model.load import load_classifier, load_model
 from rafdb_vit.model.received import WeightsSize
-from rafdb_vit.model.trial import CostMeter, fit_batch, try_out
+from rafdb_vit.model.trial import CostMeter, fit_batch, takes_one_picture, try_out
 from tests.support.models import save_vit
 from tests.support.refusals import refused
 
@@ -206,3 +207,8 @@ def test_every_architecture_passes_with_its_own_settings(kind, monkeypatch):
     sides = side if isinstance(side, (list, tuple)) else (side, side)
     monkeypatch.setattr(trial, "_prepare", lambda *_: torch.empty(1, 3, *sides))
     try_out("m", model, None, WeightsSize(1000, model.num_parameters()))
+    processor = SimpleNamespace(size=dict(zip(("height", "width"), sides, strict=True)), resample=2, do_rescale=True)
+    processor.rescale_factor, processor.do_normalize = 1 / 255, False
+    assert 1 <= fit_batch(64, model, processor) <= 64
+    assert takes_one_picture(model, processor) is (kind != "levit"), "its head begins with batch normalization"
+    assert model.training, "as it was before"

@@ -13,7 +13,15 @@ from rafdb_vit.data.annotations import BOX, find_kinds, read_annotations
 from rafdb_vit.data.check.duplicates import group_exact, group_near
 from rafdb_vit.data.check.inspection import NOT_RGB, ROTATED, ImageFile, inspect_files
 from rafdb_vit.data.check.result import CheckResult, Place
-from rafdb_vit.data.files import IMAGE_SUFFIXES, LINK_OUT, OTHER_SUFFIXES, find_root, is_inside, walk_files, walk_images
+from rafdb_vit.data.files import (
+    IMAGE_SUFFIXES,
+    LINK_OUT,
+    OTHER_SUFFIXES,
+    find_root,
+    is_inside,
+    may_be_image,
+    walk_files,
+)
 from rafdb_vit.data.findings import Findings, Reporter, check_classes, check_names, check_splits
 from rafdb_vit.data.form import DataForm
 from rafdb_vit.data.formats.detect import find_faces
@@ -123,8 +131,14 @@ def _check_strays(
     named = {name_face(name) for name in report.names}
     folder = Path(found.folder or root)
     other = os.path.join(folder, "Image", "original" if form.aligned else "aligned", "")  # noqa: PTH118
-    for path in walk_images(folder):
+    for path in walk_files(folder):
         if path in known or name_face(os.path.basename(path)) in named:  # noqa: PTH119
+            continue
+        if path.lower().endswith(OTHER_SUFFIXES):
+            words = f"{path}: a format that is not read; training does not use it: convert it to JPEG or PNG"
+            report("image of another format", words, path, blocks=False)
+            continue
+        if not may_be_image(path):
             continue
         if found.release and path.startswith(other):
             continue
@@ -133,11 +147,6 @@ def _check_strays(
         else:
             words = f"{path}: no label speaks of this image; training does not use it"
             report("image without label", words, path, blocks=False)
-    for path in walk_files(folder):
-        if path in known or not path.lower().endswith(OTHER_SUFFIXES):
-            continue
-        words = f"{path}: a format that is not read; training does not use it: convert it to JPEG or PNG"
-        report("image of another format", words, path, blocks=False)
 
 
 def _check_images(

@@ -163,10 +163,11 @@ def _measure_dictionary(column: pa.Array) -> int:
     """Returns the bytes that the values of a column of a dictionary take where each stands for itself."""
     if not pa.types.is_dictionary(column.type):
         return 0
-    try:
-        lengths = pc.binary_length(column.dictionary)
-    except pa.ArrowNotImplementedError:  # no text
+    if pa.types.is_primitive(column.type.value_type):
         return len(column) * 8
+    if pa.types.is_nested(column.type.value_type):
+        raise ValueError(f"a column of {column.type!s:.90}; expected it as save_to_disk writes it")
+    lengths = pc.binary_length(column.dictionary)
     return pc.sum(lengths.take(column.indices)).as_py() or 0
 
 

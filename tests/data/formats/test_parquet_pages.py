@@ -1,6 +1,7 @@
 """The pages of a Parquet file tell what it unpacks to; nothing in them is believed."""
 
 import random
+from collections import Counter
 
 import numpy as np
 import pyarrow as pa
@@ -60,7 +61,7 @@ def test_damaged_pages_end_in_an_error_or_a_number(tmp_path, compression, versio
     table, _ = build()
     pq.write_table(table.slice(0, 60), path, compression=compression, data_page_version=version)
     whole, footer = path.read_bytes(), pq.read_metadata(path)
-    most = len(whole) - 8
+    most, ended = len(whole) - 8, Counter()
     for _ in range(300):
         damaged = bytearray(whole)
         for _ in range(3):
@@ -68,10 +69,13 @@ def test_damaged_pages_end_in_an_error_or_a_number(tmp_path, compression, versio
         path.write_bytes(damaged)
         try:
             for size in measure_parquet(path, footer):
+                assert size >= 0
                 if size > 2**28:
                     break
+            ended["number"] += 1
         except (ValueError, OSError):
-            pass
+            ended["error"] += 1
+    assert min(ended["number"], ended["error"]) > 0 and ended.total() == 300
 
 
 @pytest.mark.parametrize("dictionary", [True, False])
