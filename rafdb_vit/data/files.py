@@ -6,7 +6,7 @@ from pathlib import Path
 
 from rafdb_vit.data.findings import Reporter, printable
 from rafdb_vit.data.images import is_image
-from rafdb_vit.runtime.disk import DEEPEST, expand
+from rafdb_vit.runtime.disk import DEEPEST, check_inside, describe_link_out, expand, is_inside
 from rafdb_vit.runtime.errors import UserError
 
 IMAGE_SUFFIXES = (
@@ -32,27 +32,6 @@ def find_root(written: str | os.PathLike[str], *, flag: str = "") -> Path:
         return Path(os.path.abspath(expand(Path(written))))
     except UserError as error:
         raise UserError(f"{flag}{error.line}") from error
-
-
-def is_inside(root: Path, path: str | Path) -> bool:
-    """Tells whether a path stays below `root`, links followed; a link in a circle does not lead anywhere."""
-    there, base = os.path.realpath(path), os.path.realpath(root)
-    return there == base or there.startswith(os.path.join(base, ""))  # noqa: PTH118 (Path is slow for a million rows)
-
-
-def check_inside(root: Path, path: Path) -> None:
-    """Refuses a path that leads out of `root`.
-
-    Raises:
-        UserError: It does.
-    """
-    if not is_inside(root, path):
-        raise UserError(_describe_link_out(root, path))
-
-
-def _describe_link_out(root: Path, path: str | Path) -> str:
-    there = printable(os.path.realpath(path))
-    return f"{printable(path)}: leads out of {printable(root)} to {there}; copy what it points to into the folder"
 
 
 def scan(folder: Path) -> list[os.DirEntry[str]]:
@@ -121,7 +100,7 @@ def _list_files(
             words = "a name with control characters, or not in UTF-8; expected a plain name: rename the file"
             report("unusable file name", f"{path}: {words}", path)
         elif entry.is_symlink() and not is_inside(root, path):
-            report(LINK_OUT, _describe_link_out(root, path), path)
+            report(LINK_OUT, describe_link_out(root, path), path)
         elif not os.path.isfile(path):
             words = "expected a file, found a folder, a link that leads nowhere or a device; remove it"
             report("not a file", f"{path}: {words}", path)

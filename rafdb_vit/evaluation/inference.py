@@ -18,12 +18,13 @@ from tqdm.auto import tqdm
 from transformers import PreTrainedModel
 
 from rafdb_vit.data.annotations import read_groups
-from rafdb_vit.data.files import check_inside, walk_images
+from rafdb_vit.data.files import walk_images
 from rafdb_vit.evaluation.predictions import Predictions
 from rafdb_vit.evaluation.results import EvaluationResult
 from rafdb_vit.model.load import Classifier
 from rafdb_vit.model.preprocessing import build_collator, build_eval_transform, with_face_transform
 from rafdb_vit.model.trial import fit_batch
+from rafdb_vit.runtime.disk import check_inside
 from rafdb_vit.runtime.errors import UserError, escape
 from rafdb_vit.runtime.hardware import EVAL_BATCH_SIZE, pick_device
 from rafdb_vit.runtime.processes import gather

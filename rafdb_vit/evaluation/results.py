@@ -9,7 +9,6 @@ from typing import Any
 
 import numpy as np
 
-from rafdb_vit.data.files import check_inside
 from rafdb_vit.data.found import ATTRIBUTES, MOST_GROUPS
 from rafdb_vit.evaluation.groups import Confusions, find_wrong_group, score_groups
 from rafdb_vit.evaluation.intervals import describe_intervals, describe_method
@@ -24,7 +23,7 @@ from rafdb_vit.evaluation.metrics import (
 )
 from rafdb_vit.evaluation.protocol import Protocol
 from rafdb_vit.evaluation.reading import check_entries, check_keys, check_matrix, check_names, check_type
-from rafdb_vit.runtime.disk import parse_json, read_text, write_whole
+from rafdb_vit.runtime.disk import check_inside, parse_json, read_text, write_whole
 from rafdb_vit.runtime.errors import UserError, escape
 
 RESULTS_FILE = "results.json"

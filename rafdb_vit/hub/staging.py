@@ -18,7 +18,6 @@ from huggingface_hub import ModelCard, get_token
 from PIL import Image
 from safetensors import SafetensorError, safe_open
 
-from rafdb_vit.data.files import is_inside
 from rafdb_vit.evaluation.protocol import DataProtocol, Protocol
 from rafdb_vit.evaluation.results import RESULTS_FILE, EvaluationResult, read_results, write_results
 from rafdb_vit.hub.card import find_objection, render_card
@@ -28,7 +27,7 @@ from rafdb_vit.model.allow_list import CONFIG_FILE
 from rafdb_vit.model.download import CHECKPOINT_FILES, hash_file, hash_model
 from rafdb_vit.model.received import check_received
 from rafdb_vit.report.plots import CONFUSION_FILE, CURVES_FILE, PLOTS_FOLDER, plot_confusion_matrix
-from rafdb_vit.runtime.disk import expand, naming_disk_errors, parse_json, read_text
+from rafdb_vit.runtime.disk import expand, is_inside, naming_disk_errors, parse_json, read_text
 from rafdb_vit.runtime.errors import UserError, shorten
 from rafdb_vit.runtime.output_folder import OutputFolder
 

@@ -12,7 +12,7 @@ from io import BufferedReader
 from pathlib import Path
 from typing import Any, NoReturn
 
-from rafdb_vit.runtime.errors import UserError
+from rafdb_vit.runtime.errors import UserError, escape
 
 MOST_BYTES = 64 * 2**20
 """Of a text file; the largest that is known, the index of a large model, has a few megabytes."""
@@ -34,6 +34,28 @@ def expand(path: str | Path) -> Path:
         return Path(path).expanduser()
     except RuntimeError as error:
         raise UserError(f"{path}: there is no such user; write the folder out") from error
+
+
+def is_inside(root: Path, path: str | Path) -> bool:
+    """Tells whether a path stays below `root`, links followed; a link in a circle does not lead anywhere."""
+    there, base = os.path.realpath(path), os.path.realpath(root)
+    return there == base or there.startswith(os.path.join(base, ""))  # noqa: PTH118 (Path is slow for a million rows)
+
+
+def check_inside(root: Path, path: Path) -> None:
+    """Refuses a path that leads out of `root`.
+
+    Raises:
+        UserError: It does.
+    """
+    if not is_inside(root, path):
+        raise UserError(describe_link_out(root, path))
+
+
+def describe_link_out(root: Path, path: str | Path) -> str:
+    """Says of a path that it leads out of `root`, where to, and what to do."""
+    place, inside, there = (escape(str(one)) for one in (path, root, os.path.realpath(path)))
+    return f"{place}: leads out of {inside} to {there}; copy what it points to into the folder"
 
 
 def open_plain(path: str | Path, *, most: int | None = MOST_BYTES) -> BufferedReader:

@@ -17,7 +17,7 @@ from fnmatch import fnmatchcase
 from functools import lru_cache
 from pathlib import Path
 
-from rafdb_vit.runtime.disk import DEEPEST, open_plain, parse_json, read_text
+from rafdb_vit.runtime.disk import DEEPEST, check_inside, open_plain, parse_json, read_text
 from rafdb_vit.runtime.errors import UserError
 from rafdb_vit.runtime.place import Place, reach, remove_files
 
@@ -86,7 +86,7 @@ class OutputFolder:
         """
         for name in names:
             path = self.path / name
-            self._refuse_link_out(path)
+            check_inside(self.path, path)
             try:
                 if self.holds(name) and self.is_changed(name):
                     unknown = f"whether it was changed after the run cannot be told without {LIST_FILE}"
@@ -148,11 +148,6 @@ class OutputFolder:
             self._refuse_links()
         except OSError as error:
             raise UserError(f"{error.filename}: cannot be read ({error.strerror}); change its permissions") from error
-
-    def _refuse_link_out(self, path: Path) -> None:
-        inside = os.path.realpath(self.path)
-        if path.is_symlink() and not Path(os.path.realpath(path)).is_relative_to(inside):
-            raise UserError(f"{path}: is a link that leads out of the folder; put the file itself in its place")
 
     def _refuse_links(self) -> None:
         above = self._start
@@ -317,7 +312,7 @@ class OutputFolder:
 
     def _read_list(self) -> dict[str, str | None]:
         path = self.path / LIST_FILE
-        self._refuse_link_out(path)
+        check_inside(self.path, path)
         try:
             whole = parse_json(read_text(path))
             content = whole["files"]

@@ -13,8 +13,7 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 
-from rafdb_vit.data.files import is_inside
-from rafdb_vit.runtime.disk import naming_disk_errors, parse_json, read_text, sync
+from rafdb_vit.runtime.disk import is_inside, naming_disk_errors, parse_json, read_text, sync
 from rafdb_vit.runtime.errors import UserError, shorten
 from rafdb_vit.runtime.output_folder import OutputFolder
 from rafdb_vit.runtime.processes import raise_on_all, wait_for_all

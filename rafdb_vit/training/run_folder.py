@@ -9,7 +9,6 @@ from typing import Any
 import yaml
 
 from rafdb_vit.data.drawn_faces import list_drawn_files, write_drawn_faces
-from rafdb_vit.data.files import check_inside
 from rafdb_vit.evaluation.predictions import PREDICTIONS_FILE
 from rafdb_vit.evaluation.protocol import Protocol
 from rafdb_vit.evaluation.results import RESULTS_FILE, EvaluationResult, render_results
@@ -24,7 +23,7 @@ from rafdb_vit.report.plots import (
     plot_learning_curves,
 )
 from rafdb_vit.runtime.console import say, say_line
-from rafdb_vit.runtime.disk import check_writable, expand, naming_disk_errors, read_yaml
+from rafdb_vit.runtime.disk import check_inside, check_writable, expand, naming_disk_errors, read_yaml
 from rafdb_vit.runtime.errors import UserError
 from rafdb_vit.runtime.lock import LOCK_FILE, find_holder
 from rafdb_vit.runtime.output_folder import LIST_FILE, OutputFolder, is_staged_list

@@ -18,7 +18,6 @@ from rafdb_vit.data.files import (
     LINK_OUT,
     OTHER_SUFFIXES,
     find_root,
-    is_inside,
     may_be_image,
     walk_files,
 )
@@ -28,6 +27,7 @@ from rafdb_vit.data.formats.detect import find_faces
 from rafdb_vit.data.found import SPLITS, Faces, FoundData, Layout, count_labels, name_face
 from rafdb_vit.data.labels import LABEL_SETS
 from rafdb_vit.data.splits import split_of_file
+from rafdb_vit.runtime.disk import is_inside
 from rafdb_vit.runtime.hardware import count_cpus
 
 _USUAL_SHARE = 0.5

@@ -12,10 +12,9 @@ from matplotlib.figure import Figure
 from PIL import Image
 
 from rafdb_vit.data.check.result import CheckResult
-from rafdb_vit.data.files import is_inside
 from rafdb_vit.data.findings import Finding, printable
 from rafdb_vit.data.images import PICTURE_ERRORS, open_picture
-from rafdb_vit.runtime.disk import naming_disk_errors
+from rafdb_vit.runtime.disk import is_inside, naming_disk_errors
 from rafdb_vit.runtime.drawing import drawing, render_png
 from rafdb_vit.runtime.lock import hold
 from rafdb_vit.runtime.output_folder import OutputFolder

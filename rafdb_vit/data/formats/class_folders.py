@@ -4,7 +4,7 @@ import os
 from collections.abc import Collection
 from pathlib import Path
 
-from rafdb_vit.data.files import IMAGE_SUFFIXES, check_inside, list_folders, list_images, scan
+from rafdb_vit.data.files import IMAGE_SUFFIXES, list_folders, list_images, scan
 from rafdb_vit.data.findings import Reporter, printable
 from rafdb_vit.data.form import DataForm
 from rafdb_vit.data.formats.label_file import read_csv_file
@@ -13,6 +13,7 @@ from rafdb_vit.data.found import SPLITS, Faces, FoundData, Layout, name_by_paths
 from rafdb_vit.data.images import is_image
 from rafdb_vit.data.labels import LabelSet, match_classes, resolve_classes
 from rafdb_vit.data.splits import find_split, is_misplaced, split_of_file
+from rafdb_vit.runtime.disk import check_inside
 from rafdb_vit.runtime.errors import UserError
 
 CSV_FILES = {"train": ("train_labels.csv", "train.csv"), "test": ("test_labels.csv", "test.csv", "tes.csv")}

@@ -8,13 +8,14 @@ from pathlib import Path
 from sys import intern
 from types import MappingProxyType
 
-from rafdb_vit.data.files import LINK_OUT, check_inside, is_inside, scan
+from rafdb_vit.data.files import LINK_OUT, scan
 from rafdb_vit.data.findings import Reporter, printable
 from rafdb_vit.data.form import DataForm
 from rafdb_vit.data.formats.label_file import read_csv_rows
 from rafdb_vit.data.found import ATTRIBUTES, ORDER, Faces, FoundData, Layout, name_by_paths
 from rafdb_vit.data.labels import match_classes, resolve_classes
 from rafdb_vit.data.splits import find_split, is_misplaced, split_of_file
+from rafdb_vit.runtime.disk import check_inside, is_inside
 from rafdb_vit.runtime.errors import UserError
 
 IMAGE_COLUMNS = ("image", "path", "file", "filename", "file_name", "filepath", "file_path", "image_path", "img", "pth")

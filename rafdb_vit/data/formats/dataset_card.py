@@ -12,9 +12,8 @@ from typing import Any
 
 from huggingface_hub.repocard import REGEX_YAML_BLOCK
 
-from rafdb_vit.data.files import is_inside
 from rafdb_vit.data.labels import MOST_CLASSES
-from rafdb_vit.runtime.disk import parse_json, parse_yaml, read_text
+from rafdb_vit.runtime.disk import is_inside, parse_json, parse_yaml, read_text
 from rafdb_vit.runtime.errors import UserError
 
 CARD, SETTINGS, OLD_INFO = "README.md", ".huggingface.yaml", "dataset_infos.json"

@@ -14,7 +14,7 @@ from datasets.config import HF_DATASETS_CACHE
 from huggingface_hub.constants import HF_HUB_CACHE
 
 from rafdb_vit.data.annotations import is_attribute
-from rafdb_vit.data.files import is_inside, walk_images
+from rafdb_vit.data.files import walk_images
 from rafdb_vit.data.findings import printable
 from rafdb_vit.data.form import DEFAULT_FORM, DataForm
 from rafdb_vit.data.formats.csv_table import IMAGE_COLUMNS, LABEL_COLUMNS, list_columns
@@ -22,6 +22,7 @@ from rafdb_vit.data.formats.named_dataset import find_folder, open_named
 from rafdb_vit.data.found import ORDER, SPLITS, FoundData, Layout, name_face
 from rafdb_vit.data.labels import match_classes, resolve_classes
 from rafdb_vit.data.splits import find_split, is_misplaced, split_of_file, validation_as_test
+from rafdb_vit.runtime.disk import is_inside
 from rafdb_vit.runtime.errors import UserError
 
 _MOST_TEXTS = 20

@@ -17,11 +17,11 @@ import pyarrow.parquet as pq
 from datasets import ClassLabel, Dataset, DatasetBuilder, DatasetDict, Features, load_dataset_builder, load_from_disk
 from huggingface_hub import snapshot_download
 
-from rafdb_vit.data.files import IMAGE_SUFFIXES, OTHER_SUFFIXES, find_root, is_inside
+from rafdb_vit.data.files import IMAGE_SUFFIXES, OTHER_SUFFIXES, find_root
 from rafdb_vit.data.formats.dataset_card import CARD, OLD_INFO, SETTINGS, check_card, check_features
 from rafdb_vit.data.formats.stored_files import SUFFIXES, Extent, check_arrow, check_table_file
 from rafdb_vit.data.labels import BASIC, fold_name
-from rafdb_vit.runtime.disk import parse_json, read_text
+from rafdb_vit.runtime.disk import is_inside, parse_json, read_text
 from rafdb_vit.runtime.errors import UserError, shorten
 
 _SPLITS_FILE, _STATE_FILE, _INFO_FILE = "dataset_dict.json", "state.json", "dataset_info.json"

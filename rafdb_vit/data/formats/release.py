@@ -6,12 +6,13 @@ The release's baseline classifier outputs are not read.
 import os
 from pathlib import Path
 
-from rafdb_vit.data.files import IMAGE_SUFFIXES, check_inside, list_files
+from rafdb_vit.data.files import IMAGE_SUFFIXES, list_files
 from rafdb_vit.data.findings import Reporter, printable
 from rafdb_vit.data.form import DataForm
 from rafdb_vit.data.formats.label_file import read_list_file
 from rafdb_vit.data.found import SPLITS, Faces, FoundData, Layout
 from rafdb_vit.data.labels import LABEL_SETS
+from rafdb_vit.runtime.disk import check_inside
 from rafdb_vit.runtime.errors import UserError
 
 LIST_FILES = ("list_patition_label.txt", "list_partition_label.txt")
