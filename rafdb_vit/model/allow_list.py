@@ -20,9 +20,16 @@ from rafdb_vit.runtime.errors import UserError, shorten
 
 CONFIG_FILE = "config.json"
 
-_NOT_ALLOWED = ("timm_wrapper", "shieldgemma2", "dinat")
-"""The first hands its keys to timm, which unpickles any `checkpoint_path`; the second holds a language model; the third
-needs a library, natten, whose work a trial cannot count."""
+_NOT_ALLOWED = {
+    "dinat": "needs a library, natten, whose work cannot be counted before it is done",
+    "imagegpt": "reads a list of colours in place of pixels",
+    "pp_lcnet": "gives no logits, so that neither a loss nor pipeline finds its answer",
+    "shieldgemma2": "holds a language model",
+    "siglip2": "reads patches in place of pictures of one size; take a SigLIP 2 model whose model_type is siglip",
+    "timm_wrapper": "hands what it is told to timm, which opens any file as a pickle; take the same model in "
+    "transformers' own form",
+}
+"""Architectures of transformers that are refused, and why."""
 MODEL_TYPES = frozenset(MODEL_FOR_IMAGE_CLASSIFICATION_MAPPING_NAMES) - frozenset(_NOT_ALLOWED)
 """Architectures of transformers that classify images by themselves."""
 
@@ -112,6 +119,8 @@ def check_kind(where: str, config: Mapping[str, Any]) -> None:
         config.get("model_type"),
         "expected an image classifier that transformers reads by itself: vit, say",
     )
+    if isinstance(kind, str) and kind in _NOT_ALLOWED:
+        raise UserError(f"{where}: model_type is {kind}, which {_NOT_ALLOWED[kind]}; {expected}")
     if not isinstance(kind, str) or kind not in MODEL_TYPES:
         raise UserError(f"{where}: model_type is {shorten(kind)}; {expected}")
     parts = CONFIG_MAPPING[kind].sub_configs

@@ -1,5 +1,6 @@
 """Loads models: the right head, the right class names, and every weight accounted for."""
 
+import copy
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -8,10 +9,11 @@ from typing import Any
 import torch
 from transformers import PretrainedConfig, PreTrainedModel
 
-from rafdb_vit.data.labels import BASIC, COMPOUND, fold_name, label_maps
+from rafdb_vit.data.labels import BASIC, COMPOUND, fold_name
 from rafdb_vit.model.allow_list import CONFIG_FILE
 from rafdb_vit.model.download import find_checkpoint
-from rafdb_vit.model.pretrained import build_empty, read_config, read_model, read_processor
+from rafdb_vit.model.head import Head, WeightFaults, set_classes
+from rafdb_vit.model.pretrained import build_empty, list_shapes, read_config, read_model, read_processor
 from rafdb_vit.model.received import WeightsSize, check_names, check_received
 from rafdb_vit.model.trial import try_out
 from rafdb_vit.runtime.console import say_line
@@ -39,18 +41,18 @@ def load_model(name_or_path: str, names: Sequence[str], *, revision: str | None 
     where = f"--model_name_or_path {name_or_path}"
     received = _Received.open(where, folder, commit)
     old_names = list((received.config.id2label or {}).values())
-    _set_classes(received.config, names)
-    model, lacking, _ = received.read_weights()
-    head = {name for name, _ in model.named_parameters() if not name.startswith(f"{model.base_model_prefix}.")}
-    if missing := lacking - head:
+    set_classes(received.config, names)
+    model, faults = received.read_weights()
+    head = received.find_head(model)
+    if lost := head.list_lost(faults):
         raise UserError(
-            f"{where}: {len(missing)} weights are missing or of another shape, {shorten(min(missing))} first; "
+            f"{where}: {len(lost)} weights are missing or of another shape, {shorten(min(lost))} first; "
             "expected a checkpoint whose config.json and weights belong together"
         )
-    if lacking:
+    if faults.lacking:
         say_line(f"Classification head: replaced (new head of {len(names)} classes for one of {len(old_names)}).")
     elif old_names != list(names):
-        _reset_head(model, head)
+        head.reset(model)
         say_line(
             f"Classification head: replaced (the checkpoint's classes are {shorten(', '.join(map(str, old_names)))})."
         )
@@ -59,12 +61,6 @@ def load_model(name_or_path: str, names: Sequence[str], *, revision: str | None 
     if damaged := next((name for name, weight in numbers if not weight.isfinite().all()), None):
         raise UserError(f"{where}: the weight {damaged} holds numbers that are not finite; take another checkpoint")
     return model, received.processor
-
-
-def _set_classes(config: PretrainedConfig, names: Sequence[str]) -> None:
-    """Sets the classes of a configuration; PVT has a field for their number, too, which builds its head."""
-    config.num_labels = len(names)
-    config.id2label, config.label2id = label_maps(names).values()
 
 
 @dataclass(frozen=True)
@@ -200,33 +196,26 @@ class _Received:
         size = check_received(where, folder, from_hub=commit is not None)
         return cls(where, folder, commit, size, read_config(where, folder), read_processor(where, folder))
 
-    def read_weights(self) -> tuple[PreTrainedModel, set[str], set[str]]:
-        """Loads the weights that fit; returns the model, the names that the file lacks, and those it has too many.
-
-        Weights of another shape count as lacking.
-        """
+    def read_weights(self) -> tuple[PreTrainedModel, WeightFaults]:
+        """Loads the weights that fit; returns the model, and those that do not."""
         model, info = read_model(self.where, self.folder, self.config, self.size)
         model.config._commit_hash = self.commit
-        lacking = {*info["missing_keys"], *(name for name, *_ in info["mismatched_keys"])}
-        return model, lacking, set(info["unexpected_keys"])
+        mismatched = frozenset(name for name, *_ in info["mismatched_keys"])
+        return model, WeightFaults(frozenset(info["missing_keys"]), mismatched, frozenset(info["unexpected_keys"]))
+
+    def find_head(self, model: PreTrainedModel) -> Head:
+        """Finds the classification head of the model that was read."""
+        config = copy.deepcopy(self.config)
+        set_classes(config, [str(i) for i in range(config.num_labels + 1)])
+        return Head.find(model, list_shapes(self.where, config, self.size))
 
     def read_whole(self, advice: str) -> PreTrainedModel:
         """Loads the weights, every one and no other, and tries them out; the model is in evaluation mode."""
-        model, lacking, surplus = self.read_weights()
-        if faults := lacking | surplus:
+        model, faults = self.read_weights()
+        if unfit := faults.lacking | faults.surplus:
             raise UserError(
-                f"{self.where}: {len(faults)} weights do not fit its {CONFIG_FILE}, {shorten(min(faults))} first; "
+                f"{self.where}: {len(unfit)} weights do not fit its {CONFIG_FILE}, {shorten(min(unfit))} first; "
                 f"{advice}"
             )
         try_out(self.where, model, self.processor, self.size)
         return model.eval()
-
-
-def _reset_head(model: PreTrainedModel, head: set[str]) -> None:
-    """Initializes a head anew that has the right size but was trained for other classes."""
-    std = getattr(model.config, "initializer_range", 0.02)
-    for name, parameter in model.named_parameters():
-        if name in head and parameter.ndim > 1:
-            torch.nn.init.trunc_normal_(parameter, std=std)
-        elif name in head:
-            torch.nn.init.zeros_(parameter)

@@ -151,6 +151,18 @@ def build_empty(config: PretrainedConfig) -> PreTrainedModel:
         return AutoModelForImageClassification.from_config(config, dtype=torch.float32, trust_remote_code=False)
 
 
+def list_shapes(where: str, config: PretrainedConfig, size: WeightsSize) -> dict[str, torch.Size]:
+    """Returns the shape of each tensor that a configuration asks for, by name, without taking memory for it.
+
+    Raises:
+        UserError: It asks for far more than the weights have.
+    """
+    faults = naming_faults(f"{where}: the model cannot be built", f"expected weights and {CONFIG_FILE} of one model")
+    with quiet_loading(), _bounding(where, size), faults, torch.device("meta"):
+        model = AutoModelForImageClassification.from_config(config, trust_remote_code=False)
+    return {name: tensor.shape for name, tensor in model.state_dict().items()}
+
+
 def open_pipeline(where: str, folder: Path, size: WeightsSize, *, top_k: int) -> Any:
     """Opens a model on the CPU as users do, with `pipeline`.
 

@@ -18,10 +18,10 @@ from torch.utils.flop_counter import flop_registry
 from transformers import PreTrainedModel
 
 from rafdb_vit.model.allow_list import CONFIG_FILE
-from rafdb_vit.model.preprocessing import FaceGeometry, build_collator, build_eval_transform
+from rafdb_vit.model.preprocessing import build_collator, build_eval_transform, choose_preparation
 from rafdb_vit.model.pretrained import naming_faults
 from rafdb_vit.model.received import PROCESSOR_FILE, WeightsSize
-from rafdb_vit.runtime.errors import UserError
+from rafdb_vit.runtime.errors import UserError, shorten
 
 _PICTURES = ((100, 100), (160, 100), (100, 160))
 """Width and height in pixels: square as RAF-DB's faces, wide and tall."""
@@ -89,13 +89,13 @@ def fit_batch(asked: int, model: PreTrainedModel, processor: Any) -> int:
 
     Of a model that was not tried out, the pixels are what is known: they may take a quarter of that.
     """
-    pixels = 4 * 3 * math.prod(FaceGeometry(processor).size)
+    pixels = 4 * 3 * math.prod(choose_preparation(processor).size)
     return max(1, min(asked, _MOST_BYTES // max(4 * pixels, getattr(model, _BYTES_PER_PICTURE, 0))))
 
 
 def takes_one_picture(model: PreTrainedModel, processor: Any) -> bool:
     """Tells whether a model in training takes a batch of one: batch normalization needs several numbers a channel."""
-    pixels = torch.empty(1, 3, *FaceGeometry(processor).size, device="meta")
+    pixels = torch.empty(1, 3, *choose_preparation(processor).size, device="meta")
     was_training = model.training
     try:
         with torch.no_grad(), _ShapesAlone():
@@ -185,8 +185,23 @@ def _count_window(pooled: torch.Tensor, sides: Sequence[int]) -> int:
     return math.prod(map(min, within, sides if len(sides) > 1 else [*sides] * len(within)))
 
 
+def _check_processor(where: str, processor: Any) -> None:
+    """Refuses a processor whose pixels are not all that it gives, or not those that its saved copy will give."""
+    picture = Image.effect_noise((90, 130), 64).convert("RGB")
+    found = processor(picture, return_tensors="pt")
+    if set(found) != {"pixel_values"}:
+        raise UserError(
+            f"{where}: {PROCESSOR_FILE} makes {shorten(', '.join(sorted(found)))} of a picture; expected pixel_values "
+            "alone, which is what a model is trained on here"
+        )
+    for other in (processor, type(processor).from_dict(processor.to_dict())):
+        if not torch.equal(other(picture, return_tensors="pt")["pixel_values"], found["pixel_values"]):
+            raise UserError(f"{where}: {PROCESSOR_FILE} makes other pixels of the same picture each time; mend it")
+
+
 def _prepare(where: str, processor: Any) -> torch.Tensor:
     """Returns the pixels of one grey picture, after a look at those of pictures of other shapes."""
+    _check_processor(where, processor)
     transform, collate = build_eval_transform(processor), build_collator(processor)
     pixels = []
     for size in _PICTURES:

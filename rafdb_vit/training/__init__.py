@@ -38,7 +38,8 @@ bar is drawn for each checkpoint; no thread upstream is known:
     Trainer._save(self, output_dir, state_dict)
 
 Overridden, set or read for good, where transformers has no public way: the order of the faces, the schedule `step`,
-one GPU for each process (no `DataParallel`), flags without a value, the commit of a model, the layers that FSDP shards:
+one GPU for each process (no `DataParallel`), flags without a value, the commit of a model, the layers that FSDP shards,
+a head that is drawn anew (`Tensor._is_hf_initialized`):
 
     Trainer._get_dataloader(self, dataset, description, batch_size, ...)
     Trainer._get_train_sampler(self, train_dataset)

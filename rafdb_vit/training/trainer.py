@@ -46,6 +46,11 @@ def _step_factor(schedule: StepSchedule, steps_per_epoch: int, warmup: int, step
     return decay * min(1.0, step / warmup if warmup else 1.0)
 
 
+def _take_logits(logits: Any, labels: Any) -> torch.Tensor:
+    """Returns the logits of what a model gave; some give those of each of their heads, too."""
+    return logits if isinstance(logits, torch.Tensor) else logits[0]
+
+
 class ExpressionTrainer(ResumableTrainer):
     """`ResumableTrainer` for faces.
 
@@ -78,7 +83,15 @@ class ExpressionTrainer(ResumableTrainer):
         self.layer_decay = layer_decay
         self.sampler = EpochSampler(len(train_dataset), seed=args.seed if args.data_seed is None else args.data_seed)
         loss = ExpressionLoss(args.label_smoothing_factor)
-        super().__init__(args=args, train_dataset=train_dataset, compute_loss_func=loss, **kwargs)
+        super().__init__(
+            args=args,
+            train_dataset=train_dataset,
+            compute_loss_func=loss,
+            preprocess_logits_for_metrics=_take_logits,
+            **kwargs,
+        )
+        # Upstream looks for them in the model's `forward`, where LeViT and a distilled DeiT have none.
+        self.label_names = ["labels"]
         self.transform = transform
         self.add_callback(EpochCallback(transform, self.sampler))
 

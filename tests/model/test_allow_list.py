@@ -8,7 +8,7 @@ from transformers import CONFIG_MAPPING
 
 from rafdb_vit.data.labels import BASIC
 from rafdb_vit.model.allow_list import MODEL_TYPES, check_keys, check_kind
-from rafdb_vit.model.load import load_classifier
+from rafdb_vit.model.load import load_classifier, load_model
 from tests.support.models import save_vit
 from tests.support.refusals import refused
 
@@ -37,8 +37,7 @@ def timm(monkeypatch):
     [
         {"model_type": "timm_wrapper", "architecture": None},
         {"model_type": "timm_backbone"},
-        {"model_type": "shieldgemma2"},
-        {"model_type": "dinat"},
+        *({"model_type": kind} for kind in ("dinat", "imagegpt", "pp_lcnet", "shieldgemma2", "siglip2")),
         {"model_type": "bert"},
         {"model_type": ["vit"]},
         {"model_type": None},
@@ -50,6 +49,12 @@ def test_only_image_classifiers_of_transformers_are_read(folder, timm, changes):
     rewrite(folder / CONFIG, **changes)
     with refused(folder, "config.json: model_type"):
         load_classifier(str(folder))
+
+
+def test_an_architecture_that_is_refused_is_refused_by_its_name_and_the_reason(folder):
+    rewrite(folder / CONFIG, model_type="pp_lcnet")
+    with refused(folder, "config.json: model_type is pp_lcnet, which gives no logits"):
+        load_model(str(folder), ["a", "b"])
 
 
 def test_a_folder_of_timm_is_not_read(folder, timm):

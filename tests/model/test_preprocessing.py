@@ -5,14 +5,25 @@ import pytest
 import torch
 from PIL import Image
 from torch.utils.data import DataLoader
-from transformers import ConvNextImageProcessor, ViTImageProcessor
+from transformers import (
+    CLIPImageProcessor,
+    ConvNextImageProcessor,
+    DeiTImageProcessor,
+    EfficientNetImageProcessor,
+    LevitImageProcessor,
+    MobileViTImageProcessor,
+    PoolFormerImageProcessor,
+    ViTImageProcessor,
+)
 
 from rafdb_vit.data.dataset import load_rafdb
 from rafdb_vit.model.preprocessing import (
-    ProcessorTransform,
+    FastPreparation,
+    ProcessorPreparation,
     build_collator,
     build_eval_transform,
     build_train_transform,
+    choose_preparation,
     with_face_transform,
 )
 from rafdb_vit.runtime.errors import UserError
@@ -34,28 +45,74 @@ def rows(transform, images, files=None):
     return [dict(zip(batch, values, strict=True)) for values in zip(*batch.values(), strict=True)]
 
 
-PROCESSORS = [
+SQUARE = {"height": 48, "width": 48}
+FAST = [
     processor_of(32),
     processor_of(224),
     processor_of(48, image_mean=[0.485, 0.456, 0.406], image_std=[0.229, 0.224, 0.225]),
     processor_of(64, resample=3),
-    processor_of(32, do_normalize=False),
-    ConvNextImageProcessor(size={"shortest_edge": 64}, crop_pct=0.875),
+    processor_of(32, do_rescale=False),
+    ViTImageProcessor(size={"height": 40, "width": 56}),
 ]
+"""Processors that only resize, rescale and normalise."""
+OTHERS = [
+    processor_of(64, resample=0),  # takes other pixels than torchvision's "nearest"
+    processor_of(32, do_normalize=False),  # multiplies by 1 / 255, which rounds otherwise than a division by 255
+    ConvNextImageProcessor(size={"shortest_edge": 64}, crop_pct=0.875),
+    CLIPImageProcessor(size={"shortest_edge": 48}, crop_size=SQUARE),
+    DeiTImageProcessor(size={"height": 56, "width": 56}, crop_size=SQUARE),
+    EfficientNetImageProcessor(size=SQUARE),  # normalises twice
+    EfficientNetImageProcessor(size=SQUARE, rescale_offset=True, include_top=False),
+    LevitImageProcessor(size={"shortest_edge": 48}, crop_size=SQUARE),
+    MobileViTImageProcessor(size={"shortest_edge": 48}, crop_size=SQUARE),  # blue, green, red
+    MobileViTImageProcessor(size=SQUARE, do_center_crop=False),
+    PoolFormerImageProcessor(size={"shortest_edge": 48}, crop_size=SQUARE),
+]
+each_processor = pytest.mark.parametrize("processor", [*FAST, *OTHERS], ids=lambda p: type(p).__name__)
 
 
-@pytest.mark.parametrize("processor", PROCESSORS, ids=lambda p: f"{type(p).__name__}-{p.size}")
-def test_evaluation_pixels_equal_the_processors_bit_by_bit(processor):
-    images = [*pictures(2), *pictures(1, (90, 130)), Image.new("L", (100, 100), 77)]
-    batch = build_collator(processor)(rows(build_eval_transform(processor), images))
-    expected = processor([image.convert("RGB") for image in images], return_tensors="pt")["pixel_values"]
-    assert torch.equal(batch["pixel_values"], expected)
+def prepared(processor, transform, images):
+    batch = build_collator(processor)(rows(transform, images))
     assert batch["pixel_values"].dtype == torch.float32
-    assert batch["labels"].tolist() == [0, 1, 2, 3]
+    assert batch["labels"].tolist() == list(range(len(images)))
+    return batch["pixel_values"]
 
 
-def test_a_processor_that_crops_is_used_as_it_is():
-    assert isinstance(build_eval_transform(PROCESSORS[-1]), ProcessorTransform)
+def expected_pixels(processor, images):
+    """What the processor makes of each picture by itself, as `pipeline` asks it."""
+    return torch.cat([processor(image.convert("RGB"), return_tensors="pt")["pixel_values"] for image in images])
+
+
+@each_processor
+def test_evaluation_pixels_equal_the_processors_bit_by_bit(processor):
+    images = [*pictures(2), *pictures(1, (90, 130)), *pictures(1, (300, 20)), Image.new("L", (100, 100), 77)]
+    found = prepared(processor, build_eval_transform(processor), images)
+    assert torch.equal(found, expected_pixels(processor, images))
+
+
+@each_processor
+def test_training_pixels_equal_them_too_where_nothing_is_drawn(processor):
+    """So what a model is trained on differs from what it is scored on by the augmentation alone."""
+    images = [*pictures(2), *pictures(1, (30, 20)), *pictures(1, (90, 130)), *pictures(1, (310, 290))]
+    transform = build_train_transform(processor, seed=0, random_erasing=0.0)
+    transform.turn = transform.jitter = lambda picture: picture
+    transform.crop.get_params = lambda picture, scale, ratio: (0, 0, picture.height, picture.width)
+    assert torch.equal(prepared(processor, transform, images), expected_pixels(processor, images))
+
+
+@pytest.mark.parametrize(("processors", "way"), [(FAST, FastPreparation), (OTHERS, ProcessorPreparation)])
+def test_a_processor_that_does_more_is_used_as_it_is(processors, way):
+    for processor in processors:
+        assert isinstance(preparation := choose_preparation(processor), way), processor
+        assert preparation.size == tuple(processor(pictures(1)[0])["pixel_values"][0].shape[1:])
+
+
+def test_what_is_drawn_changes_what_a_processor_is_given():
+    """Colours flipped to blue, green, red: a picture that is red all over stays in the last channel."""
+    processor = MobileViTImageProcessor(size=SQUARE, do_center_crop=False)
+    transform = build_train_transform(processor, seed=0, random_erasing=0.0)
+    found = prepared(processor, transform, [Image.new("RGB", (100, 100), (200, 0, 0))])
+    assert found[0, 2].median() > 0.6 and found[0, :2].max() < 0.15
 
 
 def test_train_pixels_have_the_models_size_and_are_not_yet_normalised():

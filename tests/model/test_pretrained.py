@@ -32,7 +32,7 @@ def test_one_module_asks_transformers_and_never_trusts():
             asking.add(str(path.relative_to(PACKAGE)))
         calls += [n for n in nodes if isinstance(n, ast.Call) and set(names_in(n.func)) & set(DOORS)]
     assert asking == {"model/pretrained.py"}
-    assert len(calls) == 5
+    assert len(calls) == 6
     for call in calls:
         (trust,) = [word.value for word in call.keywords if word.arg == "trust_remote_code"]
         assert isinstance(trust, ast.Constant) and trust.value is False, ast.unparse(call)
