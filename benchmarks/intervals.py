@@ -14,7 +14,7 @@ from collections.abc import Callable
 import numpy as np
 from scipy.stats import bootstrap
 
-from rafdb_vit.data.labels import BASIC
+from rafdb_vit.data.published import RAFDB
 from rafdb_vit.evaluation.intervals import bootstrap as bootstrap_counts
 from rafdb_vit.evaluation.metrics import AVERAGE_RATES, compute_rates
 
@@ -26,7 +26,7 @@ def simulate() -> np.ndarray:
     shares = np.full((7, 7), 0.2 / 6)
     np.fill_diagonal(shares, 0.8)
     rng = np.random.default_rng(0)
-    return np.stack([rng.multinomial(n, row) for n, row in zip(BASIC.published_counts["test"], shares, strict=True)])
+    return np.stack([rng.multinomial(n, row) for n, row in zip(RAFDB["basic"].counts["test"], shares, strict=True)])
 
 
 def measure(run: Callable[[], object]) -> float:

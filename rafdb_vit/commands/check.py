@@ -20,7 +20,7 @@ class CheckArguments:
 
     data_dir: str = field(
         metadata={
-            "help": "RAF-DB's folder, a folder of class folders, or a CSV file of labels.",
+            "help": "Folder of RAF-DB, FER2013, FER+ or AffectNet, or of class folders; or a CSV file of labels.",
             "positional": True,
             "path": True,
         }

@@ -1,12 +1,14 @@
 """Labelled faces as `datasets`: found, validation split off train, samples drawn, named by what they are."""
 
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
+import numpy as np
+import pyarrow as pa
 from datasets import ClassLabel, Dataset, DatasetDict, Features, Image, List, Value
 
 from rafdb_vit.data.annotations import BOX, Kind, add_attributes, find_kinds, flatten_rows, read_annotations
@@ -32,6 +34,8 @@ from rafdb_vit.data.splits import DEFAULT_FRACTION, draw_samples, split_off_vali
 from rafdb_vit.runtime.errors import UserError
 
 _ALL: Mapping[str, int | None] = MappingProxyType({})
+_DISTRIBUTION = "distribution"
+_SOFT = "distribution vectors; scored on single labels"
 
 
 def load_rafdb(
@@ -52,7 +56,7 @@ def load_rafdb(
     The whole folder is checked before anything is returned; images are opened only when they are used.
 
     Args:
-        root: The folder, or one above it; or a CSV file of image paths and labels.
+        root: The folder, or one above it; or a CSV file: of image paths and labels, or FER2013's.
         subset: `basic` or `compound`; see `rafdb_vit.data.form.DataForm`, as for the next five.
         aligned: Take the release's aligned images; else its original photographs.
         box_margin: Context around the face's box in the original photographs.
@@ -67,7 +71,7 @@ def load_rafdb(
     Returns:
         `train`, `validation` and `test`, each with the columns `image` (`Image(mode="RGB")`, decoded when accessed),
         `label` (`ClassLabel`, ids from 0 in the order of RAF-DB's codes) and `file` (unique; in RAF-DB the file's
-        stem); with `distribution_file`, `distribution`: a probability a class. See `find_splits` for more.
+        stem); with `distribution_file`, and of FER+, `distribution`: a probability a class. See `find_splits` for more.
 
     Raises:
         UserError: The folder is in no known form, or a file or row in it is not as it should be.
@@ -112,7 +116,7 @@ def load_data(
     else:
         found = find_splits(root or "", form, annotations=annotations)
     if "train" in found.splits:
-        check_classes(dataset_name or root, found.labels, found.splits["train"]["label"], Reporter())
+        check_classes(dataset_name or root, found.labels, found.splits["train"]["label"][:], Reporter())
     if form.distribution_file is not None:
         found = add_distributions(found, find_root(form.distribution_file, flag="--distribution_file "))
     found = replace(found, counts={split: count_classes(faces) for split, faces in found.splits.items()})
@@ -169,8 +173,12 @@ def find_splits(
     if not form.aligned:
         images = f"original, cut to a square around the face's box with margin {form.box_margin:g}"
     built = _build_splits(root, found, kinds, form)
+    has_votes = any(faces.distributions for faces in found.splits.values())
     return FoundData(
-        found.layout, found.folder, found.labels, built, found.sources, images, passed_over=found.passed_over
+        *(found.layout, found.folder, found.labels, built, found.sources, images),
+        targets=_SOFT if has_votes else FoundData.targets,
+        passed_over=found.passed_over,
+        left_out=found.left_out,
     )
 
 
@@ -215,34 +223,50 @@ def _build_splits(root: Path, found: FoundData[Faces], kinds: list[Kind], form: 
         rows = slice(start, start + len(faces.files))
         of_split = {"image": faces.images, "label": faces.labels, "file": faces.files, **faces.attributes}
         of_split |= {name: values[rows] for name, values in columns.items()}
-        texts = {name: Value("string") for name in faces.attributes}
-        dataset = Dataset.from_dict(of_split, features=Features({**features, **texts}))
+        own = {name: Value("string") for name in faces.attributes}
+        if faces.contents:
+            of_split["image"], own["image"] = _store_contents(faces.contents), Image(mode="RGB")
+        if faces.distributions:
+            shares = pa.array(np.asarray(faces.distributions, np.float32).ravel())
+            of_split[_DISTRIBUTION] = pa.FixedSizeListArray.from_arrays(shares, len(found.class_names))
+            own[_DISTRIBUTION] = List(Value("float32"), length=len(found.class_names))
+        dataset = Dataset.from_dict(of_split, features=Features({**features, **own}))
         splits[split] = dataset.cast_column("image", Image(mode="RGB"))
         start = rows.stop
     return splits
+
+
+def _store_contents(contents: Sequence[bytes]) -> pa.StructArray:
+    """Returns images that are no files as `datasets` stores them."""
+    return pa.StructArray.from_arrays(
+        [pa.array(contents, pa.binary()), pa.nulls(len(contents), pa.string())], names=["bytes", "path"]
+    )
 
 
 def add_distributions(found: FoundData[Dataset], path: Path) -> FoundData[Dataset]:
     """Adds the column `distribution`, the vector of each face from the file `path`, to every split.
 
     Raises:
-        UserError: The file does not fit the data; see `rafdb_vit.data.distributions`.
+        UserError: The file does not fit the data; see `rafdb_vit.data.distributions`. Or the data has vectors itself.
     """
+    if any(_DISTRIBUTION in faces.features for faces in found.splits.values()):
+        words = f"the data is {found.layout.value}, which is trained on its own votes; leave the flag out"
+        raise UserError(f"--distribution_file {printable(path)}: {words}")
     vectors = read_distributions(path, found.labels)
-    files = [file for dataset in found.splits.values() for file in dataset["file"]]
-    ids = [label for dataset in found.splits.values() for label in dataset["label"]]
+    files = [file for dataset in found.splits.values() for file in dataset["file"][:]]
+    ids = [label for dataset in found.splits.values() for label in dataset["label"][:]]
     of_file = dict(zip(files, match_distributions(path, vectors, files, ids, found.labels), strict=True))
     feature = List(Value("float32"), length=len(found.labels.names))
     splits = {}
     for split, dataset in found.splits.items():
-        matched = [of_file[file] for file in dataset["file"]]
-        splits[split] = flatten_rows(dataset).add_column("distribution", matched, feature=feature)
-    return replace(found, splits=splits, targets="distribution vectors; scored on single labels")
+        matched = [of_file[file] for file in dataset["file"][:]]
+        splits[split] = flatten_rows(dataset).add_column(_DISTRIBUTION, matched, feature=feature)
+    return replace(found, splits=splits, targets=_SOFT)
 
 
 def count_classes(dataset: Dataset) -> dict[str, int]:
     """Returns how many faces each class has in a split, in model order, absent classes with 0."""
-    return count_labels(dataset["label"], dataset.features["label"].names)
+    return count_labels(dataset["label"][:], dataset.features["label"].names)
 
 
 def check_images(found: FoundData[Dataset]) -> None:

@@ -16,8 +16,8 @@ IMAGE_SUFFIXES = (
 
 OTHER_SUFFIXES = (".heic", ".heif", ".jxl", ".svg", ".tga", ".pcx", ".eps", ".psd", ".raw")
 """Images of formats that are not read."""
-_TEXTS = (".txt", ".csv", ".json", ".xml", ".md", ".html")
-"""Files of which a release has tens of thousands; where images are looked for by content, these are not opened."""
+_TEXTS = (".txt", ".csv", ".json", ".xml", ".md", ".html", ".npy")
+"""Files of which a release has up to a million; where images are looked for by content, these are not opened."""
 NO_IMAGE = "file that is no image"
 LINK_OUT = "link out of the folder"
 
@@ -34,15 +34,18 @@ def find_root(written: str | os.PathLike[str], *, flag: str = "") -> Path:
         raise UserError(f"{flag}{error.line}") from error
 
 
-def scan(folder: Path) -> list[os.DirEntry[str]]:
+def scan(folder: Path, suffixes: tuple[str, ...] = ("",)) -> list[os.DirEntry[str]]:
     """Returns what lies directly in a folder, by name, hidden files left out.
+
+    Of `suffixes`, in lower case, names have one; AffectNet has folders of a million other files.
 
     Raises:
         UserError: It cannot be read.
     """
     try:
         with os.scandir(folder) as entries:
-            return sorted((e for e in entries if not e.name.startswith(".")), key=lambda entry: entry.name)
+            named = (e for e in entries if e.name.lower().endswith(suffixes) and not e.name.startswith("."))
+            return sorted(named, key=lambda entry: entry.name)
     except OSError as error:
         raise UserError(
             f"{printable(folder)}: cannot be read ({error.strerror}); check the folder's permissions"
@@ -84,15 +87,19 @@ def list_files(root: Path, folder: Path, suffixes: tuple[str, ...], report: Repo
     Raises:
         UserError: The folder cannot be read, or leads out of `root`.
     """
-    return _list_files(root, folder, lambda entry: entry.name.lower().endswith(suffixes), report)
+    return _list_files(root, folder, lambda entry: True, report, suffixes)
 
 
 def _list_files(
-    root: Path, folder: Path, is_meant: Callable[[os.DirEntry[str]], bool], report: Reporter
+    root: Path,
+    folder: Path,
+    is_meant: Callable[[os.DirEntry[str]], bool],
+    report: Reporter,
+    suffixes: tuple[str, ...] = ("",),
 ) -> dict[str, str]:
     check_inside(root, folder)
     files = {}
-    for entry in scan(folder):
+    for entry in scan(folder, suffixes):
         path = entry.path
         if not is_meant(entry):
             continue

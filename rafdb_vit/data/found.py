@@ -31,6 +31,9 @@ class Layout(Enum):
     KAGGLE = "Kaggle copy"
     CLASS_FOLDERS = "class folders"
     TABLE = "table of paths and labels"
+    FER2013 = "FER2013"
+    FERPLUS = "FER+"
+    AFFECTNET = "AffectNet"
     ON_DISK = "data set on disk"
     HUB = "data set on the Hub"
 
@@ -40,17 +43,21 @@ class Faces:
     """The faces of one split, in the order of the label file or of the names, before anything is opened.
 
     Attributes:
-        images: Path of each image.
+        images: Path of each image; of one that is no file, its place in the data, such as `fer2013.csv, row 2`.
         labels: Label id of each face, from 0.
         files: A name for each face: the stem of the file without `_aligned`, the same in all layouts, where stems are
             unique; else its path.
         attributes: Gender, race and age of each face as a CSV file has them, where it has such columns.
+        contents: Each image as the bytes of a file, where images are no files of their own.
+        distributions: A probability for each class of each face, where the data has several people's votes.
     """
 
     images: list[str] = field(default_factory=list)
     labels: list[int] = field(default_factory=list)
     files: list[str] = field(default_factory=list)
     attributes: dict[str, list[str]] = field(default_factory=dict)
+    contents: list[bytes] = field(default_factory=list)
+    distributions: list[list[float]] = field(default_factory=list)
 
     def add(self, image: str, label: int, name: str, attributes: Mapping[str, str] = _NONE) -> None:
         """Adds a face; `name` is its file's, with or without `_aligned`. Every face has the same attributes."""
@@ -89,12 +96,14 @@ class FoundData(Generic[Split]):
         sources: What each split is called in the data.
         images: Which images these are, in a few words.
         targets: What training learns, in a few words.
-        name: `RAF-DB basic` or `RAF-DB compound` where the counts are the published ones; else `drawn`, the name of a
-            data set on the Hub, or a few words on its form. Empty until it is loaded for a run, as those below.
+        name: That of a data set such as `RAF-DB basic` where the counts are the published ones; else `drawn`, the name
+            of a data set on the Hub, or a few words on its form. Empty until it is loaded for a run, as those below.
         counts: Faces by class name, by split, as found: before validation was split off and samples drawn.
         validation_fraction: Share of each class of train that became validation; None where none was split off.
         split_seed: Seed of that choice.
         passed_over: Which files that lie among the images are none, in a few words; empty where all are.
+        left_out: How many faces the data lists and cannot be used, by split, by the reason in a few words.
+        unused: Paths of images that are left out.
         without_groups: Why the scored split has no gender, race and age though the data does; None otherwise.
     """
 
@@ -110,6 +119,8 @@ class FoundData(Generic[Split]):
     validation_fraction: float | None = None
     split_seed: int = 0
     passed_over: str = ""
+    left_out: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
+    unused: Sequence[str] = ()
     without_groups: str | None = None
 
     @property
@@ -135,7 +146,24 @@ class FoundData(Generic[Split]):
             notes.append(f"trained on {self.targets}")
         if self.passed_over:
             notes.append(self.passed_over)
+        if self.left_out:
+            notes.append(self.describe_left_out())
+        if self.layout is Layout.FERPLUS:
+            notes.append("for FER2013's own labels, give --data_dir the file fer2013.csv itself")
         return "; ".join(notes)
+
+    def describe_left_out(self) -> str:
+        """Returns which faces are left out, and why; empty where none is."""
+        counts = {reason: sum(of.values()) for reason, of in self.left_out.items()}
+        total, reasons = sum(counts.values()), ", ".join(f"{count:,} {reason}" for reason, count in counts.items())
+        noun, verb = ("face", "is") if total == 1 else ("faces", "are")
+        if len(counts) == 1:
+            return f"{total:,} {noun} {next(iter(counts))} {verb} left out"
+        return f"{total:,} {noun} {verb} left out: {reasons}" if counts else ""
+
+    def count_left_out(self) -> Counter[str]:
+        """Returns how many faces are left out, by split."""
+        return sum((Counter(of) for of in self.left_out.values()), Counter())
 
 
 def count_labels(labels: Sequence[int], names: Sequence[str]) -> dict[str, int]:

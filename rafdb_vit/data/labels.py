@@ -8,7 +8,7 @@ import difflib
 import re
 import unicodedata
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
@@ -48,14 +48,10 @@ class LabelSet:
         subset: The folder of RAF-DB's release that holds it (`basic`, `compound`), or `own` for classes that are not
             RAF-DB's.
         names: Class names; the position of a name is the model's label id, and one less than RAF-DB's code.
-        published_counts: Faces per class, in the order of `names`, of each split as the release states them.
-        published_totals: Faces of each split as the release states them.
     """
 
     subset: str
     names: tuple[str, ...]
-    published_counts: dict[str, tuple[int, ...]] = field(default_factory=dict)
-    published_totals: dict[str, int] = field(default_factory=dict)
 
     @property
     def codes(self) -> range:
@@ -82,11 +78,6 @@ class LabelSet:
             raise ValueError(f"label id {label} is not one of 0 to {len(self.names) - 1}")
         return label + 1
 
-    def published(self, split: str) -> dict[str, int]:
-        """Returns the faces of a split by class name as the release states them; empty where it does not."""
-        counts = self.published_counts.get(split)
-        return dict(zip(self.names, counts, strict=True)) if counts else {}
-
     def match(self, written: str) -> int | None:
         """Returns the label id of a class as a person wrote it, None if it is none of these classes.
 
@@ -111,8 +102,6 @@ class LabelSet:
 BASIC = LabelSet(
     subset="basic",
     names=("Surprise", "Fear", "Disgust", "Happiness", "Sadness", "Anger", "Neutral"),
-    published_counts={"train": (1290, 281, 717, 4772, 1982, 705, 2524), "test": (329, 74, 160, 1185, 478, 162, 680)},
-    published_totals={"train": 12271, "test": 3068},
 )
 _COMPOUND_NAMES = """
     Happily Surprised, Happily Disgusted, Sadly Fearful, Sadly Angry, Sadly Surprised, Sadly Disgusted, Fearfully Angry,
@@ -121,10 +110,11 @@ _COMPOUND_NAMES = """
 COMPOUND = LabelSet(
     subset="compound",
     names=tuple(name.strip() for name in _COMPOUND_NAMES.split(",")),
-    published_totals={"train": 3162, "test": 792},
 )
 LABEL_SETS: Mapping[str, LabelSet] = {labels.subset: labels for labels in (BASIC, COMPOUND)}
 """RAF-DB's subsets by name."""
+EIGHT = LabelSet(OWN, tuple(sorted((*BASIC.names, "Contempt"))))
+"""The classes of FER+ and AffectNet: RAF-DB's seven and contempt."""
 
 
 def resolve_classes(written: Collection[str], labels: LabelSet, *, where: str) -> LabelSet:

@@ -1,46 +1,48 @@
-"""What data is called: RAF-DB only where the published counts are found."""
+"""What data is called: by the name of a data set only where the published counts are found."""
 
-from collections.abc import Mapping
 from typing import Any
 
 from rafdb_vit.data.found import FoundData, Layout
-from rafdb_vit.data.labels import LABEL_SETS, LabelSet
+from rafdb_vit.data.published import PUBLISHED, RAFDB, Published
 
 DRAWN = "drawn"
 _OF_LAYOUT = {
     Layout.RELEASE: "folder in RAF-DB layout",
     Layout.KAGGLE: "folder in RAF-DB layout",
+    Layout.FER2013: "folder in FER2013 layout",
+    Layout.FERPLUS: "folder in FER+ layout",
+    Layout.AFFECTNET: "folder in AffectNet layout",
     Layout.ON_DISK: "data set on disk",
 }
 
 
 def name_data(found: FoundData[Any], dataset_name: str | None = None) -> str:
-    """Names a data set by what it holds: only the published `counts` make it RAF-DB.
+    """Names a data set by what it holds: only the published `counts` make it RAF-DB, FER2013, FER+ or AffectNet.
 
     `dataset_name` is its name on the Hub, or its folder.
     """
-    if has_published_counts(found.labels, found.counts):
-        return f"RAF-DB {found.labels.subset}"
+    left_out = found.count_left_out()
+    if equal := next((published for published in PUBLISHED if published.equals(found.counts, left_out)), None):
+        return equal.name
     if dataset_name is not None and found.layout is Layout.HUB:
         return dataset_name
     return _OF_LAYOUT.get(found.layout, "folder of labelled faces")
 
 
-def has_published_counts(labels: LabelSet, counts: Mapping[str, Mapping[str, int]]) -> bool:
-    """Tells whether counts are those that the release states: of every class, or in all where it states no more.
+def find_published(found: FoundData[Any], name: str) -> Published | None:
+    """Returns what is published of data that is meant to be that of a `name`; None for other data.
 
-    `counts` holds the number of faces by class name, by split, as found.
+    Of several editions it is that which the data equals in size, else the first.
     """
-    if set(counts) != {"train", "test"} or labels.subset not in LABEL_SETS:
-        return False
-    totals = {split: sum(of.values()) for split, of in counts.items()}
-    published = {split: labels.published(split) for split in labels.published_counts}
-    return totals == labels.published_totals and all(dict(counts[split]) == of for split, of in published.items())
+    editions = [edition for edition in PUBLISHED if edition.name == name and edition.classes == found.labels.names]
+    left_out = found.count_left_out()
+    equal = (of for of in editions if of.count_listed(found.counts, left_out) == of.totals)
+    return next(equal, editions[0] if editions else None)
 
 
 def is_rafdb(data_name: str) -> bool:
     """Tells whether data is RAF-DB as published, by its name in `results.json`."""
-    return data_name in {f"RAF-DB {subset}" for subset in LABEL_SETS}
+    return data_name in {published.name for published in RAFDB.values()}
 
 
 def phrase_data(data_name: str) -> str:
@@ -49,4 +51,4 @@ def phrase_data(data_name: str) -> str:
         return "drawn faces"
     if "/" in data_name:
         return f"the data set {data_name}"
-    return data_name if is_rafdb(data_name) else f"a {data_name}"
+    return data_name if data_name in {published.name for published in PUBLISHED} else f"a {data_name}"

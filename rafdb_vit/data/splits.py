@@ -94,7 +94,7 @@ def _draw(labels: Sequence[int], files: Sequence[str], shares: np.ndarray, seed:
 
 def split_off_validation(train: Dataset, *, fraction: float, seed: int) -> tuple[Dataset, Dataset]:
     """Divides train, with its columns `label` and `file`, into train and validation; see `choose_validation`."""
-    chosen = choose_validation(list(train["label"]), list(train["file"]), fraction=fraction, seed=seed)
+    chosen = choose_validation(train["label"][:], train["file"][:], fraction=fraction, seed=seed)
     kept = sorted(set(range(len(train))) - set(chosen))
     return train.select(kept), train.select(chosen)
 
@@ -123,8 +123,8 @@ def draw_samples(dataset: Dataset, count: int | None, *, seed: int, flag: str) -
         return dataset
     if count < 1:
         raise UserError(f"{flag} {count}: expected 1 or more faces")
-    labels = list(dataset["label"])
-    return dataset.select(_draw(labels, list(dataset["file"]), _share_out(np.bincount(labels), count), seed))
+    labels = dataset["label"][:]
+    return dataset.select(_draw(labels, dataset["file"][:], _share_out(np.bincount(labels), count), seed))
 
 
 def hash_files(files: Sequence[str]) -> str:

@@ -9,8 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar, get_type_hints
 
 from rafdb_vit.data.found import ORDER, FoundData, count_labels
-from rafdb_vit.data.labels import LABEL_SETS
-from rafdb_vit.data.names import has_published_counts, is_rafdb
+from rafdb_vit.data.published import RAFDB
 from rafdb_vit.data.splits import hash_files
 from rafdb_vit.evaluation.intervals import METHOD
 from rafdb_vit.evaluation.reading import check_counts, check_keys, check_type
@@ -57,13 +56,7 @@ class DataProtocol:
     @property
     def is_misnamed(self) -> bool:
         """Whether it is called RAF-DB, whose licence then follows, though its own counts are not those of RAF-DB."""
-        if not is_rafdb(self.name):
-            return False
-        return not any(
-            has_published_counts(labels, self.found)
-            for subset, labels in LABEL_SETS.items()
-            if self.name == f"RAF-DB {subset}"
-        )
+        return any(of.name == self.name and not of.equals(self.found) for of in RAFDB.values())
 
 
 @dataclass(frozen=True)
@@ -235,7 +228,7 @@ def describe_data(found: "FoundData[Dataset]") -> DataProtocol:
     return DataProtocol(
         name=found.name,
         found=dict(found.counts),
-        used={split: count_labels(faces["label"], found.class_names) for split, faces in found.splits.items()},
+        used={split: count_labels(faces["label"][:], found.class_names) for split, faces in found.splits.items()},
         subsampled=sum(map(len, found.splits.values())) < sum(sum(of.values()) for of in found.counts.values()),
         sources=dict(found.sources),
         images=found.images,

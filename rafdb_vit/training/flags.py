@@ -61,7 +61,9 @@ class FormArguments:
     """Which data, and in which form."""
 
     data_dir: str | None = flag(
-        None, "RAF-DB's folder, a folder of class folders, or a CSV file of paths and labels.", path=True
+        None,
+        "Folder of RAF-DB, FER2013, FER+ or AffectNet, or of class folders; or a CSV file of paths and labels.",
+        path=True,
     )
     dataset_name: str | None = flag(None, "A data set of the Hub, or on disk, in place of --data_dir.", path=True)
     image_column_name: str | None = flag(

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from rafdb_vit.__main__ import main
-from rafdb_vit.data.labels import BASIC
+from rafdb_vit.data.published import RAFDB
 from tests.support.checked_data import again, face, paint, write_release, write_table
 
 ROOT = Path(__file__).parents[2]
@@ -51,8 +51,8 @@ def run_check(*argv, **settings):
 
 def test_status_0_where_nothing_is_found(whole, check, monkeypatch):
     for split, each in (("train", 2), ("test", 1)):
-        monkeypatch.setitem(BASIC.published_counts, split, (each,) * 7)
-        monkeypatch.setitem(BASIC.published_totals, split, 7 * each)
+        monkeypatch.setitem(RAFDB["basic"].counts, split, (each,) * 7)
+        monkeypatch.setitem(RAFDB["basic"].totals, split, 7 * each)
     status, out, err = check(whole)
     assert (status, err) == (0, [])
     assert out.startswith(f"{whole}: official release, 7 classes, 21 images") and out.endswith("\nNothing found.\n")

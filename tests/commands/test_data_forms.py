@@ -16,11 +16,14 @@ from rafdb_vit.commands.train import main
 from rafdb_vit.data.dataset import load_rafdb
 from rafdb_vit.data.labels import BASIC, COMPOUND
 from rafdb_vit.data.splits import hash_files
+from rafdb_vit.evaluation.inference import predict_split
 from rafdb_vit.evaluation.results import read_results
 from rafdb_vit.model.load import load_trained
 from rafdb_vit.runtime.errors import UserError
+from tests.conftest import nothing_drawn
 from tests.support.faces import paint_face, write_official
 from tests.support.models import save_vit
+from tests.support.other_data import write_fer2013, write_votes
 
 EIGHT = ("anger", "contempt", "disgust", "fear", "happiness", "neutral", "sadness", "surprise")
 ONE_EPOCH = ("--num_train_epochs", "1", "--random_erasing", "0", "--save_total_limit", "1")
@@ -183,6 +186,31 @@ def test_other_vectors_are_another_run(train, faces_dir, tmp_path):
     write_vectors(faces_dir, path, favour=0.8)
     with pytest.raises(UserError, match="train data is"):
         train("--distribution_file", str(path), *ONE_EPOCH, "--resume_from_checkpoint")
+
+
+def test_votes_of_fer_plus_go_all_the_way(tmp_path, capsys):
+    faces = write_fer2013(tmp_path / "fer" / "fer2013.csv", usages={"Training": 4, "PublicTest": 2, "PrivateTest": 2})
+    own = ("anger", "disgust", "fear", "happiness", "sadness", "surprise", "neutral")
+    votes = [{own[code]: 7, "contempt": 3} for code, *_ in faces]
+    votes[0], votes[1] = {"contempt": 10}, {"anger": 5, "fear": 5}
+    write_votes(tmp_path / "fer" / "fer2013new.csv", votes, [usage for *_, usage in faces])
+    words = ("--from_scratch", "tiny", "--image_size", "48", "--patch_size", "16", *ONE_EPOCH)
+    base = [
+        *("--data_dir", str(tmp_path / "fer"), *words, "--output_dir", str(tmp_path / "run"), "--use_cpu"),
+        *("--bf16", "False", "--per_device_train_batch_size", "14", "--dataloader_num_workers", "0"),
+    ]
+    with nothing_drawn():
+        outcome = main(base)
+    assert (outcome.validation.n, outcome.test.n) == (14, 14)
+    assert "1 face without a majority of votes is left out" in capsys.readouterr().out
+    *_, protocol = read_results(outcome.folder)
+    assert protocol.data.name == "folder in FER+ layout"
+    assert protocol.data.targets == "distribution vectors; scored on single labels"
+    assert protocol.data.sources == {"train": "Training", "validation": "PublicTest", "test": "PrivateTest"}
+    test = load_rafdb(tmp_path / "fer")["test"]
+    predictions = predict_split(*load_trained(outcome.folder), test, batch_size=8)
+    assert predictions.score().confusion_matrix == outcome.test.confusion_matrix
+    assert predictions.files[0] == test[0]["file"] == "fer0000042"
 
 
 def test_a_data_set_by_name(official, tiny_vit, tmp_path, capsys):

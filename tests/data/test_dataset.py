@@ -9,7 +9,6 @@ from hypothesis import strategies as st
 from rafdb_vit.data.check.check import check_data
 from rafdb_vit.data.dataset import count_classes, load_data, load_rafdb
 from rafdb_vit.data.labels import BASIC
-from rafdb_vit.data.names import has_published_counts
 from rafdb_vit.runtime.errors import UserError
 from tests.support.checked_data import write_release, write_table
 from tests.support.refusals import assert_one_line, refused
@@ -37,15 +36,6 @@ def test_counts_include_absent_classes(faces_dir):
     test = load_rafdb(faces_dir)["test"]
     assert count_classes(test) == dict.fromkeys(BASIC.names, 4)
     assert count_classes(test.select([3]))["Fear"] == 0
-
-
-def test_only_the_published_counts_make_it_rafdb():
-    train, test = (dict(zip(BASIC.names, BASIC.published_counts[split], strict=True)) for split in ("train", "test"))
-    assert has_published_counts(BASIC, {"train": train, "test": test})
-    assert not has_published_counts(BASIC, {"train": {**train, "Fear": 280}, "test": test})
-    assert not has_published_counts(BASIC, {"train": train, "test": {**test, "Fear": 75}})
-    assert not has_published_counts(BASIC, {"train": {**train, "Fear": 280}, "test": {**test, "Fear": 75}})
-    assert not has_published_counts(BASIC, {"train": train, "test": test, "validation": test})
 
 
 @pytest.mark.parametrize("drawn", [False, True])

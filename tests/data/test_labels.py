@@ -40,21 +40,15 @@ def test_an_id_out_of_range_is_refused(label):
         BASIC.code_of_id(label)
 
 
-def test_published_totals():
-    assert {split: sum(counts) for split, counts in BASIC.published_counts.items()} == {"train": 12271, "test": 3068}
-
-
 def test_compound_classes():
     assert len(set(COMPOUND.names)) == 11
-    assert COMPOUND.published_totals == {"train": 3162, "test": 792}
     assert COMPOUND.names[0] == "Happily Surprised" and COMPOUND.names[10] == "Disgustedly Surprised"
     assert (COMPOUND.codes, COMPOUND.id_of_code(11), COMPOUND.code_of_id(0)) == (range(1, 12), 10, 1)
     with pytest.raises(ValueError, match="1 to 11"):
         COMPOUND.id_of_code(12)
 
 
-def test_totals_are_those_of_the_counts():
-    assert BASIC.published_totals == {"train": 12271, "test": 3068}
+def test_label_sets_go_by_their_subsets():
     assert LABEL_SETS == {"basic": BASIC, "compound": COMPOUND}
 
 
@@ -133,7 +127,7 @@ def test_whose_classes_these_are(written, asked, expected):
 def test_other_classes_are_alphabetical(written, names):
     for order in (written, written[::-1]):
         own = resolve_classes(order, BASIC, where="DATA")
-        assert (own.subset, own.names, own.published_totals) == (OWN, names, {})
+        assert (own.subset, own.names) == (OWN, names)
 
 
 @pytest.mark.parametrize(

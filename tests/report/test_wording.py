@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from rafdb_vit.data.labels import BASIC
+from rafdb_vit.data.published import RAFDB
 from rafdb_vit.evaluation.metrics import measure_calibration
 from rafdb_vit.evaluation.protocol import DataProtocol, Protocol, describe_evaluation
 from rafdb_vit.evaluation.results import EvaluationResult
@@ -95,7 +95,7 @@ def test_every_part_of_a_protocol_stands_in_a_table():
 def test_an_evaluation_says_what_was_scored():
     data = DataProtocol(**describe_data())
     protocol = describe_evaluation(data, split="test", model={"source": "m"}, device="cpu")
-    assert protocol.scoring == f"fp32, without autocast, on cpu; {sum(BASIC.published_counts['test'])} faces"
+    assert protocol.scoring == f"fp32, without autocast, on cpu; {sum(RAFDB['basic'].counts['test'])} faces"
     tables = tabulate_evaluation(protocol)
     assert tables["This evaluation"]["images"] == "aligned" and tables["Model"] == {"source": "m"}
     assert "torch" in tables["Environment"]

@@ -3,6 +3,7 @@
 import numpy as np
 
 from rafdb_vit.data.labels import BASIC
+from rafdb_vit.data.published import RAFDB
 from rafdb_vit.evaluation.protocol import Protocol
 from rafdb_vit.evaluation.results import RESULTS_FILE, EvaluationResult, render_results
 from rafdb_vit.model.download import hash_model
@@ -10,7 +11,7 @@ from rafdb_vit.report.plots import plot_learning_curves
 from rafdb_vit.runtime.output_folder import OutputFolder
 from tests.support.models import save_vit
 
-PUBLISHED = {split: dict(zip(BASIC.names, counts, strict=True)) for split, counts in BASIC.published_counts.items()}
+PUBLISHED = {split: RAFDB["basic"].of_split(split) for split in ("train", "test")}
 FORM = {"sources": {"train": "train", "test": "test"}, "images": "aligned", "targets": "single labels"}
 
 

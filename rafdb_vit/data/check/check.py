@@ -2,7 +2,7 @@
 
 import os
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -26,6 +26,8 @@ from rafdb_vit.data.form import DataForm
 from rafdb_vit.data.formats.detect import find_faces
 from rafdb_vit.data.found import SPLITS, Faces, FoundData, Layout, count_labels, name_face
 from rafdb_vit.data.labels import LABEL_SETS
+from rafdb_vit.data.names import find_published
+from rafdb_vit.data.published import Published
 from rafdb_vit.data.splits import split_of_file
 from rafdb_vit.runtime.disk import is_inside
 from rafdb_vit.runtime.hardware import count_cpus
@@ -58,21 +60,33 @@ def check_data(
     form = DataForm(subset, aligned, image_column=image_column, label_column=label_column)
     found = find_faces(path, form, report)
     found = replace(found, splits={**{split: Faces() for split in SPLITS}, **found.splits})
-    root = Path(found.folder or path) if found.layout is Layout.TABLE else path
+    root = Path(found.folder or path) if found.layout is Layout.TABLE or os.path.isfile(path) else path
     _check_completeness(root, found, report)
     boxes = _check_annotations(root, found, form, report)
     places = _place_faces(found)
-    _check_strays(root, found, form, places, report)
+    contents = _collect_contents(found)
+    if not contents:
+        _check_strays(root, found, form, places, report)
     paths = sorted({*places, *_find_named_images(root, report)})
-    inspected = inspect_files(paths, processes=processes or count_cpus())
+    inspected = inspect_files(paths, contents, processes=processes or count_cpus())
     files = list(tqdm(inspected, "Looking at images", len(paths), unit="image", disable=quiet, leave=False))
-    _check_images(files, places, boxes, report)
+    _check_images(files, places, contents, boxes, report)
     _check_sizes(files, report)
     _check_duplicates(files, places, report, quiet=quiet)
-    if compared := _is_meant_as_rafdb(found):
-        _check_counts(found, report)
+    counts = {split: count_labels(faces.labels, found.labels.names) for split, faces in found.splits.items()}
+    found = replace(found, counts=counts)
+    name = f"RAF-DB {found.labels.subset}" if _is_meant_as_rafdb(found) else found.layout.value
+    if published := find_published(found, name):
+        _check_counts(found, published, report)
     sizes = Counter(file.size for file in files)
-    return CheckResult.build(root, found, findings, images=len(files), places=places, sizes=sizes, compared=compared)
+    pictures: Any = {"images": len(files), "places": places, "sizes": sizes, "contents": contents}
+    return CheckResult.build(root, found, findings, published=published, **pictures)
+
+
+def _collect_contents(found: FoundData[Faces]) -> dict[str, bytes]:
+    """Returns the images that are no files of their own, by their places in the data."""
+    held = (faces for faces in found.splits.values() if faces.contents)
+    return {image: content for of in held for image, content in zip(of.images, of.contents, strict=True)}
 
 
 def _place_faces(found: FoundData[Faces]) -> dict[str, Place]:
@@ -127,7 +141,8 @@ def _check_strays(
     root: Path, found: FoundData[Faces], form: DataForm, places: dict[str, Place], report: Reporter
 ) -> None:
     """Reports the images below the data's folder that no label and no finding speaks of."""
-    known = report.files | set(places) | {os.path.realpath(path) for path in places if os.path.islink(path)}  # noqa: PTH114
+    links = {os.path.realpath(path) for path in places if os.path.islink(path)}  # noqa: PTH114
+    known = report.files | set(places) | set(found.unused) | links
     named = {name_face(name) for name in report.names}
     folder = Path(found.folder or root)
     other = os.path.join(folder, "Image", "original" if form.aligned else "aligned", "")  # noqa: PTH118
@@ -150,11 +165,17 @@ def _check_strays(
 
 
 def _check_images(
-    files: list[ImageFile], places: dict[str, Place], boxes: dict[str, list[float] | None], report: Reporter
+    files: list[ImageFile],
+    places: dict[str, Place],
+    contents: Mapping[str, bytes],
+    boxes: dict[str, list[float] | None],
+    report: Reporter,
 ) -> None:
     """Reports what is wrong with the images themselves, and boxes that lie outside their photographs."""
     for file in files:
         for kind, words in file.faults:
+            if kind == NOT_RGB and file.path in contents:  # FER2013 is grey
+                continue
             blocks = kind not in (NOT_RGB, ROTATED) and file.path in places
             report(kind, f"{file.path}: {words}", file.path, blocks=blocks)
         box = boxes.get(file.path)
@@ -197,17 +218,17 @@ def _is_meant_as_rafdb(found: FoundData[Faces]) -> bool:
     return found.labels.subset in LABEL_SETS and named >= 0.5 * len(names)
 
 
-def _check_counts(found: FoundData[Faces], report: Reporter) -> None:
-    """Reports counts that are not those that RAF-DB's release states."""
-    for split, total in found.labels.published_totals.items():
-        counts = count_labels(found.splits[split].labels, found.labels.names)
-        published = found.labels.published(split)
+def _check_counts(found: FoundData[Faces], published: Published, report: Reporter) -> None:
+    """Reports counts that are not the published ones."""
+    listed = published.count_listed(found.counts, found.count_left_out())
+    for split, total in published.totals.items():
+        counts = Counter(found.counts.get(split))
         wrong = [
             f"{name} {counts[name]:,} (published {expected:,})"
-            for name, expected in published.items()
+            for name, expected in published.of_split(split).items()
             if counts[name] != expected
         ]
-        if not published and sum(counts.values()) != total:
-            wrong = [f"{sum(counts.values()):,} faces, published {total:,}"]
+        if split not in published.counts and listed.get(split, 0) != total:
+            wrong = [f"{listed.get(split, 0):,} faces, published {total:,}"]
         if wrong:
             report("counts are not the published ones", f"{split}: {', '.join(wrong)}", blocks=False)

@@ -4,10 +4,11 @@ import hashlib
 import os
 import signal
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
+from types import MappingProxyType
 
 import numpy as np
 from PIL import ExifTags, Image, UnidentifiedImageError
@@ -45,11 +46,14 @@ class ImageFile:
     thumbnails: np.ndarray | None = None
 
 
-def inspect_file(path: str) -> ImageFile:
-    """Looks into an image file; whatever it holds, the answer says so, and nothing is raised or warned of."""
+def inspect_file(path: str, content: bytes | None = None) -> ImageFile:
+    """Looks into an image file; whatever it holds, the answer says so, and nothing is raised or warned of.
+
+    An image that is no file of its own is given as its `content`; `path` is then its place in the data.
+    """
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        return _inspect(path)
+        return _inspect(path) if content is None else _inspect_content(path, content)
 
 
 def _inspect(path: str) -> ImageFile:
@@ -63,6 +67,10 @@ def _inspect(path: str) -> ImageFile:
         return ImageFile(path, ((TOO_LARGE, str(error)),))
     except OSError as error:
         return ImageFile(path, ((UNREADABLE, f"cannot be read ({error.strerror})"),))
+    return _inspect_content(path, content)
+
+
+def _inspect_content(path: str, content: bytes) -> ImageFile:
     digest = hashlib.sha256(content).digest()
     size: tuple[int, int] | None = None
     try:
@@ -93,18 +101,23 @@ def _leave_signals_to_parent() -> None:
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
 
 
-def inspect_files(paths: Sequence[str], *, processes: int) -> Iterator[ImageFile]:
+def inspect_files(
+    paths: Sequence[str], contents: Mapping[str, bytes] = MappingProxyType({}), *, processes: int
+) -> Iterator[ImageFile]:
     """Looks into many image files, in order, on several processes side by side; with 1, this one does it.
+
+    Images that are no files of their own are in `contents`, by path.
 
     Raises:
         UserError: A process died, as it does when memory runs out.
     """
     if processes == 1 or len(paths) <= _CHUNK:
-        yield from map(inspect_file, paths)
+        yield from map(inspect_file, paths, map(contents.get, paths))
         return
     executor, done = ProcessPoolExecutor(processes, initializer=_leave_signals_to_parent), 0
     try:
-        for done, file in enumerate(executor.map(inspect_file, paths, chunksize=_CHUNK), start=1):  # noqa: B007
+        files = executor.map(inspect_file, paths, map(contents.get, paths), chunksize=_CHUNK)
+        for done, file in enumerate(files, start=1):  # noqa: B007
             yield file
     except BrokenProcessPool as error:
         there = ascii(paths[min(done, len(paths) - 1)])

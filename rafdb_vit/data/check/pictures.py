@@ -66,9 +66,9 @@ def draw_class_counts(result: CheckResult) -> bytes:
         places = [label + width * (i + 0.5) - 0.4 for label in range(len(names))]
         bars = axes.bar(places, list(counts.values()), width, color=_COLOURS.get(split), label=f"{split}, as found")
         axes.bar_label(bars, fontsize=7, padding=2)
-        published = result.labels.published_counts.get(split)
-        if published:
-            label = "published for RAF-DB" if i == 0 else None
+        published = result.published.counts.get(split) if result.published else None
+        if result.published and published:
+            label = f"published for {result.published.name}" if i == 0 else None
             axes.plot(places, published, ls="", marker="_", ms=24 * width, mew=2, color="black", label=label)
     labels = [_fold(name, 12) for name in names]
     axes.set_xticks(range(len(names)), labels, rotation=25, ha="right")
@@ -122,9 +122,7 @@ def _choose_tiles(result: CheckResult) -> list[tuple[int, Finding, str, Image.Im
         room = min(_MOST_OF_KIND, _MOST_TILES - len(tiles))
         for finding in findings:
             pictures = [
-                (file, picture)
-                for file in finding.files[:room]
-                if (picture := _open_small(file, result.root)) is not None
+                (file, picture) for file in finding.files[:room] if (picture := _open_small(file, result)) is not None
             ]
             tiles += [(number, finding, file, picture) for file, picture in pictures]
             room -= len(pictures)
@@ -134,12 +132,14 @@ def _choose_tiles(result: CheckResult) -> list[tuple[int, Finding, str, Image.Im
     return tiles
 
 
-def _open_small(file: str, root: Path) -> Image.Image | None:
+def _open_small(file: str, result: CheckResult) -> Image.Image | None:
     """Returns a thumbnail; None for what is no image, or may not be looked at."""
-    if os.path.islink(file) or not os.path.isfile(file) or not is_inside(root, file):  # noqa: PTH114
+    content = result.contents.get(file)
+    may_be_read = not os.path.islink(file) and os.path.isfile(file) and is_inside(result.root, file)  # noqa: PTH114
+    if content is None and not may_be_read:
         return None
     try:
-        picture = open_picture(file)
+        picture = open_picture(file if content is None else content)
     except PICTURE_ERRORS:
         return None
     picture.thumbnail((_SIDE, _SIDE))

@@ -5,11 +5,13 @@ import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from rafdb_vit.data.findings import Finding, Findings, printable
 from rafdb_vit.data.found import ORDER, Faces, FoundData, count_labels
 from rafdb_vit.data.labels import LabelSet
+from rafdb_vit.data.published import Published
 from rafdb_vit.runtime.console import render_counts
 from rafdb_vit.runtime.errors import escape
 
@@ -43,8 +45,10 @@ class CheckResult:
         images: How many image files were looked at.
         usual_size: Width and height that the most images have.
         uniform: At least half the images have it.
-        compared: The published counts of RAF-DB are shown.
         places: Split and class of every image that has a label, by path.
+        published: What is published of the data set that this is meant to be; None for others.
+        contents: The images that findings name and that are no files of their own, by path.
+        left_out: Which faces cannot be used, and why; empty where all can.
     """
 
     root: Path
@@ -57,8 +61,10 @@ class CheckResult:
     images: int
     usual_size: tuple[int, int] | None
     uniform: bool
-    compared: bool
     places: Mapping[str, Place]
+    published: Published | None
+    contents: Mapping[str, bytes]
+    left_out: str
 
     @classmethod
     def build(
@@ -70,7 +76,8 @@ class CheckResult:
         images: int,
         places: Mapping[str, Place],
         sizes: Mapping[tuple[int, int] | None, int],
-        compared: bool = True,
+        published: Published | None = None,
+        contents: Mapping[str, bytes] = MappingProxyType({}),
     ) -> "CheckResult":
         """Puts a result together: `findings` in any order, `sizes` with the number of images of each, else as above."""
         splits = sorted(found.splits, key=ORDER.index)
@@ -84,7 +91,9 @@ class CheckResult:
         layout = found.layout.value + ("" if source == "test" else f", test is its split {source}")
         return cls(
             *(root, layout, found.labels, counts, order, numbers, findings.blocking),
-            *(images, usual, uniform, compared, places),
+            *(images, usual, uniform, places, published),
+            {file: contents[file] for finding in order for file in finding.files if file in contents},
+            found.describe_left_out(),
         )
 
     @property
@@ -101,7 +110,7 @@ class CheckResult:
         size = f", most of {width} x {height} pixels" if self.uniform else ""
         found = f"{len(self.labels.names)} classes, {self.images:,} images{size}"
         head = f"{printable(self.root)}: {escape(self.layout)}, {found}"
-        parts = [head, self._render_table()]
+        parts = [f"{head}\n{self.left_out}".rstrip(), self._render_table()]
         if not self.findings:
             return "\n\n".join([*parts, "Nothing found."])
         kinds, total = self.kinds, sum(self.numbers.values())
@@ -121,23 +130,25 @@ class CheckResult:
         rows: list[tuple[str, dict[str, int]]] = []
         for split, counts in self.counts.items():
             rows.append((split, counts))
-            if self.compared and (published := self.labels.published(split)):
+            if self.published is not None and (published := self.published.of_split(split)):
                 rows.append(("published", published))
-        table = render_counts(rows)
-        totals = [f"{split} {total:,}" for split, total in self.labels.published_totals.items()]
-        plain = self.labels.published_counts or not totals or not self.compared
-        return table if plain else f"{table}\n  published: {', '.join(totals)}"
+        table, of = render_counts(rows), self.published
+        totals = [f"{split} {total:,}" for split, total in of.totals.items() if split not in of.counts] if of else []
+        with_left_out = " (those left out too)" if of and of.with_left_out else ""
+        return f"{table}\n  published: {', '.join(totals)}{with_left_out}" if totals else table
 
     def describe(self) -> dict[str, Any]:
         """Returns the result for programs, as it stands in JSON; paths are relative to `root`."""
+        of = self.published
         return {
             "root": str(self.root),
             "layout": self.layout,
             "classes": list(self.labels.names),
             "images": self.images,
             "counts": self.counts,
-            "published_counts": {split: self.labels.published(split) for split in self.labels.published_counts},
-            "published_totals": dict(self.labels.published_totals),
+            "left_out": self.left_out,
+            "published_counts": {split: of.of_split(split) for split in of.counts} if of else {},
+            "published_totals": dict(of.totals) if of else {},
             "summary": dict(self.numbers),
             "listed": {kind: len(of) for kind, of in self.kinds.items()},
             "findings": [

@@ -4,6 +4,8 @@ Told apart by looking, in the folder itself or one below:
 
 - official release: `basic/EmoLabel/list_patition_label.txt` (the release's spelling) and `basic/Image/`;
 - Kaggle copy: `DATASET/{train,test}/{1..7}/`, with a CSV file of labels a split beside `DATASET` or inside it;
+- FER2013: `fer2013.csv`, and FER+ where `fer2013new.csv` lies beside it; see `rafdb_vit.data.formats.fer2013`;
+- AffectNet: `train_set/images/`, `train_set/annotations/`, `val_set`; see `rafdb_vit.data.formats.affectnet`;
 - class folders: `train/<class>/`, `val` or `valid`, `test`; names or codes;
 - a CSV file of image paths and labels, or one a split.
 
@@ -11,13 +13,16 @@ The data is checked as it is found: each row has its image, each image its row, 
 """
 
 import os
+from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import NoReturn
 
 from rafdb_vit.data.files import list_folders
 from rafdb_vit.data.findings import Reporter, printable
 from rafdb_vit.data.form import DataForm
+from rafdb_vit.data.formats.affectnet import find_annotated_splits, read_affectnet
 from rafdb_vit.data.formats.class_folders import (
     find_classes,
     find_split_folders,
@@ -26,11 +31,15 @@ from rafdb_vit.data.formats.class_folders import (
     read_kaggle_copy,
 )
 from rafdb_vit.data.formats.csv_table import find_tables, read_tables
+from rafdb_vit.data.formats.fer2013 import find_pixel_tables, has_pixels, read_fer2013
+from rafdb_vit.data.formats.ferplus import FILE as VOTES_FILE
 from rafdb_vit.data.formats.release import LIST_FILES, is_release, read_release
 from rafdb_vit.data.found import Faces, FoundData, Layout
 from rafdb_vit.data.labels import LABEL_SETS
 from rafdb_vit.data.splits import find_split, validation_as_test
 from rafdb_vit.runtime.errors import UserError
+
+_Reader = Callable[[DataForm, Reporter], FoundData[Faces]]
 
 
 def find_faces(root: Path, form: DataForm, report: Reporter) -> FoundData[Faces]:
@@ -42,7 +51,10 @@ def find_faces(root: Path, form: DataForm, report: Reporter) -> FoundData[Faces]
         UserError: Nothing like it is found; or what `report` raises.
     """
     _check_encoding(root)
-    if os.path.isfile(root) and root.suffix.lower() == ".csv":
+    if os.path.isfile(root) and has_pixels(root):
+        found = read_fer2013(root.parent, root, None, form, report)
+    elif os.path.isfile(root) and root.suffix.lower() == ".csv":
+        _refuse_votes_alone(root)
         found = read_tables(root.parent, {None: root}, form, report)
     elif os.path.isdir(root):
         found = _read_folder(root, form, report)
@@ -54,10 +66,21 @@ def find_faces(root: Path, form: DataForm, report: Reporter) -> FoundData[Faces]
     _check_encoding(folder)
     if (form.image_column or form.label_column) and found.layout is not Layout.TABLE:
         flag = "--image_column_name" if form.image_column else "--label_column_name"
-        raise UserError(f"{flag}: {printable(folder)} is no CSV file; only one has columns: leave the flag out")
+        words = f"holds {found.layout.value}, no CSV file of image paths; only one has such columns"
+        raise UserError(f"{flag}: {printable(folder)} {words}: leave the flag out")
     if not form.aligned and not found.release:
         raise UserError(f"--aligned False: {printable(folder)} is not the official release; only it has boxes")
-    return replace(found, splits=validation_as_test(found.splits), sources=validation_as_test(found.sources))
+    own = validation_as_test({split: split for split in found.splits})
+    left_out = {reason: {split: of.get(was, 0) for split, was in own.items()} for reason, of in found.left_out.items()}
+    splits, sources = validation_as_test(found.splits), validation_as_test(found.sources)
+    return replace(found, splits=splits, sources=sources, left_out=left_out)
+
+
+def _refuse_votes_alone(votes: Path) -> None:
+    """Refuses FER+'s file where it is not beside the faces that it is about."""
+    if votes.name == VOTES_FILE:
+        words = "holds the votes of FER+ and no faces; give --data_dir the folder that holds it and fer2013.csv"
+        raise UserError(f"{printable(votes)}: {words}")
 
 
 def _check_encoding(root: Path) -> None:
@@ -70,18 +93,17 @@ def _check_encoding(root: Path) -> None:
 
 
 def _read_folder(root: Path, form: DataForm, report: Reporter) -> FoundData[Faces]:
-    releases, split_folders = _find_copies(root, form)
-    if len(copies := [*releases, *split_folders]) > 1:
-        listed = ", ".join(map(printable, copies))
+    copies = _find_copies(root, form)
+    if len(copies) > 1:
+        listed = ", ".join(printable(place) for place, _ in copies)
         raise UserError(
             f"{printable(root)}: holds more than one copy of the data ({listed}); give --data_dir one of them"
         )
-    if releases:
-        return read_release(root, releases[0], form, report)
-    if split_folders:
-        ((folder, splits),) = split_folders.items()
-        read = read_kaggle_copy if is_kaggle_copy(folder, splits) else read_class_folders
-        return read(root, folder, splits, form, report)
+    if copies:
+        ((_, read),) = copies
+        return read(form, report)
+    if os.path.isfile(root / VOTES_FILE):
+        _refuse_votes_alone(root / VOTES_FILE)
     if tables := find_tables(root):
         return read_tables(root, tables, form, report)
     if "train" not in form.needed and (classes := find_classes(root)):
@@ -89,20 +111,26 @@ def _read_folder(root: Path, form: DataForm, report: Reporter) -> FoundData[Face
     _refuse_other_content(root, form)
 
 
-def _find_copies(root: Path, form: DataForm) -> tuple[list[Path], dict[Path, dict[str, Path]]]:
-    """Returns the copies in `root` or one folder below it, and in `DATASET` in there.
-
-    Returns:
-        Folders of the release; and the folders of splits by the folder that holds them.
-    """
+def _find_copies(root: Path, form: DataForm) -> list[tuple[Path, _Reader]]:
+    """Returns the copies in `root` or one folder below it, and in `DATASET` in there: place and reader."""
     folders = [root, *(folder for folder in list_folders(root) if os.access(folder, os.R_OK | os.X_OK))]
     releases = [folder for folder in folders if is_release(folder)]
     if form.subset in (folder.name for folder in releases):
         # The release's other subset is not meant.
         releases = [folder for folder in releases if folder.name not in set(LABEL_SETS) - {form.subset}]
-    places = [*folders, *(folder / "DATASET" for folder in folders[1:])]
-    found = {folder: find_split_folders(folder, form.needed) for folder in places if folder.is_dir()}
-    return releases, {folder: splits for folder, splits in found.items() if splits}
+    copies: list[tuple[Path, _Reader]] = [(folder, partial(read_release, root, folder)) for folder in releases]
+    for folder in folders:
+        votes = folder / VOTES_FILE if os.path.lexists(folder / VOTES_FILE) else None
+        copies += [(table, partial(read_fer2013, root, table, votes)) for table in find_pixel_tables(root, folder)]
+    for folder in (*folders, *(folder / "DATASET" for folder in folders[1:])):
+        if not folder.is_dir():
+            continue
+        if splits := find_annotated_splits(folder):
+            copies.append((folder, partial(read_affectnet, root, folder, splits)))
+        elif splits := find_split_folders(folder, form.needed):
+            read = read_kaggle_copy if is_kaggle_copy(folder, splits) else read_class_folders
+            copies.append((folder, partial(read, root, folder, splits)))
+    return copies
 
 
 def _refuse_other_content(root: Path, form: DataForm) -> NoReturn:
@@ -125,5 +153,6 @@ def _refuse_other_content(root: Path, form: DataForm) -> NoReturn:
     raise UserError(
         f"{where}: holds neither RAF-DB's official layout (EmoLabel/{LIST_FILES[0]} and Image/aligned/) nor the Kaggle "
         f"layout (train/{codes}, test/{codes} and a CSV file of labels each) nor class folders (train/<class>/, "
-        "test/<class>/) nor a CSV file of image paths and labels"
+        "test/<class>/) nor a CSV file of image paths and labels, nor FER2013 (fer2013.csv) nor AffectNet (train_set/"
+        "images/, train_set/annotations/)"
     )

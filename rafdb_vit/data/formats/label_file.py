@@ -111,13 +111,13 @@ def read_list_file(path: Path, labels: LabelSet, report: Reporter) -> list[Row]:
     return _check_rows(path, rows, "a row like 'train_00001.jpg 5'", labels, report)
 
 
-def read_csv_rows(path: Path, *, what: str = _WHAT) -> Iterator[tuple[int, list[str]]]:
+def read_csv_rows(path: Path, *, what: str = _WHAT, most: int = MOST_BYTES) -> Iterator[tuple[int, list[str]]]:
     """Yields line number and stripped fields of every row of a CSV file that is not empty.
 
     Raises:
         UserError: The file is not text, or no CSV file.
     """
-    reader = csv.reader(chain(read_lines(path, what=what), [_END]))
+    reader = csv.reader(chain(read_lines(path, what=what, most=most), [_END]))
     number = 1
     try:
         for row in reader:

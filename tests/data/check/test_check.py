@@ -13,7 +13,8 @@ from PIL import Image
 from rafdb_vit.data.check.check import check_data
 from rafdb_vit.data.dataset import load_rafdb
 from rafdb_vit.data.images import open_face
-from rafdb_vit.data.labels import BASIC, COMPOUND
+from rafdb_vit.data.labels import BASIC
+from rafdb_vit.data.published import RAFDB
 from rafdb_vit.model.preprocessing import with_face_transform
 from rafdb_vit.runtime.errors import UserError
 from tests.support.checked_data import IMAGES, SIDE, again, face, paint, paint_all, write_release, write_table
@@ -209,8 +210,8 @@ def test_nothing_is_found_where_nothing_is_wrong(layout, write):
 
 def test_nothing_at_all_is_found_in_the_published_data(release, monkeypatch):
     for split, each in (("train", 2), ("test", 1)):
-        monkeypatch.setitem(BASIC.published_counts, split, (each,) * 7)
-        monkeypatch.setitem(BASIC.published_totals, split, 7 * each)
+        monkeypatch.setitem(RAFDB["basic"].counts, split, (each,) * 7)
+        monkeypatch.setitem(RAFDB["basic"].totals, split, 7 * each)
     report = check(release)
     assert report.findings == []
     assert (report.layout, report.images) == ("official release", 21)
@@ -225,8 +226,8 @@ def test_compound_is_compared_by_totals(tmp_path, monkeypatch):
         "train: 22 faces, published 3,162",
         "test: 11 faces, published 792",
     ]
-    monkeypatch.setitem(COMPOUND.published_totals, "train", 22)
-    monkeypatch.setitem(COMPOUND.published_totals, "test", 11)
+    monkeypatch.setitem(RAFDB["compound"].totals, "train", 22)
+    monkeypatch.setitem(RAFDB["compound"].totals, "test", 11)
     assert check(compound, subset="compound").findings == []
 
 

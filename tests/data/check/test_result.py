@@ -9,6 +9,7 @@ from rafdb_vit.data.check.result import CheckResult, Place
 from rafdb_vit.data.findings import MOST_LISTED, Finding, Findings, printable
 from rafdb_vit.data.found import Faces, FoundData, Layout
 from rafdb_vit.data.labels import BASIC, COMPOUND, OWN, LabelSet
+from rafdb_vit.data.published import RAFDB
 
 ROOT = Path("/data/rafdb")
 PLACES = {
@@ -27,7 +28,8 @@ def build(
     splits = {"train": faces(0, 1, 1), "test": faces(6)} if splits is None else splits
     found = FoundData(layout, root, labels, splits, {split: split for split in splits})
     sizes = {(100, 100): 12_000, (90, 100): 300, None: 45} if sizes is None else sizes
-    return CheckResult.build(root, found, Findings(findings), images=images, places=places, sizes=sizes)
+    pictures = {"images": images, "places": places, "sizes": sizes}
+    return CheckResult.build(root, found, Findings(findings), published=RAFDB.get(labels.subset), **pictures)
 
 
 def repeat(kind, count, **settings):
@@ -137,7 +139,7 @@ def test_json_is_complete():
     assert content["root"] == "/data/rafdb"
     assert (content["layout"], content["images"], content["classes"]) == ("official release", 12_345, list(BASIC.names))
     assert content["counts"]["train"] == {**dict.fromkeys(BASIC.names, 0), "Surprise": 1, "Fear": 2}
-    assert content["published_counts"]["test"] == dict(zip(BASIC.names, BASIC.published_counts["test"], strict=True))
+    assert content["published_counts"]["test"] == RAFDB["basic"].of_split("test")
     assert content["published_totals"] == {"train": 12271, "test": 3068}
     assert content["summary"] == {"bad row": 1, "near-duplicates": 1, "odd size": 1}
     assert content["findings"] == [
