@@ -11,7 +11,7 @@ from datasets import ClassLabel, Dataset, DatasetDict, Features, Image, List, Va
 
 from rafdb_vit.data.annotations import BOX, Kind, add_attributes, find_kinds, flatten_rows, read_annotations
 from rafdb_vit.data.distributions import match_distributions, read_distributions
-from rafdb_vit.data.files import NO_IMAGE, find_root
+from rafdb_vit.data.files import NO_IMAGE, WITHOUT_LABEL, find_root
 from rafdb_vit.data.findings import (
     Finding,
     Findings,
@@ -31,6 +31,11 @@ from rafdb_vit.data.names import DRAWN, name_data
 from rafdb_vit.data.splits import DEFAULT_FRACTION, draw_samples, split_off_validation
 from rafdb_vit.runtime.errors import UserError
 
+_PASSED_OVER = {
+    NO_IMAGE: ("1 file that is no image is passed over", "{:,} files that are no images are passed over"),
+    WITHOUT_LABEL: ("1 image without a label is passed over", "{:,} images without a label are passed over"),
+}
+"""What is said of one and of several findings of a kind."""
 _ALL: Mapping[str, int | None] = MappingProxyType({})
 
 
@@ -192,11 +197,12 @@ def _find_faces(root: Path, form: DataForm) -> FoundData[Faces]:
 
 
 def _describe_passed_over(findings: Findings) -> str:
-    if not (count := findings.counts[NO_IMAGE]):
-        return ""
-    first = next(finding.files[0] for finding in findings.listed if finding.kind == NO_IMAGE)
-    words = "1 file that is no image is" if count == 1 else f"{count:,} files that are no images are"
-    return f"{words} passed over, {printable(first)} first"
+    notes = []
+    for kind, (one, several) in _PASSED_OVER.items():
+        if count := findings.counts[kind]:
+            first = next(finding.files[0] for finding in findings.listed if finding.kind == kind)
+            notes.append(f"{one if count == 1 else several.format(count)}, {printable(first)} first")
+    return "; ".join(notes)
 
 
 def _build_splits(root: Path, found: FoundData[Faces], kinds: list[Kind], form: DataForm) -> dict[str, Dataset]:

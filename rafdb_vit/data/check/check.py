@@ -17,6 +17,7 @@ from rafdb_vit.data.files import (
     IMAGE_SUFFIXES,
     LINK_OUT,
     OTHER_SUFFIXES,
+    WITHOUT_LABEL,
     find_root,
     may_be_image,
     walk_files,
@@ -24,9 +25,8 @@ from rafdb_vit.data.files import (
 from rafdb_vit.data.findings import Findings, Reporter, check_classes, check_names, check_splits
 from rafdb_vit.data.form import DataForm
 from rafdb_vit.data.formats.detect import find_faces
-from rafdb_vit.data.found import SPLITS, Faces, FoundData, Layout, count_labels, name_face
-from rafdb_vit.data.labels import LABEL_SETS
-from rafdb_vit.data.splits import split_of_file
+from rafdb_vit.data.found import SPLITS, Faces, FoundData, Layout, count_labels, list_names, name_face
+from rafdb_vit.data.names import resembles_rafdb
 from rafdb_vit.runtime.disk import is_inside
 from rafdb_vit.runtime.hardware import count_cpus
 
@@ -69,7 +69,7 @@ def check_data(
     _check_images(files, places, boxes, report)
     _check_sizes(files, report)
     _check_duplicates(files, places, report, quiet=quiet)
-    if compared := _is_meant_as_rafdb(found):
+    if compared := resembles_rafdb(found.layout, found.labels, list_names(found.splits)):
         _check_counts(found, report)
     sizes = Counter(file.size for file in files)
     return CheckResult.build(root, found, findings, images=len(files), places=places, sizes=sizes, compared=compared)
@@ -146,7 +146,7 @@ def _check_strays(
             report(LINK_OUT, f"{path}: leads out of {root}, and no label speaks of it; remove it", path, blocks=False)
         else:
             words = f"{path}: no label speaks of this image; training does not use it"
-            report("image without label", words, path, blocks=False)
+            report(WITHOUT_LABEL, words, path, blocks=False)
 
 
 def _check_images(
@@ -188,13 +188,6 @@ def _check_duplicates(files: list[ImageFile], places: dict[str, Place], report: 
         differing = " with different labels" if len({place.label for place in known}) > 1 else ""
         members = [f"{path} ({places.get(path, 'no label')})" for path in paths]
         report(kind + across + differing, " = ".join(members), *paths, blocks=False)
-
-
-def _is_meant_as_rafdb(found: FoundData[Faces]) -> bool:
-    """Tells whether these are RAF-DB's classes, and most files have names of its form."""
-    names = [os.path.basename(image) for faces in found.splits.values() for image in faces.images]  # noqa: PTH119
-    named = sum(split_of_file(name) is not None for name in names)
-    return found.labels.subset in LABEL_SETS and named >= 0.5 * len(names)
 
 
 def _check_counts(found: FoundData[Faces], report: Reporter) -> None:

@@ -322,8 +322,6 @@ CLASSES = {
         "class without faces",
     ),
     "no validation": (lambda d: [path.unlink() for path in d.glob("val/*/*.jpg")], "empty split"),
-    "test under train": (lambda d: paint(d / "train/cat/test_0001.jpg", 99), "test image under train"),
-    "test under validation": (lambda d: paint(d / "val/cat/test_0001.jpg", 99), "test image under validation"),
     "newline": (lambda d: paint(d / "val/cat/a\nb.jpg", 99), "unusable file name"),
 }
 TABLE = {
@@ -334,10 +332,6 @@ TABLE = {
     "no split": (lambda d: add_row(d / "faces.csv", "a0.jpg,a,never"), "bad row"),
     "two columns": (lambda d: add_row(d / "faces.csv", "a0.jpg,a"), "bad row"),
     "a path out": (lambda d: add_row(d / "faces.csv", "../x.jpg,a,train"), "bad row"),
-    "test under train": (
-        lambda d: (add_row(d / "faces.csv", "test_0001.jpg,a,train"), paint(d / "test_0001.jpg", 99)),
-        "test image under train",
-    ),
 }
 REFUSED = [
     (layout, name)

@@ -26,6 +26,14 @@ def write_classes(root, classes, splits=("train", "test"), *, each=2):
     return root
 
 
+def write_rafdb_names(root):
+    """Writes folders of RAF-DB's classes with a file each that is named as RAF-DB's aligned images are."""
+    for split, name in (("train", "train_{:05d}"), ("valid", "train_1{:04d}"), ("test", "test_{:04d}")):
+        for i, folder in enumerate(BASIC.names, start=100):
+            (root / split / folder).mkdir(parents=True, exist_ok=True)
+            (root / split / folder / f"{name.format(i)}_aligned.jpg").touch()
+
+
 def paths_of(dataset):
     return [Path(image["path"]) for image in dataset.cast_column("image", Image(decode=False))["image"]]
 
@@ -300,17 +308,23 @@ def test_two_folders_for_one_split_are_refused(tmp_path, parent):
     ("split", "name"),
     [
         ("train", "test_0001_aligned.jpg"),
-        ("train", "test_0001.png"),
         ("test", "train_00001.jpg"),
         ("valid", "test_0001_aligned.jpg"),
     ],
 )
-def test_rafdbs_names_tell_of_images_in_the_wrong_split(tmp_path, split, name):
+def test_images_of_rafdb_in_the_wrong_split_are_refused_and_those_of_other_data_are_not(tmp_path, split, name):
     write_classes(tmp_path, BASIC.names, ("train", "valid", "test"), each=1)
     stray = tmp_path / split / "Happiness" / name
     stray.touch()
+    assert (
+        Path(name).stem.removesuffix("_aligned")
+        in load_rafdb(tmp_path)[{"valid": "validation"}.get(split, split)]["file"]
+    )
+    for path in tmp_path.rglob("face*.jpg"):
+        path.unlink()
+    write_rafdb_names(tmp_path)
     own = name.split("_")[0]
-    with refused(stray, f"an image of the {own} split lies under {split if split != 'valid' else 'validation'}"):
+    with refused(stray, f"an image of the {own} split stands in {split if split != 'valid' else 'validation'}"):
         load_rafdb(tmp_path)
 
 
@@ -328,7 +342,7 @@ def test_test_images_may_stand_in_a_validation_split_that_is_scored_as_test(tmp_
 
 @pytest.mark.parametrize("second", ["train/Fear/train_00001.jpg", "valid/Happiness/train_00001_aligned.jpg"])
 def test_one_image_of_rafdb_in_two_places_is_refused(tmp_path, second):
-    write_classes(tmp_path, BASIC.names, ("train", "valid", "test"), each=1)
+    write_rafdb_names(tmp_path)
     for name in ("train/Happiness/train_00001_aligned.jpg", second):
         (tmp_path / name).touch()
     with refused("train_00001", "also lies in", tmp_path / "train"):
@@ -429,7 +443,9 @@ def test_what_is_no_file_is_refused(tmp_path, place, words):
 @pytest.mark.parametrize("name", ["sm\nile", "sm\x1b[31mile", "\u2028", NOT_UTF8])
 def test_an_image_whose_name_cannot_be_written_is_refused(tmp_path, name):
     (write_classes(tmp_path, BASIC.names) / "train/Fear" / f"{name}.jpg").touch()
-    with refused(tmp_path / "train/Fear", "control characters, or not in UTF-8", "rename the file"):
+    with refused(
+        tmp_path / "train/Fear", "its name has control characters, ", "bytes that are not UTF-8; rename the file"
+    ):
         load_rafdb(tmp_path)
 
 
@@ -499,5 +515,5 @@ def test_images_are_told_by_their_content_and_what_is_none_is_said(tmp_path):
     (root / "train" / "Anger" / "pipe").symlink_to(tmp_path / "nowhere")
     found = find_splits(root)
     assert len(found.splits["train"]) == before + 5
-    assert found.passed_over == f"4 files that are no images are passed over, {root}/train/Anger/pipe first"
+    assert found.passed_over == f"3 files that are no images are passed over, {root}/train/Anger/pipe first"
     assert found.describe().endswith(found.passed_over)

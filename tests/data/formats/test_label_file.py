@@ -84,7 +84,7 @@ def test_whatever_a_csv_file_holds_is_fields_or_one_line(scratch, content):
     except UserError as error:
         assert_one_line(error, path)
     else:
-        assert all(any(fields) and all(field == field.strip() for field in fields) for _, fields in rows)
+        assert all(any(fields) and all(field == field.strip(" \t\n") for field in fields) for _, fields in rows)
 
 
 @pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.folder)
