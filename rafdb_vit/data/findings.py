@@ -163,7 +163,7 @@ def check_place(where: str, image: str, split: str, splits: Collection[str], rep
         return
     own = split_of_file(name)
     if is_own:
-        report(f"{own} image under {split}", f"{where}: an image of the {own} split stands in {split}", image)
+        report(f"{own} image under {split}", f"{where}: an image of the {own} split stands in {split}; move it", image)
     else:
         words = f"stands in {split}, but is named {name} as if it were of {own}; move it if it is"
         report(f"image under {split} that is named {own}", f"{where}: {words}", image, blocks=False)

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
-from rafdb_vit.runtime.errors import UserError, is_plain
+from rafdb_vit.runtime.errors import NOT_PLAIN, UserError, is_plain
 
 OWN = "own"
 MOST_CLASSES = 500
@@ -155,9 +155,11 @@ def resolve_classes(written: Collection[str], labels: LabelSet, *, where: str) -
         UserError: They are numbers whose order is not known, or not the classes of the subset that was asked for.
     """
     names = sorted(set(written), key=lambda name: (name.casefold(), name))
-    odd = next((name for name in names if not (is_plain(name) and fold_name(name))), None)
+    odd = next((name for name in names if not is_plain(name)), None)
     if odd is not None:
-        raise UserError(f"{where}: {odd!r:.90} is no name for a class; expected letters or numbers in one line")
+        raise UserError(f"{where}: {odd!r:.90} is no name for a class, since it has {NOT_PLAIN}; rename the class")
+    if any(not re.sub(_UNSEEN, "", name).strip() for name in names):
+        raise UserError(f"{where}: a class has a name in which nothing can be seen; expected letters or numbers")
     if len(names) > MOST_CLASSES:
         raise UserError(
             f"{where}: {len(names):,} different labels, {names[0]!r} the first; is this the column of labels?"

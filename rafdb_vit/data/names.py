@@ -59,7 +59,7 @@ def resembles_rafdb(layout: Layout, labels: LabelSet, names: Mapping[str, Sequen
     """
     every = [name for of_split in names.values() for name in of_split]
     named = sum(split_of_file(name) is not None for name in every)
-    if labels.subset not in LABEL_SETS or 2 * named < len(every):
+    if labels.subset not in LABEL_SETS or not every or 2 * named < len(every):
         return False
     aligned = sum(_ALIGNED.fullmatch(name) is not None for name in every)
     totals = labels.published_totals.items()

@@ -17,6 +17,8 @@ _TURNING = ("LRE", "RLE", "LRO", "RLO", "PDF", "LRI", "RLI", "FSI", "PDI")
 """Unicode's classes of what sets the direction of the text that follows: it makes a line read as what it is not."""
 _MOST_LETTERS = 200
 """Of what a message shows of a value."""
+NOT_PLAIN = "control characters, marks that turn the direction of text, or bytes that are not UTF-8"
+"""What a name has that `is_plain` tells to be none, for messages."""
 _HUB_TOKEN = re.compile(r"hf_(?:[a-z]+_)?[A-Za-z0-9]{16,}")
 WORKER_PREFIX = "Caught UserError in DataLoader worker process"
 

@@ -11,7 +11,7 @@ from tqdm.auto import tqdm
 
 from rafdb_vit.data.annotations import BOX, find_kinds, read_annotations
 from rafdb_vit.data.check.duplicates import group_exact, group_near
-from rafdb_vit.data.check.inspection import NOT_RGB, ROTATED, ImageFile, inspect_files
+from rafdb_vit.data.check.inspection import DEEP, NOT_RGB, ROTATED, ImageFile, inspect_files
 from rafdb_vit.data.check.result import CheckResult, Place
 from rafdb_vit.data.files import (
     IMAGE_SUFFIXES,
@@ -22,12 +22,13 @@ from rafdb_vit.data.files import (
     may_be_image,
     walk_files,
 )
-from rafdb_vit.data.findings import Findings, Reporter, check_classes, check_names, check_splits
+from rafdb_vit.data.findings import Findings, Reporter, check_classes, check_names, check_splits, printable
 from rafdb_vit.data.form import DataForm
-from rafdb_vit.data.formats.detect import find_faces
+from rafdb_vit.data.formats.detect import find_faces, is_data_set
 from rafdb_vit.data.found import SPLITS, Faces, FoundData, Layout, count_labels, list_names, name_face
 from rafdb_vit.data.names import resembles_rafdb
 from rafdb_vit.runtime.disk import is_inside
+from rafdb_vit.runtime.errors import UserError
 from rafdb_vit.runtime.hardware import count_cpus
 
 _USUAL_SHARE = 0.5
@@ -56,6 +57,11 @@ def check_data(
     findings = Findings()
     report = Reporter(findings.add)
     form = DataForm(subset, aligned, image_column=image_column, label_column=label_column)
+    if is_data_set(path, form):
+        raise UserError(
+            f"{printable(path)}: is a data set of `datasets`; `rafdb-vit check` looks into folders of images and CSV "
+            "files only. Training and evaluation take it as --data_dir, and check its rows when they load it"
+        )
     found = find_faces(path, form, report)
     found = replace(found, splits={**{split: Faces() for split in SPLITS}, **found.splits})
     root = Path(found.folder or path) if found.layout is Layout.TABLE else path
@@ -155,7 +161,7 @@ def _check_images(
     """Reports what is wrong with the images themselves, and boxes that lie outside their photographs."""
     for file in files:
         for kind, words in file.faults:
-            blocks = kind not in (NOT_RGB, ROTATED) and file.path in places
+            blocks = kind not in (NOT_RGB, DEEP, ROTATED) and file.path in places
             report(kind, f"{file.path}: {words}", file.path, blocks=blocks)
         box = boxes.get(file.path)
         if box is not None and file.size is not None and ROTATED not in (kind for kind, _ in file.faults):

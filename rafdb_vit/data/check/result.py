@@ -136,8 +136,10 @@ class CheckResult:
             "classes": list(self.labels.names),
             "images": self.images,
             "counts": self.counts,
-            "published_counts": {split: self.labels.published(split) for split in self.labels.published_counts},
-            "published_totals": dict(self.labels.published_totals),
+            "published_counts": {
+                split: self.labels.published(split) for split in self.labels.published_counts if self.compared
+            },
+            "published_totals": dict(self.labels.published_totals) if self.compared else {},
             "summary": dict(self.numbers),
             "listed": {kind: len(of) for kind, of in self.kinds.items()},
             "findings": [

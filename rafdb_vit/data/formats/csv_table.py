@@ -18,7 +18,7 @@ from rafdb_vit.data.labels import match_classes, resolve_classes
 from rafdb_vit.data.names import resembles_rafdb
 from rafdb_vit.data.splits import find_split, split_of_file
 from rafdb_vit.runtime.disk import check_inside, is_inside
-from rafdb_vit.runtime.errors import UserError, is_plain
+from rafdb_vit.runtime.errors import NOT_PLAIN, UserError, is_plain
 
 IMAGE_COLUMNS = ("image", "path", "file", "filename", "file_name", "filepath", "file_path", "image_path", "img", "pth")
 LABEL_COLUMNS = ("label", "labels", "class", "emotion", "expression", "target")
@@ -197,9 +197,10 @@ def _find_columns(path: Path, header: list[str], form: DataForm) -> tuple[tuple[
         raise UserError(
             f"{printable(path)}: one column; expected image and label, separated by commas, semicolons or tabs"
         )
+    hint = "" if image is None else "; where each class has a column, write one column with the class of each image"
     raise UserError(
         f"{printable(path)}: cannot tell which column is which ({list_columns(header)}); expected image and label: "
-        "name them with --image_column_name and --label_column_name"
+        f"name them with --image_column_name and --label_column_name{hint}"
     )
 
 
@@ -249,7 +250,9 @@ def _find_image(root: Path, folder: Path, split: str, image: str, on_disk: Names
     Raises:
         _BadRow: It is no image, or leads out of `root`.
     """
-    if not is_plain(image) or len(image) > _LONGEST:
+    if not is_plain(image):
+        raise _BadRow("bad row", f"{image!r:.90} has {NOT_PLAIN}; rename the image, and mend the row")
+    if len(image) > _LONGEST:
         raise _BadRow("bad row", f"expected the path of an image, found {image!r:.90}")
     places = _list_places(folder, split, image)
     first = next(places)

@@ -1,5 +1,6 @@
 import os
 import shutil
+import unicodedata
 from itertools import count
 from pathlib import Path
 
@@ -9,7 +10,7 @@ from datasets import Image
 
 from rafdb_vit.data.dataset import find_splits, load_data, load_rafdb
 from rafdb_vit.data.labels import BASIC, COMPOUND
-from tests.support.faces import write_kaggle
+from tests.support.faces import write_kaggle, write_system_files
 from tests.support.refusals import refused
 
 NOT_UTF8 = os.fsdecode(b"sm\xffile")
@@ -517,3 +518,54 @@ def test_images_are_told_by_their_content_and_what_is_none_is_said(tmp_path):
     assert len(found.splits["train"]) == before + 5
     assert found.passed_over == f"3 files that are no images are passed over, {root}/train/Anger/pipe first"
     assert found.describe().endswith(found.passed_over)
+
+
+def test_what_systems_leave_in_folders_is_no_class_and_no_file_that_is_none(tmp_path):
+    root = write_classes(tmp_path, BASIC.names)
+    before = find_splits(root)
+    write_system_files(root, root / "train", root / "train/Fear", root / "test/Anger")
+    found = find_splits(root)
+    assert found.passed_over == "" and found.class_names == before.class_names
+    assert [list(found.splits[s]["file"]) for s in found.splits] == [
+        list(before.splits[s]["file"]) for s in found.splits
+    ]
+
+
+def test_images_beside_the_folders_of_classes_are_said(tmp_path):
+    root = write_classes(tmp_path, BASIC.names)
+    for name in ("train/loose.jpg", "train/more.jpg", "test/loose"):
+        PIL.Image.new("RGB", (9, 9)).save(root / name, "PNG")
+    (root / "train/notes.txt").touch()
+    words = f"3 images lie in no class and are passed over, {root}/test/loose first"
+    assert find_splits(root).passed_over == words
+
+
+@pytest.mark.parametrize(
+    "name", ["a\u202fb", "a\u00a0b", "\u3000b", "👩\u200d🔬", "❤\ufe0f", "שלום", "\u200eIMG", "a\u200bb"]
+)
+def test_names_of_every_script_are_names_of_files_and_classes(tmp_path, name):
+    root = write_classes(tmp_path, [name, "two"])
+    (root / "train" / name / f"{name}.jpg").touch()
+    found = load_rafdb(root)
+    assert name.strip() in found["train"].features["label"].names
+    assert name in {*found["train"]["file"], *found["validation"]["file"]}
+
+
+def test_classes_whose_accents_are_written_otherwise_in_test_are_the_same(tmp_path):
+    for split, form in (("train", "NFD"), ("test", "NFC")):
+        write_classes(tmp_path, [unicodedata.normalize(form, "fröhlich"), "sad"], (split,))
+    assert load_rafdb(tmp_path)["test"].features["label"].names == ["fröhlich", "sad"]
+
+
+def test_classes_that_differ_by_what_nobody_sees_are_one(tmp_path):
+    with refused("both mean", "expected one of them"):
+        load_rafdb(write_classes(tmp_path, ["chat", "chat\u200b", "chien"]))
+    with refused("nothing can be seen"):
+        load_rafdb(write_classes(tmp_path / "more", ["\u200b", "chien"]))
+
+
+def test_files_of_other_data_may_have_one_of_rafdbs_names_in_every_class(tmp_path):
+    root = write_classes(tmp_path, BASIC.names, each=1)
+    for name in BASIC.names:
+        (root / "train" / name / "train_1.jpg").touch()
+    assert len(find_splits(root).splits["train"]) == 14
