@@ -104,4 +104,4 @@ def _name_run(data: DataArguments, model: ModelArguments) -> str:
     if data.demo:
         return "demo"
     source = f"scratch-{model.from_scratch}" if model.from_scratch else Path(model.model_name_or_path).name
-    return f"{Path(os.path.realpath(str(data.source))).name.removesuffix('.csv')}-{source}"
+    return f"{Path(os.path.realpath(str(data.source))).name.removesuffix('.csv').removesuffix('.tsv')}-{source}"

@@ -13,7 +13,7 @@ from datasets import ClassLabel, Dataset, DatasetDict, Features, Image, List, Va
 
 from rafdb_vit.data.annotations import BOX, Kind, add_attributes, find_kinds, flatten_rows, read_annotations
 from rafdb_vit.data.distributions import match_distributions, read_distributions
-from rafdb_vit.data.files import NO_IMAGE, find_root
+from rafdb_vit.data.files import NO_IMAGE, WITHOUT_LABEL, describe_no_images, find_root
 from rafdb_vit.data.findings import (
     Finding,
     Findings,
@@ -25,13 +25,13 @@ from rafdb_vit.data.findings import (
     refuse,
 )
 from rafdb_vit.data.form import DEFAULT_FORM, DataForm
-from rafdb_vit.data.formats.detect import find_faces
+from rafdb_vit.data.formats.detect import find_faces, is_data_set
 from rafdb_vit.data.formats.hub_dataset import find_named_splits
 from rafdb_vit.data.found import ORDER, Faces, FoundData, count_labels
 from rafdb_vit.data.images import open_row, select_undecoded, square_box
 from rafdb_vit.data.names import DRAWN, name_data
 from rafdb_vit.data.splits import DEFAULT_FRACTION, draw_samples, split_off_validation
-from rafdb_vit.runtime.errors import UserError
+from rafdb_vit.runtime.errors import UserError, renaming_flags
 
 _ALL: Mapping[str, int | None] = MappingProxyType({})
 _DISTRIBUTION = "distribution"
@@ -150,7 +150,7 @@ def _split_off(found: FoundData[Dataset], fraction: float | None, seed: int) -> 
 def find_splits(
     root: str | os.PathLike[str], form: DataForm = DEFAULT_FORM, *, annotations: bool = True
 ) -> FoundData[Dataset]:
-    """Finds the splits of a data folder.
+    """Finds the splits of a data folder, or of a data set of `datasets` that a folder is.
 
     Columns beside `image`, `label` and `file`, where the release has them: `gender`, `race`, `age` (`ClassLabel`),
     `landmarks` [5, 2], `automatic_landmarks` [37, 2] and `box` (xmin, ymin, xmax, ymax), in pixels of the original
@@ -161,6 +161,9 @@ def find_splits(
         UserError: See `load_rafdb`, as for `root` and `annotations`.
     """
     root = find_root(root)
+    if is_data_set(root, form):
+        with renaming_flags({"--dataset_name": "--data_dir"}):
+            return find_named_splits(str(root), form)
     found = _find_faces(root, form)
     kinds = find_kinds(found.release)
     if not form.aligned and BOX not in kinds:
@@ -200,11 +203,12 @@ def _find_faces(root: Path, form: DataForm) -> FoundData[Faces]:
 
 
 def _describe_passed_over(findings: Findings) -> str:
-    if not (count := findings.counts[NO_IMAGE]):
-        return ""
-    first = next(finding.files[0] for finding in findings.listed if finding.kind == NO_IMAGE)
-    words = "1 file that is no image is" if count == 1 else f"{count:,} files that are no images are"
-    return f"{words} passed over, {printable(first)} first"
+    first = {finding.kind: finding.files[0] for finding in reversed(findings.listed) if finding.files}
+    notes = [describe_no_images(findings.counts[NO_IMAGE], first.get(NO_IMAGE, ""))]
+    if count := findings.counts[WITHOUT_LABEL]:
+        words = "1 image lies in no class and is" if count == 1 else f"{count:,} images lie in no class and are"
+        notes.append(f"{words} passed over, {printable(first[WITHOUT_LABEL])} first")
+    return "; ".join(filter(None, notes))
 
 
 def _build_splits(root: Path, found: FoundData[Faces], kinds: list[Kind], form: DataForm) -> dict[str, Dataset]:

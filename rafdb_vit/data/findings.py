@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 
 from rafdb_vit.data.found import SPLITS, Faces
 from rafdb_vit.data.labels import LABEL_SETS, LabelSet
+from rafdb_vit.data.splits import is_misplaced, split_of_file
 from rafdb_vit.runtime.errors import UserError, escape
 
 
@@ -35,6 +36,7 @@ class Finding:
         object.__setattr__(self, "message", escape(self.message))
 
 
+SAME_NAME = "two faces of one name"
 MOST_LISTED = 1_000
 """Findings of a kind that are kept: a file of millions of bad rows fills no memory, and nobody reads more."""
 
@@ -139,4 +141,29 @@ def check_names(splits: Mapping[str, Faces], report: Reporter) -> None:
         for file, image in zip(faces.files, faces.images, strict=True):
             if (first := seen.setdefault(file, image)) != image:
                 words = f"{image}: {first} has the same name; expected each name once in the data"
-                report("two faces of one name", words, first, image)
+                report(SAME_NAME, words, first, image)
+
+
+def check_place(where: str, image: str, split: str, splits: Collection[str], report: Reporter, *, is_own: bool) -> None:
+    """Reports a face that has RAF-DB's name of another split than the one in which it stands.
+
+    In RAF-DB's own data it is a face of test among those of train, and training refuses it. In other data a name like
+    `test_12.jpg` may be anything.
+
+    Args:
+        where: The image or the row, for the message.
+        image: The image's path.
+        split: Where it stands.
+        splits: Those that the data has.
+        report: Takes the finding.
+        is_own: It is RAF-DB's own data, see `rafdb_vit.data.names.resembles_rafdb`.
+    """
+    name = os.path.basename(image)  # noqa: PTH119 (Path is slow for a million rows)
+    if not is_misplaced(name, split, splits):
+        return
+    own = split_of_file(name)
+    if is_own:
+        report(f"{own} image under {split}", f"{where}: an image of the {own} split stands in {split}; move it", image)
+    else:
+        words = f"stands in {split}, but is named {name} as if it were of {own}; move it if it is"
+        report(f"image under {split} that is named {own}", f"{where}: {words}", image, blocks=False)

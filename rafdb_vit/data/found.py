@@ -1,6 +1,7 @@
 """A data set as it was found: its layout, its classes, and the faces of each split."""
 
 import os
+import unicodedata
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -69,8 +70,21 @@ class Faces:
 
 
 def name_face(name: str) -> str:
-    """Returns the name of a face from that of its file: without suffix and without `_aligned`."""
-    return name.rsplit(".", 1)[0].removesuffix("_aligned")
+    """Returns the name of a face from that of its file: without suffix and `_aligned`, the same on all systems."""
+    return compose(name.rsplit(".", 1)[0].removesuffix("_aligned"))
+
+
+def compose(name: str) -> str:
+    """Returns a name with each letter and its accents as one character, as most systems write it.
+
+    macOS writes the accents in names of files as characters of their own: the same name, in other bytes.
+    """
+    return name if name.isascii() else unicodedata.normalize("NFC", name)
+
+
+def list_names(splits: Mapping[str, Faces]) -> dict[str, list[str]]:
+    """Returns the names of the images' files, by split."""
+    return {split: [os.path.basename(image) for image in faces.images] for split, faces in splits.items()}  # noqa: PTH119
 
 
 def name_by_paths(splits: Mapping[str, Faces], root: Path) -> None:
@@ -78,7 +92,7 @@ def name_by_paths(splits: Mapping[str, Faces], root: Path) -> None:
     stems = [file for faces in splits.values() for file in faces.files]
     if len(set(stems)) != len(stems):
         for faces in splits.values():
-            faces.files = [Path(os.path.relpath(image, root)).as_posix() for image in faces.images]
+            faces.files = [compose(Path(os.path.relpath(image, root)).as_posix()) for image in faces.images]
 
 
 @dataclass(frozen=True)

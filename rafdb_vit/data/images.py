@@ -227,9 +227,14 @@ def open_picture(source: str | bytes) -> Image.Image:
             turn = _TURNS.get(image.getexif().get(_ORIENTATION, 1))
             upright = image.copy() if turn is None else image.transpose(turn)
         del image  # the pixels as they were stored
-        if upright.mode in _DEEP:
+        if is_deep(upright):
             upright = _scale_depth(upright)
         return upright if upright.mode == "RGB" else upright.convert("RGB")
+
+
+def is_deep(image: Image.Image) -> bool:
+    """Tells whether an image has more than 8 bits, which are scaled here, and clipped by transformers' pipelines."""
+    return image.mode in _DEEP
 
 
 def _scale_depth(image: Image.Image) -> Image.Image:

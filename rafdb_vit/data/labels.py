@@ -12,13 +12,17 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
-from rafdb_vit.runtime.errors import UserError, escape
+from rafdb_vit.runtime.errors import NOT_PLAIN, UserError, is_plain
 
 OWN = "own"
 MOST_CLASSES = 500
 """Of a data set; a column of more values is none of labels."""
 MOST_LETTERS = 200
 """Of the name of a class."""
+_CODE = re.compile(r"0{0,9}([0-9]{1,9})(\.0{0,9})?", re.ASCII)
+"""A code of RAF-DB's as people write it; `4.0` is what programs make of 4 where a column has gaps."""
+_UNSEEN = "[\u00ad\u061c\u200b\u200e\u200f\u2060\ufe0e\ufe0f\ufeff]"
+"""Characters that nobody sees, and that come along when text is copied; not those that join letters or emoji."""
 _SYNONYMS = {
     "Surprise": ("surprised",),
     "Fear": ("fearful", "afraid", "scared"),
@@ -31,13 +35,17 @@ _SYNONYMS = {
 
 
 def fold_name(name: str) -> str:
-    """Returns a class name without what people write differently: case, width, spaces, hyphens, underscores."""
-    return re.sub(r"[\s_-]+", "", unicodedata.normalize("NFKC", name)).casefold()
+    """Returns a class name without what people write differently: case, width, accents, spaces, hyphens, underscores.
+
+    Nor with what they do not see.
+    """
+    return re.sub(rf"[\s_-]+|{_UNSEEN}", "", unicodedata.normalize("NFKC", name)).casefold()
 
 
 def _keep_signs(name: str) -> str:
     """Returns a class name as `fold_name` does, but for what may mean something: hyphens not between letters, x²."""
-    return re.sub(r"[\s_]+|(?<=[^\W\d])-(?=[^\W\d])", "", unicodedata.normalize("NFC", name)).casefold()
+    seen = re.sub(_UNSEEN, "", unicodedata.normalize("NFC", name))
+    return re.sub(r"[\s_]+|(?<=[^\W\d])-(?=[^\W\d])", "", seen).casefold()
 
 
 @dataclass(frozen=True)
@@ -57,6 +65,11 @@ class LabelSet:
     def codes(self) -> range:
         """RAF-DB's codes, 1 to the number of classes."""
         return range(1, len(self.names) + 1)
+
+    def read_code(self, written: str) -> int | None:
+        """Returns a code of RAF-DB's own label files: `4`, `04` or `4.0`; None if it is none of `codes`."""
+        found = _CODE.fullmatch(written)
+        return int(found[1]) if found and int(found[1]) in self.codes else None
 
     def id_of_code(self, code: int) -> int:
         """Turns a code of RAF-DB's files (from 1) into the model's label id (from 0).
@@ -132,9 +145,11 @@ def resolve_classes(written: Collection[str], labels: LabelSet, *, where: str) -
         UserError: They are numbers whose order is not known, or not the classes of the subset that was asked for.
     """
     names = sorted(set(written), key=lambda name: (name.casefold(), name))
-    odd = next((name for name in names if escape(name) != name or not name.strip()), None)
+    odd = next((name for name in names if not is_plain(name)), None)
     if odd is not None:
-        raise UserError(f"{where}: {odd!r:.90} is no name for a class; expected one that can be written in a line")
+        raise UserError(f"{where}: {odd!r:.90} is no name for a class, since it has {NOT_PLAIN}; rename the class")
+    if any(not re.sub(_UNSEEN, "", name).strip() for name in names):
+        raise UserError(f"{where}: a class has a name in which nothing can be seen; expected letters or numbers")
     if len(names) > MOST_CLASSES:
         raise UserError(
             f"{where}: {len(names):,} different labels, {names[0]!r} the first; is this the column of labels?"
@@ -154,13 +169,14 @@ def resolve_classes(written: Collection[str], labels: LabelSet, *, where: str) -
         )
     if numbers:
         hint = "; with --subset compound, 1 to 11 are RAF-DB's compound classes" if len(names) == 11 else ""
+        hint = hint or (", or RAF-DB's codes as whole numbers" if all(map(labels.read_code, names)) else "")
         raise UserError(
             f"{where}: expected class names, or RAF-DB's codes 1 to {len(labels.names)}, found "
             f"{', '.join(map(repr, names[:12]))}: nothing says which number is which expression; write names{hint}"
         )
     _check_own_names(names, where=where)
     own = {fold_name(name): name for name in reversed(names)}
-    return LabelSet(OWN, tuple(reversed(own.values())))
+    return LabelSet(OWN, tuple(unicodedata.normalize("NFC", name.strip()) for name in reversed(own.values())))
 
 
 def _check_own_names(names: Sequence[str], *, where: str) -> None:

@@ -1,9 +1,13 @@
 """What data is called: by the name of a data set only where the published counts are found."""
 
+import re
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from rafdb_vit.data.found import FoundData, Layout
+from rafdb_vit.data.labels import LABEL_SETS, LabelSet
 from rafdb_vit.data.published import PUBLISHED, RAFDB, Published
+from rafdb_vit.data.splits import split_of_file
 
 DRAWN = "drawn"
 _OF_LAYOUT = {
@@ -38,6 +42,33 @@ def find_published(found: FoundData[Any], name: str) -> Published | None:
     left_out = found.count_left_out()
     equal = (of for of in editions if of.count_listed(found.counts, left_out) == of.totals)
     return next(equal, editions[0] if editions else None)
+
+
+_ALIGNED = re.compile(r"(train_[0-9]{5}|test_[0-9]{4})_aligned\..+")
+"""Names of the release's aligned images; other data has `train_1.jpg` too."""
+_CLOSE = 0.1
+"""How far the number of faces of a split may be from the published one in what is meant as the whole of RAF-DB."""
+
+
+def resembles_rafdb(layout: Layout, labels: LabelSet, names: Mapping[str, Sequence[str]]) -> bool:
+    """Tells whether data is a copy of RAF-DB, though perhaps a damaged one: what is known of RAF-DB holds for it.
+
+    It has RAF-DB's classes, most of its files are named by their split as RAF-DB's are, and it has one of RAF-DB's own
+    layouts, or the full names of aligned images, or about as many faces. Seven expressions alone do not make it one.
+
+    Args:
+        layout: The form that it has.
+        labels: Its classes.
+        names: The names of its files, by split.
+    """
+    every = [name for of_split in names.values() for name in of_split]
+    named = sum(split_of_file(name) is not None for name in every)
+    if labels.subset not in LABEL_SETS or not every or 2 * named < len(every):
+        return False
+    aligned = sum(_ALIGNED.fullmatch(name) is not None for name in every)
+    totals = RAFDB[labels.subset].totals.items()
+    is_whole = all(abs(len(names.get(split, ())) - total) <= _CLOSE * total for split, total in totals)
+    return layout in (Layout.RELEASE, Layout.KAGGLE) or 2 * aligned >= len(every) or is_whole
 
 
 def is_rafdb(data_name: str) -> bool:

@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, TextIO
 
-from rafdb_vit.runtime.errors import UserError, escape
+from rafdb_vit.runtime.errors import UserError, escape, is_plain
 from rafdb_vit.runtime.launch import render_command
 from rafdb_vit.runtime.processes import is_main_process
 
@@ -191,7 +191,7 @@ def render_start(
 def render_next(folder: str, *, classes: int, publishable: bool) -> str:
     """Renders where a finished run lies, and the commands that use it, and publish it where it is worth that."""
     # In double quotes if it can be, so that the shell's single ones need no quoting.
-    text = json.dumps(folder, ensure_ascii=False) if folder.isprintable() else repr(folder)
+    text = json.dumps(folder, ensure_ascii=False) if is_plain(folder) else repr(folder)
     code = (
         "from transformers import pipeline; "
         f'print(pipeline("image-classification", {text}, top_k={classes})("FACE.jpg"))'

@@ -10,20 +10,33 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 
 _JOINERS = "\u200c\u200d"
-"""Format characters that scripts and emoji need; the others turn the direction of text, or hide in it."""
-_HIDDEN = ("Cc", "Cf", "Cn", "Co", "Cs", "Zl", "Zp")
-"""Unicode's categories of what has no shape: controls, direction marks, halves of characters, ends of lines."""
+"""Format characters that give letters and emoji their shape; the others have none, and hide in text."""
+_STEERING = ("Cc", "Cs", "Zl", "Zp")
+"""Unicode's categories of what no name holds: controls, halves of characters (bytes that are not UTF-8), line ends."""
+_TURNING = ("LRE", "RLE", "LRO", "RLO", "PDF", "LRI", "RLI", "FSI", "PDI")
+"""Unicode's classes of what sets the direction of the text that follows: it makes a line read as what it is not."""
 _MOST_LETTERS = 200
 """Of what a message shows of a value."""
+NOT_PLAIN = "control characters, marks that turn the direction of text, or bytes that are not UTF-8"
+"""What a name has that `is_plain` tells to be none, for messages."""
 _HUB_TOKEN = re.compile(r"hf_(?:[a-z]+_)?[A-Za-z0-9]{16,}")
 WORKER_PREFIX = "Caught UserError in DataLoader worker process"
 
 
+def is_plain(name: str) -> bool:
+    """Tells whether text can be the name of a file, a folder or a class: it stays in its line, and leaves it as it is.
+
+    Letters of every script are plain, with the marks and signs that people and cameras write between them: spaces of
+    any width, joined emoji, invisible marks of direction as messengers put them before the names of pictures.
+    """
+    return (name.isascii() and name.isprintable()) or not any(map(_steers, name))
+
+
 def escape(text: str) -> str:
-    """Returns text as it may be shown in one line: what steers a terminal, or is not UTF-8, becomes its code."""
+    """Returns text as it may be shown in one line: what is not plain, or cannot be seen, becomes its code."""
     if text.isascii() and text.isprintable():
         return text
-    return "".join(c.encode("unicode_escape").decode() if _is_hidden(c) else c for c in text)
+    return "".join(c.encode("unicode_escape").decode() if _steers(c) or _is_unseen(c) else c for c in text)
 
 
 def shorten(value: object, letters: int = _MOST_LETTERS) -> str:
@@ -32,8 +45,12 @@ def shorten(value: object, letters: int = _MOST_LETTERS) -> str:
     return text if len(text) <= letters else f"{text[:letters]}..."
 
 
-def _is_hidden(character: str) -> bool:
-    return unicodedata.category(character) in _HIDDEN and character not in _JOINERS
+def _steers(character: str) -> bool:
+    return unicodedata.category(character) in _STEERING or unicodedata.bidirectional(character) in _TURNING
+
+
+def _is_unseen(character: str) -> bool:
+    return unicodedata.category(character) == "Cf" and character not in _JOINERS
 
 
 class UserError(Exception):

@@ -62,7 +62,7 @@ class FormArguments:
 
     data_dir: str | None = flag(
         None,
-        "Folder of RAF-DB, FER2013, FER+ or AffectNet, or of class folders; or a CSV file of paths and labels.",
+        "Folder of RAF-DB, FER2013, FER+, AffectNet, class folders or a data set; or a CSV file of paths and labels.",
         path=True,
     )
     dataset_name: str | None = flag(None, "A data set of the Hub, or on disk, in place of --data_dir.", path=True)
@@ -118,6 +118,19 @@ class FormArguments:
     def form(self) -> DataForm:
         """What is asked of the data."""
         return DataForm(self.subset, self.aligned, self.box_margin, self.image_column_name, self.label_column_name)
+
+    def is_data_set(self) -> bool:
+        """Tells whether `datasets` reads the data, and keeps it in a cache that all processes share.
+
+        Raises:
+            UserError: The folder cannot be read, or not told apart.
+        """
+        from rafdb_vit.data.files import find_root
+        from rafdb_vit.data.formats.detect import is_data_set
+
+        if self.dataset_name is not None or self.data_dir is None:
+            return self.dataset_name is not None
+        return is_data_set(find_root(self.data_dir), self.form)
 
     def load(
         self,

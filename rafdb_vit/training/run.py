@@ -105,7 +105,7 @@ def _load_data(data: DataArguments, folder: RunFolder, *, resuming: bool) -> Fou
         say(DEMO_BANNER)
     if data.demo and not resuming:
         broadcast_from_main(folder.draw_demo_faces)
-    with main_process_first() if data.dataset_name else raise_on_all():
+    with main_process_first() if broadcast_from_main(data.is_data_set) else raise_on_all():
         found = data.load(folder.demo_faces if data.demo else None, drawn=data.demo)
     broadcast_from_main(lambda: check_images(found))
     return found

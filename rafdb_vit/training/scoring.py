@@ -141,7 +141,7 @@ def _load_data(data: FormArguments, run: PastRun | None, split: str) -> FoundDat
     drawn = run is not None and run.drew(data.data_dir)
     if drawn:
         say(DEMO_BANNER)
-    with main_process_first() if data.dataset_name else raise_on_all():
+    with main_process_first() if broadcast_from_main(data.is_data_set) else raise_on_all():
         found = data.load(needed=("test",) if split == "test" else ("train", "test"), scored=split, drawn=drawn)
     say_line(f"Data        {found.describe()}, split {split}: {len(found.splits[split]):,} faces")
     if found.without_groups:

@@ -1,7 +1,7 @@
 import pytest
 from torch.utils.data import DataLoader
 
-from rafdb_vit.runtime.errors import UserError, escape, renaming_flags
+from rafdb_vit.runtime.errors import UserError, escape, is_plain, renaming_flags
 
 
 class Unreadable:
@@ -39,3 +39,19 @@ def test_what_steers_a_terminal_becomes_its_code():
 @pytest.mark.parametrize("text", ["Freude é 喜び", "Screenshot 9:41\u202fAM", "a\u00a0b", "👩\u200d🔬", "کتاب\u200cها"])
 def test_what_people_write_is_shown_as_it_is(text):
     assert escape(text) == text
+
+
+@pytest.mark.parametrize(
+    "name", ["a\u202fb", "\u3000a", "❤\ufe0f", "e\u0301te", "שלום", "\u200eIMG", "a\u200bb", "\uf8ff", "\U0001fae8", ""]
+)
+def test_letters_of_every_script_and_what_stands_between_them_are_plain(name):
+    assert is_plain(name)
+
+
+@pytest.mark.parametrize("odd", [*"\t\n\r\x00\x1b\x7f\x85\u2028\u2029\u202a\u202e\u2066\u2069", "\ud800", "\udcff"])
+def test_what_leaves_its_line_or_turns_it_is_not_plain(odd):
+    assert not is_plain(f"a{odd}b") and odd not in escape(f"a{odd}b")
+
+
+def test_what_nobody_sees_is_shown_as_its_code():
+    assert escape("a\u200bb\u200e") == r"a\u200bb\u200e"

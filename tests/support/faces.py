@@ -71,3 +71,24 @@ def write_annotations(basic):
     for aligned in (basic / "Image/aligned").iterdir():
         aligned.rename(aligned.with_suffix(".png"))
     return basic
+
+
+SYSTEM_FOLDERS = (
+    *("__MACOSX", ".ipynb_checkpoints", "@eaDir", "$RECYCLE.BIN", "lost+found", "System Volume Information"),
+    *("#recycle", "@Recycle", "#snapshot", "__pycache__", "Network Trash Folder", ".Trash-1000"),
+)
+SYSTEM_FILES = (
+    *("Thumbs.db", "desktop.ini", ".DS_Store", "._face.png", "ehthumbs.db", "Icon\r", "face.png:Zone.Identifier"),
+    *("Picasa.ini", "~$faces.csv"),
+)
+
+
+def write_system_files(*folders):
+    """Writes what systems leave in folders, pictures among it; a class of them would be called `zzz`."""
+    for folder in folders:
+        for name in SYSTEM_FOLDERS:
+            (folder / name / "train" / "zzz").mkdir(parents=True)
+            paint_face(1, 1).save(folder / name / "thumbnail.png")
+            paint_face(1, 1).save(folder / name / "train" / "zzz" / "thumbnail.png")
+        for name in SYSTEM_FILES:
+            (folder / name).write_bytes(b"of a system")

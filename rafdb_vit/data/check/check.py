@@ -11,25 +11,25 @@ from tqdm.auto import tqdm
 
 from rafdb_vit.data.annotations import BOX, find_kinds, read_annotations
 from rafdb_vit.data.check.duplicates import group_exact, group_near
-from rafdb_vit.data.check.inspection import NOT_RGB, ROTATED, ImageFile, inspect_files
+from rafdb_vit.data.check.inspection import DEEP, NOT_RGB, ROTATED, ImageFile, inspect_files
 from rafdb_vit.data.check.result import CheckResult, Place
 from rafdb_vit.data.files import (
     IMAGE_SUFFIXES,
     LINK_OUT,
     OTHER_SUFFIXES,
+    WITHOUT_LABEL,
     find_root,
     may_be_image,
     walk_files,
 )
-from rafdb_vit.data.findings import Findings, Reporter, check_classes, check_names, check_splits
+from rafdb_vit.data.findings import Findings, Reporter, check_classes, check_names, check_splits, printable
 from rafdb_vit.data.form import DataForm
-from rafdb_vit.data.formats.detect import find_faces
-from rafdb_vit.data.found import SPLITS, Faces, FoundData, Layout, count_labels, name_face
-from rafdb_vit.data.labels import LABEL_SETS
-from rafdb_vit.data.names import find_published
+from rafdb_vit.data.formats.detect import find_faces, is_data_set
+from rafdb_vit.data.found import SPLITS, Faces, FoundData, Layout, count_labels, list_names, name_face
+from rafdb_vit.data.names import find_published, resembles_rafdb
 from rafdb_vit.data.published import Published
-from rafdb_vit.data.splits import split_of_file
 from rafdb_vit.runtime.disk import is_inside
+from rafdb_vit.runtime.errors import UserError
 from rafdb_vit.runtime.hardware import count_cpus
 
 _USUAL_SHARE = 0.5
@@ -58,6 +58,7 @@ def check_data(
     findings = Findings()
     report = Reporter(findings.add)
     form = DataForm(subset, aligned, image_column=image_column, label_column=label_column)
+    _refuse_data_set(path, form)
     found = find_faces(path, form, report)
     found = replace(found, splits={**{split: Faces() for split in SPLITS}, **found.splits})
     root = Path(found.folder or path) if found.layout is Layout.TABLE or os.path.isfile(path) else path
@@ -73,14 +74,18 @@ def check_data(
     _check_images(files, places, contents, boxes, report)
     _check_sizes(files, report)
     _check_duplicates(files, places, report, quiet=quiet)
-    counts = {split: count_labels(faces.labels, found.labels.names) for split, faces in found.splits.items()}
-    found = replace(found, counts=counts)
-    name = f"RAF-DB {found.labels.subset}" if _is_meant_as_rafdb(found) else found.layout.value
-    if published := find_published(found, name):
-        _check_counts(found, published, report)
+    published = _check_counts(found, report)
     sizes = Counter(file.size for file in files)
     pictures: Any = {"images": len(files), "places": places, "sizes": sizes, "contents": contents}
     return CheckResult.build(root, found, findings, published=published, **pictures)
+
+
+def _refuse_data_set(path: Path, form: DataForm) -> None:
+    if is_data_set(path, form):
+        raise UserError(
+            f"{printable(path)}: is a data set of `datasets`; `rafdb-vit check` looks into folders of images and CSV "
+            "files only. Training and evaluation take it as --data_dir, and check its rows when they load it"
+        )
 
 
 def _collect_contents(found: FoundData[Faces]) -> dict[str, bytes]:
@@ -161,7 +166,7 @@ def _check_strays(
             report(LINK_OUT, f"{path}: leads out of {root}, and no label speaks of it; remove it", path, blocks=False)
         else:
             words = f"{path}: no label speaks of this image; training does not use it"
-            report("image without label", words, path, blocks=False)
+            report(WITHOUT_LABEL, words, path, blocks=False)
 
 
 def _check_images(
@@ -176,7 +181,7 @@ def _check_images(
         for kind, words in file.faults:
             if kind == NOT_RGB and file.path in contents:  # FER2013 is grey
                 continue
-            blocks = kind not in (NOT_RGB, ROTATED) and file.path in places
+            blocks = kind not in (NOT_RGB, DEEP, ROTATED) and file.path in places
             report(kind, f"{file.path}: {words}", file.path, blocks=blocks)
         box = boxes.get(file.path)
         if box is not None and file.size is not None and ROTATED not in (kind for kind, _ in file.faults):
@@ -211,15 +216,14 @@ def _check_duplicates(files: list[ImageFile], places: dict[str, Place], report: 
         report(kind + across + differing, " = ".join(members), *paths, blocks=False)
 
 
-def _is_meant_as_rafdb(found: FoundData[Faces]) -> bool:
-    """Tells whether these are RAF-DB's classes, and most files have names of its form."""
-    names = [os.path.basename(image) for faces in found.splits.values() for image in faces.images]  # noqa: PTH119
-    named = sum(split_of_file(name) is not None for name in names)
-    return found.labels.subset in LABEL_SETS and named >= 0.5 * len(names)
-
-
-def _check_counts(found: FoundData[Faces], published: Published, report: Reporter) -> None:
-    """Reports counts that are not the published ones."""
+def _check_counts(found: FoundData[Faces], report: Reporter) -> Published | None:
+    """Reports counts that are not the published ones; returns those, None of data of which none are known."""
+    counted = {split: count_labels(faces.labels, found.labels.names) for split, faces in found.splits.items()}
+    found = replace(found, counts=counted)
+    is_rafdb = resembles_rafdb(found.layout, found.labels, list_names(found.splits))
+    published = find_published(found, f"RAF-DB {found.labels.subset}" if is_rafdb else found.layout.value)
+    if published is None:
+        return None
     listed = published.count_listed(found.counts, found.count_left_out())
     for split, total in published.totals.items():
         counts = Counter(found.counts.get(split))
@@ -232,3 +236,4 @@ def _check_counts(found: FoundData[Faces], published: Published, report: Reporte
             wrong = [f"{listed.get(split, 0):,} faces, published {total:,}"]
         if wrong:
             report("counts are not the published ones", f"{split}: {', '.join(wrong)}", blocks=False)
+    return published

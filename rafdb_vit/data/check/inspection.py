@@ -14,13 +14,14 @@ import numpy as np
 from PIL import ExifTags, Image, UnidentifiedImageError
 
 from rafdb_vit.data.check.fingerprint import take_fingerprint
-from rafdb_vit.data.images import PICTURE_ERRORS, PictureTooLarge, open_picture, open_undecoded, read_file
+from rafdb_vit.data.images import PICTURE_ERRORS, PictureTooLarge, is_deep, open_picture, open_undecoded, read_file
 from rafdb_vit.runtime.errors import UserError
 
 UNREADABLE = "unreadable image"
 TRUNCATED = "truncated or damaged image"
 TOO_LARGE = "far too large"
 NOT_RGB = "not RGB"
+DEEP = "more than 8 bits"
 ROTATED = "turned by EXIF"
 _CHUNK = 64
 
@@ -88,7 +89,10 @@ def _inspect_content(path: str, content: bytes) -> ImageFile:
 
 def _find_oddities(image: Image.Image) -> Iterator[tuple[str, str]]:
     """Yields what is odd about an image that is not yet decoded."""
-    if image.mode != "RGB":
+    if is_deep(image):
+        words = "scaled to 8 bits here, and clipped to white by transformers' pipeline; convert it to 8 bits before"
+        yield DEEP, f"{image.format} of mode {image.mode}: {words} you train a model that others run by pipeline"
+    elif image.mode != "RGB":
         transparent = " with transparency" if "transparency" in image.info else ""
         yield NOT_RGB, f"{image.format} of mode {image.mode}{transparent}"
     orientation = image.getexif().get(ExifTags.Base.Orientation, 1)

@@ -1,22 +1,23 @@
 """Reads folders of classes: the Kaggle copy of RAF-DB, with its label files, and image folders of any classes."""
 
 import os
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from pathlib import Path
 
-from rafdb_vit.data.files import IMAGE_SUFFIXES, list_folders, list_images, scan
-from rafdb_vit.data.findings import Reporter, printable
+from rafdb_vit.data.files import IMAGE_SUFFIXES, WITHOUT_LABEL, list_folders, list_images, may_be_image, scan
+from rafdb_vit.data.findings import Reporter, check_place, printable
 from rafdb_vit.data.form import DataForm
-from rafdb_vit.data.formats.label_file import read_csv_file
+from rafdb_vit.data.formats.label_file import LABEL_FILES, read_csv_file
 from rafdb_vit.data.formats.release import find_label_file
-from rafdb_vit.data.found import SPLITS, Faces, FoundData, Layout, name_by_paths
+from rafdb_vit.data.found import SPLITS, Faces, FoundData, Layout, compose, list_names, name_by_paths
 from rafdb_vit.data.images import is_image
 from rafdb_vit.data.labels import LabelSet, match_classes, resolve_classes
+from rafdb_vit.data.names import resembles_rafdb
 from rafdb_vit.data.splits import find_split, is_misplaced, split_of_file
 from rafdb_vit.runtime.disk import check_inside
 from rafdb_vit.runtime.errors import UserError
 
-CSV_FILES = {"train": ("train_labels.csv", "train.csv"), "test": ("test_labels.csv", "test.csv", "tes.csv")}
+CSV_FILES = {"train": (LABEL_FILES[0], "train.csv"), "test": (LABEL_FILES[1], "test.csv", "tes.csv")}
 
 
 def find_split_folders(folder: Path, needed: Collection[str]) -> dict[str, Path]:
@@ -38,7 +39,12 @@ def find_split_folders(folder: Path, needed: Collection[str]) -> dict[str, Path]
 
 
 def find_classes(folder: Path) -> dict[str, Path]:
-    """Returns a folder of class folders that no split is over, as what is held out; nothing if it is none."""
+    """Returns a folder of class folders that no split is over, as what is held out; nothing if it is none.
+
+    Folders of which one is named as a split are no classes: pictures lie in them that no folder tells apart.
+    """
+    if any(find_split(path.name) for path in list_folders(folder)):
+        return {}
     paths = (entry.path for path in list_folders(folder) for entry in scan(path))
     return {"test": folder} if any(path.lower().endswith(IMAGE_SUFFIXES) or is_image(path) for path in paths) else {}
 
@@ -73,12 +79,15 @@ def read_kaggle_copy(
 def _read_coded_split(
     root: Path, folder: Path, split: str, label_file: Path, labels: LabelSet, report: Reporter
 ) -> Faces:
-    faces, images = Faces(), _list_coded_images(root, folder, split, labels, report)
+    faces, images = Faces(), _list_coded_images(root, folder, labels, report)
+    is_own = resembles_rafdb(Layout.KAGGLE, labels, {split: list(images)})
+    for path in images.values():
+        check_place(path, path, split, SPLITS, report, is_own=is_own)
     for row in read_csv_file(label_file, labels, report):
         where, label = f"{label_file}, row {row.number}", labels.id_of_code(row.code)
         expected = str(folder / str(row.code) / row.image)
-        if row.image in images:
-            path = images.pop(row.image)
+        if (name := compose(row.image)) in images:
+            path = images.pop(name)
             code_folder = Path(path).parent
             if labels.match(code_folder.name) != label:
                 words = f"{row.image} has code {row.code} but lies in {code_folder}; expected them to agree"
@@ -87,13 +96,13 @@ def _read_coded_split(
         elif expected not in report.files:
             report("label without image", f"{where}: no image {expected}; expected one for every row", expected)
     for name, path in sorted(images.items()):
-        if name not in report.names and not is_misplaced(name, split, SPLITS):
+        if name not in report.names and not (is_own and is_misplaced(name, split, SPLITS)):
             words = f"no row in {label_file} names this image; expected one for every image"
-            report("image without label", f"{path}: {words}", path)
+            report(WITHOUT_LABEL, f"{path}: {words}", path)
     return faces
 
 
-def _list_coded_images(root: Path, folder: Path, split: str, labels: LabelSet, report: Reporter) -> dict[str, str]:
+def _list_coded_images(root: Path, folder: Path, labels: LabelSet, report: Reporter) -> dict[str, str]:
     """Returns the path, by file name, of the images in the folders 1 to 7 of one split."""
     check_inside(root, folder)
     images: dict[str, str] = {}
@@ -106,7 +115,6 @@ def _list_coded_images(root: Path, folder: Path, split: str, labels: LabelSet, r
             if name in images:
                 _report_twin(images[name], path, report)
                 continue
-            _report_misplaced(path, split, SPLITS, report)
             images[name] = path
     return images
 
@@ -114,14 +122,6 @@ def _list_coded_images(root: Path, folder: Path, split: str, labels: LabelSet, r
 def _report_twin(first: str, path: str, report: Reporter) -> None:
     words = f"{path}: also lies in {Path(first).parent}; expected one label for an image"
     report("image in two folders", words, first, path)
-
-
-def _report_misplaced(path: str, split: str, splits: Collection[str], report: Reporter) -> None:
-    name = Path(path).name
-    if is_misplaced(name, split, splits):
-        own = split_of_file(name)
-        words = f"{path}: an image of the {own} split lies under {split}; expected none"
-        report(f"{own} image under {split}", words, path)
 
 
 def read_class_folders(
@@ -146,14 +146,25 @@ def read_class_folders(
         for path in paths:
             for name, image in list_images(root, path, report).items():
                 found[split].add(image, ids[path.name], name)
-        for image in found[split].images:
-            _report_misplaced(image, split, splits, report)
-        for inner in (inner for path in paths for inner in list_folders(path)):
-            report("unknown folder", f"{inner}: a folder within a class; expected images only: move them up")
-    _report_twins(found, report)
+        _report_loose(splits[split], paths, report)
+    is_own = resembles_rafdb(Layout.CLASS_FOLDERS, labels, list_names(found))
+    for split, image in ((split, image) for split, faces in found.items() for image in faces.images):
+        check_place(image, image, split, splits, report, is_own=is_own)
+    if is_own:
+        _report_twins(found, report)
     name_by_paths(found, folder)
     sources = {split: path.name for split, path in splits.items()}
     return FoundData(Layout.CLASS_FOLDERS, folder, labels, found, sources)
+
+
+def _report_loose(split: Path, classes: Sequence[Path], report: Reporter) -> None:
+    """Reports what lies beside the folders of classes, or in folders within them, and so belongs to no class."""
+    for inner in (inner for path in classes for inner in list_folders(path)):
+        report("unknown folder", f"{inner}: a folder within a class; expected images only: move them up")
+    for entry in scan(split):
+        if not os.path.isdir(entry.path) and may_be_image(entry.path):
+            words = "lies in no folder of a class; training does not use it: move it into one"
+            report(WITHOUT_LABEL, f"{entry.path}: {words}", entry.path, blocks=False)
 
 
 def _check_apart(folders: Collection[Path]) -> None:
@@ -165,7 +176,7 @@ def _check_apart(folders: Collection[Path]) -> None:
 
 
 def _report_twins(found: dict[str, Faces], report: Reporter) -> None:
-    """Reports images in two folders that have one of RAF-DB's names; those names are unique."""
+    """Reports images of RAF-DB in two folders that have one of its names; those names are unique."""
     seen: dict[str, str] = {}
     for faces in found.values():
         for file, image in zip(faces.files, faces.images, strict=True):

@@ -8,15 +8,17 @@ from pathlib import Path
 from sys import intern
 from types import MappingProxyType
 
-from rafdb_vit.data.files import LINK_OUT, scan
-from rafdb_vit.data.findings import Reporter, printable
+from rafdb_vit.data.files import IMAGE_SUFFIXES, LINK_OUT, NO_IMAGE, Names, scan
+from rafdb_vit.data.findings import Reporter, check_place, printable
 from rafdb_vit.data.form import DataForm
-from rafdb_vit.data.formats.label_file import read_csv_rows
-from rafdb_vit.data.found import ATTRIBUTES, ORDER, Faces, FoundData, Layout, name_by_paths
+from rafdb_vit.data.formats.label_file import LABEL_FILES, TABLE_SUFFIXES, drop_empty_end, read_csv_rows
+from rafdb_vit.data.found import ATTRIBUTES, ORDER, Faces, FoundData, Layout, list_names, name_by_paths
+from rafdb_vit.data.images import is_image
 from rafdb_vit.data.labels import match_classes, resolve_classes
-from rafdb_vit.data.splits import find_split, is_misplaced, split_of_file
+from rafdb_vit.data.names import resembles_rafdb
+from rafdb_vit.data.splits import find_split, split_of_file
 from rafdb_vit.runtime.disk import check_inside, is_inside
-from rafdb_vit.runtime.errors import UserError
+from rafdb_vit.runtime.errors import NOT_PLAIN, UserError, is_plain
 
 IMAGE_COLUMNS = ("image", "path", "file", "filename", "file_name", "filepath", "file_path", "image_path", "img", "pth")
 LABEL_COLUMNS = ("label", "labels", "class", "emotion", "expression", "target")
@@ -63,7 +65,7 @@ def find_tables(folder: Path) -> dict[str | None, Path]:
     Raises:
         UserError: It cannot be told which file is which.
     """
-    files = [Path(e.path) for e in scan(folder) if e.name.lower().endswith(".csv") and os.path.isfile(e.path)]
+    files = [Path(e.path) for e in scan(folder) if e.name.lower().endswith(TABLE_SUFFIXES) and os.path.isfile(e.path)]
     for path in files:
         check_inside(folder, path)
     if len(files) == 1:
@@ -102,12 +104,10 @@ def read_tables(root: Path, tables: dict[str | None, Path], form: DataForm, repo
         attributes = {name: entry.attributes[name] for name in ATTRIBUTES if name in in_every_table}
         of_split = faces.setdefault(entry.split, Faces())
         of_split.add(entry.path, ids[entry.written], Path(entry.path).name, attributes)
+    is_own = resembles_rafdb(Layout.TABLE, labels, list_names(faces))
     for entry in entries:
-        name = Path(entry.path).name
-        if is_misplaced(name, entry.split, faces):
-            own = split_of_file(name)
-            words = f"{entry.image!r:.90} is an image of the {own} split, listed under {entry.split}; expected none"
-            report(f"{own} image under {entry.split}", f"{entry.where}: {words}", entry.path)
+        where = f"{entry.where}, {entry.image:.300}"
+        check_place(where, entry.path, entry.split, faces, report, is_own=is_own)
     name_by_paths(faces, root)
     return FoundData(Layout.TABLE, root, labels, faces, {split: split for split in faces})
 
@@ -130,16 +130,18 @@ def _read_table(root: Path, path: Path, split: str | None, form: DataForm, repor
     first = next(rows, None)
     if first is None:
         raise UserError(f"{printable(path)}: is empty; expected {_WHAT}")
-    header = first[1]
+    header = [name.strip() for name in first[1]]
+    header = header[: len(header) - (not header[-1])]
     (image_at, label_at, split_at), has_header = _find_columns(path, header, form)
     folded = [name.strip().lower() for name in header] if has_header else []
     taken = (image_at, label_at, split_at)
     attributes_at = {name: at for at, name in enumerate(folded) if name in ATTRIBUTES and at not in taken}
-    found_any, missing = False, 0
-    for number, fields in rows if has_header else chain([first], rows):
+    found_any, missing, names = False, 0, Names(root)
+    for number, fields in rows if has_header else chain([(first[0], header)], rows):
         if missing > _MOST_MISSING and not found_any:
             words = "paths have to be relative to this file, or to the split's folder or images/ beside it"
             raise UserError(f"{printable(path)}: none of its first {missing:,} images is there; {words}")
+        fields = drop_empty_end(fields, len(header))
         try:
             if len(fields) != len(header) or not fields[image_at] or not fields[label_at]:
                 found = repr(",".join(fields)[:_LONGEST])
@@ -147,7 +149,7 @@ def _read_table(root: Path, path: Path, split: str | None, form: DataForm, repor
                 raise _BadRow("bad row", words)
             image, written = fields[image_at], None if split_at is None else fields[split_at]
             row_split = _choose_split(root, image, split, written, form)
-            place = _find_image(root, path.parent, row_split, image)
+            place = _find_image(root, path.parent, row_split, image, names)
             attributes = _read_attributes(fields, attributes_at)
         except _BadRow as bad:
             kind, words, *files = bad.args
@@ -156,8 +158,14 @@ def _read_table(root: Path, path: Path, split: str | None, form: DataForm, repor
         else:
             found_any = True
             # Once each, however many rows have them.
-            image, place, written = intern(image), intern(place), intern(fields[label_at])
+            image, place, written = intern(image), intern(place), intern(_read_label(path, fields[label_at], form))
             yield Entry(path, number, image, place, written, row_split, attributes or _NONE)
+
+
+def _read_label(table: Path, written: str, form: DataForm) -> str:
+    """Returns the label of a row; in RAF-DB's own files `4.0` is its code 4, elsewhere nothing says what it is."""
+    code = form.labels.read_code(written) if table.name.casefold() in LABEL_FILES else None
+    return written if code is None else str(code)
 
 
 def _read_attributes(fields: Sequence[str], attributes_at: Mapping[str, int]) -> Mapping[str, str]:
@@ -167,7 +175,7 @@ def _read_attributes(fields: Sequence[str], attributes_at: Mapping[str, int]) ->
         _BadRow: One has a name that cannot be written in a line.
     """
     for name, at in attributes_at.items():
-        if printable(fields[at]) != fields[at]:
+        if not is_plain(fields[at]):
             raise _BadRow("bad row", f"expected a name of a group in column {name!r}, found {fields[at]!r:.90}")
     return {name: intern(fields[at]) for name, at in attributes_at.items()}
 
@@ -186,10 +194,13 @@ def _find_columns(path: Path, header: list[str], form: DataForm) -> tuple[tuple[
             image = 0 if label is None else 1 - label
         return (image, 1 - image, None), has_header
     if len(header) == 1:
-        raise UserError(f"{printable(path)}: one column; expected image and label, separated by commas")
+        raise UserError(
+            f"{printable(path)}: one column; expected image and label, separated by commas, semicolons or tabs"
+        )
+    hint = "" if image is None else "; where each class has a column, write one column with the class of each image"
     raise UserError(
         f"{printable(path)}: cannot tell which column is which ({list_columns(header)}); expected image and label: "
-        "name them with --image_column_name and --label_column_name"
+        f"name them with --image_column_name and --label_column_name{hint}"
     )
 
 
@@ -233,25 +244,36 @@ def _split_of_path(root: Path, image: str) -> str | None:
     return next((split for part in parts[:-1] if (split := find_split(part))), None) or split_of_file(parts[-1])
 
 
-def _find_image(root: Path, folder: Path, split: str, image: str) -> str:
+def _find_image(root: Path, folder: Path, split: str, image: str, on_disk: Names) -> str:
     """Returns the path of an image as a table in `folder` names it.
 
     Raises:
-        _BadRow: It is no file, or leads out of `root`.
+        _BadRow: It is no image, or leads out of `root`.
     """
-    if printable(image) != image or len(image) > _LONGEST:
+    if not is_plain(image):
+        raise _BadRow("bad row", f"{image!r:.90} has {NOT_PLAIN}; rename the image, and mend the row")
+    if len(image) > _LONGEST:
         raise _BadRow("bad row", f"expected the path of an image, found {image!r:.90}")
-    names = dict.fromkeys((image, image.replace("\\", "/")))
-    bases = (str(folder), os.path.join(folder, split), os.path.join(folder, "images"))  # noqa: PTH118 (see below)
-    # Path is slow for a million rows.
-    places = (os.path.abspath(os.path.join(base, name)) for name in names for base in bases)  # noqa: PTH100, PTH118
+    places = _list_places(folder, split, image)
     first = next(places)
     if not (first.startswith(os.path.join(root, "")) or is_inside(root, first)):  # noqa: PTH118
         raise _BadRow("bad row", f"{image!r:.90} leads out of {printable(root)}; expected a path in it")
     path = next((path for path in chain([first], places) if os.path.isfile(path)), None)
+    path = path or next(filter(None, (on_disk.find(place) for place in _list_places(folder, split, image))), None)
     if path is None:
         raise _BadRow(_WITHOUT_IMAGE, f"no image {image!r:.90}; expected one for every row", first)
     if not is_inside(root, path):
         words = f"{image!r:.90} leads out of {printable(root)}; copy what it points to into it"
         raise _BadRow(LINK_OUT, words, path)
+    if not path.lower().endswith(IMAGE_SUFFIXES) and not is_image(path):
+        words = f"{image!r:.90} is no image of a format that is read; convert it to JPEG or PNG, or take the row out"
+        raise _BadRow(NO_IMAGE, words, path)
     return path
+
+
+def _list_places(folder: Path, split: str, image: str) -> Iterator[str]:
+    """Yields where an image may lie that a table in `folder` names."""
+    names = dict.fromkeys((image, image.replace("\\", "/"), image.strip()))
+    bases = (str(folder), os.path.join(folder, split), os.path.join(folder, "images"))  # noqa: PTH118 (see below)
+    # Path is slow for a million rows.
+    yield from (os.path.abspath(os.path.join(base, name)) for name in names for base in bases)  # noqa: PTH100, PTH118

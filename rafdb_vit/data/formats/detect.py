@@ -7,7 +7,8 @@ Told apart by looking, in the folder itself or one below:
 - FER2013: `fer2013.csv`, and FER+ where `fer2013new.csv` lies beside it; see `rafdb_vit.data.formats.fer2013`;
 - AffectNet: `train_set/images/`, `train_set/annotations/`, `val_set`; see `rafdb_vit.data.formats.affectnet`;
 - class folders: `train/<class>/`, `val` or `valid`, `test`; names or codes;
-- a CSV file of image paths and labels, or one a split.
+- a CSV file of image paths and labels, or one a split;
+- what `datasets` reads: saved data sets, tables with images in them, images with metadata files; see `is_data_set`.
 
 The data is checked as it is found: each row has its image, each image its row, and nothing lies outside the folder.
 """
@@ -16,10 +17,11 @@ import os
 from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
+from itertools import islice
 from pathlib import Path
 from typing import NoReturn
 
-from rafdb_vit.data.files import list_folders
+from rafdb_vit.data.files import list_folders, may_be_image, scan, walk_files
 from rafdb_vit.data.findings import Reporter, printable
 from rafdb_vit.data.form import DataForm
 from rafdb_vit.data.formats.affectnet import find_annotated_splits, read_affectnet
@@ -31,15 +33,47 @@ from rafdb_vit.data.formats.class_folders import (
     read_kaggle_copy,
 )
 from rafdb_vit.data.formats.csv_table import find_tables, read_tables
+from rafdb_vit.data.formats.exports import describe_export, holds_tool_folders
 from rafdb_vit.data.formats.fer2013 import find_pixel_tables, has_pixels, read_fer2013
 from rafdb_vit.data.formats.ferplus import FILE as VOTES_FILE
+from rafdb_vit.data.formats.label_file import TABLE_SUFFIXES
+from rafdb_vit.data.formats.metadata_files import find_metadata, has_labels
+from rafdb_vit.data.formats.named_dataset import is_saved
 from rafdb_vit.data.formats.release import LIST_FILES, is_release, read_release
 from rafdb_vit.data.found import Faces, FoundData, Layout
 from rafdb_vit.data.labels import LABEL_SETS
 from rafdb_vit.data.splits import find_split, validation_as_test
+from rafdb_vit.runtime.disk import is_inside
 from rafdb_vit.runtime.errors import UserError
 
 _Reader = Callable[[DataForm, Reporter], FoundData[Faces]]
+_STORED = (".parquet", ".arrow", ".jsonl", ".json")
+"""Files in which `datasets` keeps images."""
+_ARCHIVES = (".zip", ".tar", ".tgz", ".gz", ".7z", ".rar")
+_MOST_FILES = 10_000
+"""Files among which those are looked for."""
+_MOST_PEEKS = 20
+"""Files of a folder that are looked into for whether it holds images."""
+
+
+def is_data_set(root: Path, form: DataForm) -> bool:
+    """Tells whether a folder is a data set that `datasets` reads, and not in a form that `find_faces` reads.
+
+    Raises:
+        UserError: A folder cannot be read, or two are the same split.
+    """
+    if not os.path.isdir(root):
+        return False
+    if any(map(is_saved, (root, *list_folders(root)))):
+        return True
+    if any(entry.name.lower().endswith(TABLE_SUFFIXES) for entry in scan(root)):
+        return False
+    if any(not is_inside(root, path) or has_labels(path, form.label_column) for path in find_metadata(root)):
+        return True
+    if _find_copies(root, form) or ("train" not in form.needed and find_classes(root)):
+        return False
+    stored = any(path.lower().endswith(_STORED) for path in islice(walk_files(root), _MOST_FILES))
+    return stored and describe_export(root) is None
 
 
 def find_faces(root: Path, form: DataForm, report: Reporter) -> FoundData[Faces]:
@@ -53,13 +87,16 @@ def find_faces(root: Path, form: DataForm, report: Reporter) -> FoundData[Faces]
     _check_encoding(root)
     if os.path.isfile(root) and has_pixels(root):
         found = read_fer2013(root.parent, root, None, form, report)
-    elif os.path.isfile(root) and root.suffix.lower() == ".csv":
+    elif os.path.isfile(root) and root.suffix.lower() in TABLE_SUFFIXES:
         _refuse_votes_alone(root)
         found = read_tables(root.parent, {None: root}, form, report)
     elif os.path.isdir(root):
         found = _read_folder(root, form, report)
+    elif os.path.isfile(root) and root.suffix.lower() in _STORED:
+        raise UserError(f"{printable(root)}: is one file of a data set; give the folder that holds it")
     elif os.path.isfile(root):
-        raise UserError(f"{printable(root)}: is a file; expected the folder that holds the faces, or a CSV file")
+        hint = ": unpack it first" if root.suffix.lower() in _ARCHIVES else ""
+        raise UserError(f"{printable(root)}: is a file; expected the folder that holds the faces, or a CSV file{hint}")
     else:
         raise UserError(f"{printable(root)}: no such folder; expected the one that holds the faces, or a CSV file")
     folder = found.folder or root
@@ -106,7 +143,10 @@ def _read_folder(root: Path, form: DataForm, report: Reporter) -> FoundData[Face
         _refuse_votes_alone(root / VOTES_FILE)
     if tables := find_tables(root):
         return read_tables(root, tables, form, report)
-    if "train" not in form.needed and (classes := find_classes(root)):
+    classes = {} if "train" in form.needed else find_classes(root)
+    if not classes or holds_tool_folders(root):
+        _refuse_export(root)
+    if classes:
         return replace(read_class_folders(root, root, classes, form, report), sources={"test": "test"})
     _refuse_other_content(root, form)
 
@@ -128,9 +168,23 @@ def _find_copies(root: Path, form: DataForm) -> list[tuple[Path, _Reader]]:
         if splits := find_annotated_splits(folder):
             copies.append((folder, partial(read_affectnet, root, folder, splits)))
         elif splits := find_split_folders(folder, form.needed):
-            read = read_kaggle_copy if is_kaggle_copy(folder, splits) else read_class_folders
-            copies.append((folder, partial(read, root, folder, splits)))
+            copies.append((folder, partial(_read_splits, root, folder, splits)))
     return copies
+
+
+def _read_splits(
+    root: Path, folder: Path, splits: dict[str, Path], form: DataForm, report: Reporter
+) -> FoundData[Faces]:
+    """Reads folders of splits in which there are classes, unless they are those of another task."""
+    if any(map(holds_tool_folders, splits.values())):
+        _refuse_export(root)
+    read = read_kaggle_copy if is_kaggle_copy(folder, splits) else read_class_folders
+    return read(root, folder, splits, form, report)
+
+
+def _refuse_export(root: Path) -> None:
+    if found := describe_export(root):
+        raise UserError(f"{printable(root)}: {found}")
 
 
 def _refuse_other_content(root: Path, form: DataForm) -> NoReturn:
@@ -140,10 +194,15 @@ def _refuse_other_content(root: Path, form: DataForm) -> NoReturn:
         UserError: Always.
     """
     where = printable(root)
-    names = os.listdir(root)  # noqa: PTH208
-    if any(name in ("dataset_dict.json", "state.json") or name.endswith((".parquet", ".arrow")) for name in names):
-        raise UserError(f"{where}: is a data set of `datasets`; give it to --dataset_name")
+    entries = scan(root)
+    if entries and all(entry.name.lower().endswith(_ARCHIVES) for entry in entries):
+        raise UserError(f"{where}: holds nothing but archives, {printable(entries[0].name)} first; unpack them")
     train = next((folder for folder in list_folders(root) if find_split(folder.name) == "train"), None)
+    if train is not None and any(may_be_image(entry.path) for entry in islice(scan(train), _MOST_PEEKS)):
+        raise UserError(
+            f"{where}: the images in {train.name}/ lie in no folders of classes, and no CSV file says which is which; "
+            f"expected {train.name}/happy/... or a CSV file of path and label"
+        )
     if train is not None and list_folders(train):
         raise UserError(
             f"{where}: holds {train.name}/ but no folder test/ or val/ of class folders; expected a split that is held "
@@ -153,6 +212,6 @@ def _refuse_other_content(root: Path, form: DataForm) -> NoReturn:
     raise UserError(
         f"{where}: holds neither RAF-DB's official layout (EmoLabel/{LIST_FILES[0]} and Image/aligned/) nor the Kaggle "
         f"layout (train/{codes}, test/{codes} and a CSV file of labels each) nor class folders (train/<class>/, "
-        "test/<class>/) nor a CSV file of image paths and labels, nor FER2013 (fer2013.csv) nor AffectNet (train_set/"
-        "images/, train_set/annotations/)"
+        "test/<class>/) nor a CSV file of image paths and labels nor a data set of `datasets`, nor FER2013 "
+        "(fer2013.csv) nor AffectNet (train_set/images/, train_set/annotations/)"
     )

@@ -1,12 +1,13 @@
 """Loads a `datasets` data set of labelled faces, on the Hub or on disk."""
 
+import operator
 import os
 import re
 from collections import Counter
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from itertools import combinations
 from pathlib import Path, PurePosixPath
-from typing import Any
+from typing import Any, NoReturn
 
 import pyarrow.compute as pc
 from datasets import ClassLabel, Dataset, DatasetDict, Image, Value
@@ -14,17 +15,18 @@ from datasets.config import HF_DATASETS_CACHE
 from huggingface_hub.constants import HF_HUB_CACHE
 
 from rafdb_vit.data.annotations import is_attribute
-from rafdb_vit.data.files import walk_images
+from rafdb_vit.data.files import Names, describe_no_images, may_be_image, walk_files
 from rafdb_vit.data.findings import printable
 from rafdb_vit.data.form import DEFAULT_FORM, DataForm
 from rafdb_vit.data.formats.csv_table import IMAGE_COLUMNS, LABEL_COLUMNS, list_columns
-from rafdb_vit.data.formats.named_dataset import find_folder, open_named
+from rafdb_vit.data.formats.named_dataset import find_folder, is_description, open_named
 from rafdb_vit.data.found import ORDER, SPLITS, FoundData, Layout, name_face
-from rafdb_vit.data.labels import match_classes, resolve_classes
+from rafdb_vit.data.labels import LABEL_SETS, LabelSet, match_classes, resolve_classes
 from rafdb_vit.data.splits import find_split, is_misplaced, split_of_file, validation_as_test
 from rafdb_vit.runtime.disk import is_inside
-from rafdb_vit.runtime.errors import UserError
+from rafdb_vit.runtime.errors import NOT_PLAIN, UserError, is_plain
 
+_STORED_IMAGE = "image as it was stored"
 _MOST_TEXTS = 20
 """Columns of text in which the names of RAF-DB's files are looked for."""
 
@@ -41,7 +43,8 @@ def find_named_splits(name: str, form: DataForm = DEFAULT_FORM) -> FoundData[Dat
         UserError: It cannot be loaded, or columns, classes or splits cannot be told.
     """
     if not form.aligned:
-        raise UserError("--aligned False: only the official release has boxes; with --dataset_name leave it out")
+        words = f"--dataset_name {name} is a data set, and only the official release has boxes; leave it out"
+        raise UserError(f"--aligned False: {words}")
     where = f"--dataset_name {name}"
     loaded, image, label = _open_columns(name, form)
     paths = {split: _read_paths(name, split, dataset, image) for split, dataset in loaded.items()}
@@ -57,26 +60,45 @@ def find_named_splits(name: str, form: DataForm = DEFAULT_FORM) -> FoundData[Dat
     for split, dataset in loaded.items():
         files = _choose_names(dataset, paths[split], split)
         _refuse_unprintable(name, split, files)
-        faces = _select_columns(dataset, image, label)
+        faces = _set_paths(_select_columns(dataset, image, label), paths[split])
         faces = faces.add_column(
             "label", [ids[value] for value in written[split]], feature=ClassLabel(names=labels.names)
         )
         faces = faces.add_column("file", files, feature=Value("string"))
         named[split] = faces.cast_column("image", Image(mode="RGB"))
-    splits, sources = _divide(where, named, form.needed)
+    splits, sources = _divide(where, named, form.needed, labels)
     _refuse_repeated(where, [file for dataset in splits.values() for file in dataset["file"][:]])
     _refuse_shared(where, loaded, image)
     layout = Layout.HUB if find_folder(name) is None else Layout.ON_DISK
-    return FoundData(layout, None, labels, splits, sources, passed_over=_describe_unnamed(find_folder(name), stored))
+    return FoundData(layout, None, labels, splits, sources, passed_over=_describe_unread(find_folder(name), stored))
 
 
-def _describe_unnamed(folder: Path | None, stored: Sequence[str]) -> str:
-    """Says which images lie in a folder and are in no row of its data set, where rows name files."""
+def _describe_unread(folder: Path | None, stored: Sequence[str]) -> str:
+    """Says which files of a folder are in no row of its data set, where rows name files: images, and what is none.
+
+    Of the latter those that lie among images; files that describe the data set lie there too.
+    """
     if folder is None or not stored:
         return ""
-    named = {os.path.realpath(path) for path in stored}
-    unnamed = [path for path in walk_images(folder) if os.path.realpath(path) not in named]
-    return f"{len(unnamed):,} of its images are in no row, {printable(unnamed[0])} first" if unnamed else ""
+    named, places = {os.path.realpath(path) for path in stored}, {os.path.dirname(path) for path in stored}  # noqa: PTH120
+    unread = [path for path in walk_files(folder) if os.path.realpath(path) not in named]
+    images = [path for path in unread if may_be_image(path)]
+    others = set(unread) - set(images)
+    others = {path for path in others if os.path.dirname(path) in places and not is_description(path)}  # noqa: PTH120
+    notes = [f"{len(images):,} of its images are in no row, {printable(images[0])} first"] if images else []
+    return "; ".join([*notes, *filter(None, [describe_no_images(len(others), min(others, default=""))])])
+
+
+def _set_paths(faces: Dataset, paths: Sequence[str | None]) -> Dataset:
+    """Returns a split whose images are found under the names that they have on the disk; see `_read_paths`."""
+    stored = faces.select_columns(["image"]).with_format("arrow").iter(1000)
+    written = (path for table in stored for path in table.column("image").combine_chunks().field("path").to_pylist())
+    if all(map(operator.eq, written, paths)):
+        return faces
+    # Only of rows without the bytes of an image is the path changed.
+    images = [{"bytes": None, "path": path} for path in paths]
+    renamed = faces.rename_column("image", _STORED_IMAGE).add_column("image", images, feature=Image())
+    return renamed.remove_columns(_STORED_IMAGE)
 
 
 def _open_columns(name: str, form: DataForm) -> tuple[DatasetDict, str, str]:
@@ -167,6 +189,8 @@ def _find_column(name: str, dataset: Dataset, kind: str, asked: str | None) -> s
     else:
         found = [column for column in columns if column.lower() in LABEL_COLUMNS]
         found = found or [column for column, feature in columns.items() if isinstance(feature, ClassLabel)]
+    if asked is None and not found:
+        _explain_missing(name, kind, columns)
     if len(found) != 1 or (kind == "image" and not isinstance(columns[found[0]], Image)):
         flag = f"--{kind}_column_name {asked}" if asked else f"--{kind}_column_name"
         expected = "a column of images" if kind == "image" else "a column of labels"
@@ -175,11 +199,32 @@ def _find_column(name: str, dataset: Dataset, kind: str, asked: str | None) -> s
     return found[0]
 
 
+def _refuse_unlabelled(name: str) -> NoReturn:
+    raise UserError(
+        f"--dataset_name {name}: nothing says which of its images is of which class; expected folders of classes in "
+        "those of the splits (train/happy/...), a metadata.csv with the columns file_name and label in each of these, "
+        "or a CSV file of path and label"
+    )
+
+
+def _explain_missing(name: str, kind: str, columns: Mapping[str, object]) -> None:
+    """Refuses data sets that lack a column in one of the ways in which people's do, and says how it is mended."""
+    if kind == "label" and len(columns) == 1:
+        _refuse_unlabelled(name)
+    if kind == "image" and any(column.lower() in IMAGE_COLUMNS for column in columns):
+        raise UserError(
+            f"--dataset_name {name}: holds no images, only names of them ({list_columns(list(columns))}); write these "
+            "as a CSV file of path and label beside the images, and give that to --data_dir"
+        )
+
+
 def _read_classes(name: str, split: str, dataset: Dataset, column: str) -> list[str]:
     """Returns the class of every face as the data set writes it."""
     feature = dataset.features[column]
     if isinstance(feature, ClassLabel):
         ids = _read_ids(name, split, dataset, column)
+        if set(ids) == {None}:
+            _refuse_unlabelled(name)  # `datasets` takes the splits for classes, and gives none to any image
         _refuse_first(name, split, column, [None if label is None or label < 0 else label for label in ids])
         return [feature.names[label] for label in ids]
     values = _read_stored(dataset, column)
@@ -221,19 +266,20 @@ def _check_groups(name: str, split: str, dataset: Dataset, label: str) -> None:
 
 
 def _refuse_unprintable(name: str, place: str, values: Iterable[str | None]) -> None:
-    odd = next((value for value in values if value and printable(value) != value), None)
+    odd = next((value for value in values if value and not is_plain(value)), None)
     if odd is not None:
-        raise UserError(f"--dataset_name {name}: {place} has {odd!r:.90}; expected names that can be written in a line")
+        raise UserError(f"--dataset_name {name}: {place} has the name {odd!r:.90}, with {NOT_PLAIN}; rename it")
 
 
 def _read_paths(name: str, split: str, dataset: Dataset, image: str) -> list[str | None]:
-    """Returns the path of each image as the data set has it.
+    """Returns the path of each image as the data set has it; of a file as the disk does, accents and all.
 
     Raises:
         UserError: A row has no image, or one that is a file elsewhere than in the data set or the Hub's cache.
     """
     roots = [find_folder(name) or Path(name), Path(HF_DATASETS_CACHE), Path(HF_HUB_CACHE)]
     paths: list[str | None] = []
+    on_disk = Names(roots[0])
     for table in dataset.select_columns([image]).with_format("arrow").iter(1000):
         storage = table.column(image).combine_chunks()
         holds = pc.greater(pc.binary_length(storage.field("bytes")), 0).to_pylist()  # of none: None
@@ -241,10 +287,12 @@ def _read_paths(name: str, split: str, dataset: Dataset, image: str) -> list[str
             row = f"row {len(paths)} of {split}"
             if not held and not path:
                 raise UserError(f"--dataset_name {name}: {row} has no image; expected one for every label")
+            if not held and not os.path.isfile(path):
+                path = on_disk.find(path) or path  # noqa: PLW2901
             if not held and not (os.path.isfile(path) and any(is_inside(root, path) for root in roots)):
                 raise UserError(
-                    f"--dataset_name {name}: the image of {row} is {path}, no file in the data set; save the data set "
-                    "with its images in it"
+                    f"--dataset_name {name}: the image of {row} is {path}, no file in the data set; give the folder in "
+                    "which its images lie, or save the data set with its images in it"
                 )
             paths.append(path)
     return paths
@@ -282,7 +330,9 @@ def _file_name(path: str | None) -> str:
     return PurePosixPath(path.replace("\\", "/")).name if path else ""
 
 
-def _divide(where: str, loaded: DatasetDict, needed: Collection[str]) -> tuple[DatasetDict, dict[str, str]]:
+def _divide(
+    where: str, loaded: DatasetDict, needed: Collection[str], labels: LabelSet
+) -> tuple[DatasetDict, dict[str, str]]:
     """Returns train, test and perhaps validation, and what each is called in the data."""
     if len(loaded) == 1:
         return _divide_single(where, loaded, needed)
@@ -297,7 +347,8 @@ def _divide(where: str, loaded: DatasetDict, needed: Collection[str]) -> tuple[D
     if not set(needed) <= set(found):
         raise UserError(f"{where}: has the splits {', '.join(loaded)}; expected {' and '.join(needed)}")
     splits = DatasetDict({split: found[split] for split in ORDER if split in found})
-    for split, dataset in splits.items():
+    # Names are RAF-DB's where all are; with other classes it is other data, in which they may be anything.
+    for split, dataset in splits.items() if labels.subset in LABEL_SETS else ():
         wrong = next((file for file in dataset["file"][:] if is_misplaced(file, split, splits)), None)
         if wrong is not None:
             raise UserError(f"{where}: {printable(wrong)} of another split stands in {names[split]}; expected none")

@@ -4,21 +4,33 @@
 set's own files name, to anywhere on this machine and on the network.
 """
 
+import glob
 import hashlib
 import os
 import re
 import shutil
 from collections.abc import Iterable, Iterator, Sequence
+from itertools import chain
 from pathlib import Path
 
 import datasets.config
+import datasets.data_files
 import pyarrow as pa
 import pyarrow.parquet as pq
 from datasets import ClassLabel, Dataset, DatasetBuilder, DatasetDict, Features, load_dataset_builder, load_from_disk
+from datasets.packaged_modules.imagefolder.imagefolder import ImageFolder
 from huggingface_hub import snapshot_download
 
-from rafdb_vit.data.files import IMAGE_SUFFIXES, OTHER_SUFFIXES, find_root
+from rafdb_vit.data.files import (
+    IMAGE_SUFFIXES,
+    OTHER_SUFFIXES,
+    find_root,
+    is_system_name,
+    list_folders,
+    walk_files,
+)
 from rafdb_vit.data.formats.dataset_card import CARD, OLD_INFO, SETTINGS, check_card, check_features
+from rafdb_vit.data.formats.metadata_files import METADATA_FILES, find_metadata
 from rafdb_vit.data.formats.stored_files import SUFFIXES, Extent, check_arrow, check_table_file
 from rafdb_vit.data.labels import BASIC, fold_name
 from rafdb_vit.runtime.disk import is_inside, parse_json, read_text
@@ -29,6 +41,9 @@ _SPLITS_FILE, _STATE_FILE, _INFO_FILE = "dataset_dict.json", "state.json", "data
 
 _MOST_INFO = 2**20
 """Bytes of one of them."""
+_REPOSITORY = "datasets--"
+"""Begins the name of a data set's folder in the Hub's cache."""
+_MOST_REVISION = 1_000
 _PART = re.compile(r"(.*-)(\d{5})-of-(\d{5})(\.\w+)")
 """The path of one of the files of a table."""
 
@@ -60,6 +75,12 @@ def open_named(name: str) -> DatasetDict:
     return loaded.with_format(None)
 
 
+def is_description(path: str) -> bool:
+    """Tells by its name whether a file describes a data set, and is none of its images."""
+    name = os.path.basename(path)  # noqa: PTH119
+    return name in (CARD, OLD_INFO, _INFO_FILE, _STATE_FILE, _SPLITS_FILE, *METADATA_FILES)
+
+
 def find_folder(name: str) -> Path | None:
     """Returns the folder of a data set on disk; None where its name is none, and is looked for on the Hub.
 
@@ -67,16 +88,21 @@ def find_folder(name: str) -> Path | None:
         UserError: It begins with `~`, and there is no such user.
     """
     folder = find_root(name, flag="--dataset_name ")
+    if os.path.isfile(folder):
+        raise UserError(f"--dataset_name {name}: is a file; expected the folder that holds the data set")
     return folder if os.path.isdir(folder) else None
 
 
+def is_saved(folder: Path) -> bool:
+    """Tells whether `save_to_disk` wrote a folder, by the files that it leaves there."""
+    return any((folder / file).is_file() for file in (_SPLITS_FILE, _STATE_FILE))
+
+
 def _load(name: str) -> Dataset | DatasetDict:
-    folder = root = find_folder(name)
-    if folder is None or root is None:
-        folder = _download(name)
-        root = folder.parents[1]  # the files of a repository are links to others in its folder of the cache
+    folder = find_folder(name)
+    folder, root = _enter_cache(name, _download(name) if folder is None else folder)
     extent = Extent()
-    if any((folder / file).is_file() for file in (_SPLITS_FILE, _STATE_FILE)):
+    if is_saved(folder):
         files = [*_list_saved_files(folder)]
         _refuse_missing_parts(name, [str(path) for path, is_table in files if is_table])
         for path, is_table in files:
@@ -89,17 +115,108 @@ def _load(name: str) -> Dataset | DatasetDict:
             _check_classes(name, path, of_split.features)
         return loaded
     check_card(f"--dataset_name {name}", folder, root)
-    by_split = load_dataset_builder(str(folder)).config.data_files or {}
+    builder = _make_builder(folder)
+    by_split = builder.config.data_files or {}
     every = [Path(file) for files in by_split.values() for file in files]
+    if isinstance(builder, ImageFolder):
+        _refuse_unread_metadata(name, folder, every)
     for path in every:
         _check_source(name, root, str(path))
         _check_content(name, path, extent)
     _refuse_missing_parts(name, [str(path) for path in every if path.suffix.lower() in SUFFIXES])
-    built = _build(load_dataset_builder(str(folder), cache_dir=_choose_cache(folder, every)))
+    built = _build(_make_builder(folder, cache_dir=_choose_cache(folder, every)))
     for path in every:
         if path.suffix.lower() in (".parquet", ".arrow"):
             _check_classes(name, path, next(iter(built.values())).features)
     return built
+
+
+def _enter_cache(name: str, folder: Path) -> tuple[Path, Path]:
+    """Returns where the files of a data set lie, and the folder out of which none of them may lead.
+
+    They lie in the folder itself, or in one within it: a single one that `save_to_disk` wrote, a revision of a
+    repository in the Hub's cache, or what `datasets` wrote into its own cache.
+
+    Raises:
+        UserError: It is a cache of several data sets or revisions.
+    """
+    repository = next((place for place in (folder, *folder.parents[1:2]) if place.name.startswith(_REPOSITORY)), None)
+    if repository == folder:
+        folder = _choose_revision(name, folder)
+    if repository is not None:
+        return folder, repository  # the files of a revision are links to others in the repository's folder
+    if is_saved(folder):
+        return folder, folder
+    saved = [place for place in list_folders(folder) if is_saved(place)]
+    if len(saved) == 1:
+        return saved[0], folder
+    prepared = [Path(path).parent for path in walk_files(folder) if os.path.basename(path) == _INFO_FILE]  # noqa: PTH119
+    if len(prepared) > 1 and not saved:
+        listed = ", ".join(str(place.relative_to(folder)) for place in prepared[:3])
+        raise UserError(f"--dataset_name {name}: holds {len(prepared)} data sets ({listed}); give the folder of one")
+    return (prepared[0] if len(prepared) == 1 and not saved else folder), folder
+
+
+def _choose_revision(name: str, repository: Path) -> Path:
+    """Returns the revision of a repository in the Hub's cache that is its newest, or the only one."""
+    revisions = list_folders(repository / "snapshots") if (repository / "snapshots").is_dir() else []
+    head = repository / "refs" / "main"
+    newest = read_text(head, most=_MOST_REVISION).strip() if head.is_file() else None
+    chosen = [place for place in revisions if place.name == newest] or revisions
+    if len(chosen) != 1:
+        words = (
+            f"holds {len(revisions)} revisions of a data set; expected one: download it anew, or give the folder of one"
+        )
+        raise UserError(f"--dataset_name {name}: {words}")
+    return chosen[0]
+
+
+def _make_builder(folder: Path, cache_dir: str | None = None) -> DatasetBuilder:
+    """Returns what reads a folder, without the files that systems put there for themselves."""
+    builder = load_dataset_builder(str(folder), cache_dir=cache_dir)
+    by_split = builder.config.data_files or {}
+    if not any(_is_of_system(folder, file) for files in by_split.values() for file in files):
+        return builder
+    for files in by_split.values():
+        files[:] = [file for file in files if not _is_of_system(folder, file)]
+    if all(by_split.values()) and any((folder / card).is_file() for card in (CARD, SETTINGS)):
+        return builder  # a card may say which files are which split
+    return load_dataset_builder(str(folder), data_files=_list_data_files(folder), cache_dir=cache_dir)
+
+
+def _is_of_system(folder: Path, file: str) -> bool:
+    return any(map(is_system_name, Path(os.path.relpath(file, folder)).parts))
+
+
+def _list_data_files(folder: Path) -> dict[str, list[str]]:
+    """Returns the data files of a folder by split, as `datasets` finds them where systems leave nothing.
+
+    In its own way (5.2) it would take a folder `#recycle/old/train` for the split, and the kind of the files in
+    `@eaDir` for that of the data.
+    """
+
+    def resolve(pattern: str) -> list[str]:
+        try:
+            found = datasets.data_files.resolve_pattern(pattern, str(folder))
+        except FileNotFoundError:  # nothing matches
+            return []
+        return [file for file in found if not _is_of_system(folder, file)]
+
+    patterns = datasets.data_files._get_data_files_patterns(resolve)
+    return {
+        str(split): [glob.escape(file) for file in dict.fromkeys(chain.from_iterable(map(resolve, of_split)))]
+        for split, of_split in patterns.items()
+    }
+
+
+def _refuse_unread_metadata(name: str, folder: Path, files: Sequence[Path]) -> None:
+    """Refuses a folder of images of which no metadata file is read: `datasets` (5.2) reads none above the splits."""
+    found = [*find_metadata(folder)]
+    if found and not any(path in files for path in found):
+        words = f"{found[0]} is not read, since it lies above the folders of the splits; put one into each of these"
+        is_table = found[0].suffix == ".csv"
+        other = f"give --data_dir {found[0]}" if is_table else "write a CSV file of path and label"
+        raise UserError(f"--dataset_name {name}: {words}, or {other}")
 
 
 def _choose_cache(folder: Path, files: Iterable[Path]) -> str:

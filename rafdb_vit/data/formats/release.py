@@ -6,11 +6,11 @@ The release's baseline classifier outputs are not read.
 import os
 from pathlib import Path
 
-from rafdb_vit.data.files import IMAGE_SUFFIXES, list_files
+from rafdb_vit.data.files import WITHOUT_LABEL, list_images
 from rafdb_vit.data.findings import Reporter, printable
 from rafdb_vit.data.form import DataForm
 from rafdb_vit.data.formats.label_file import read_list_file
-from rafdb_vit.data.found import SPLITS, Faces, FoundData, Layout
+from rafdb_vit.data.found import SPLITS, Faces, FoundData, Layout, compose
 from rafdb_vit.data.labels import LABEL_SETS
 from rafdb_vit.runtime.disk import check_inside
 from rafdb_vit.runtime.errors import UserError
@@ -57,11 +57,11 @@ def read_release(root: Path, folder: Path, form: DataForm, report: Reporter) -> 
         kind = "aligned images" if form.aligned else "original photographs"
         raise UserError(f"{printable(image_folder)}: no such folder; expected the {kind} of the release in it")
     faces = {split: Faces() for split in SPLITS}
-    images = list_files(root, image_folder, IMAGE_SUFFIXES, report)
+    images = list_images(root, image_folder, report)
     for row in read_list_file(label_file, labels, report):
         where = f"{label_file}, row {row.number}"
         split = row.image.split("_", 1)[0]
-        name = _name_image(row.image, aligned=form.aligned)
+        name = compose(_name_image(row.image, aligned=form.aligned))
         path = str(image_folder / name)
         if split not in SPLITS:
             words = f"{where}: expected a name that begins with train_ or test_, found {row.image!r}"
@@ -70,10 +70,10 @@ def read_release(root: Path, folder: Path, form: DataForm, report: Reporter) -> 
             faces[split].add(images.pop(name), labels.id_of_code(row.code), row.image)
         elif path not in report.files:
             report("label without image", f"{where}: no image {path}; expected one for every row", path)
-    spoken_of = {_name_image(name, aligned=form.aligned) for name in report.names}
+    spoken_of = {compose(_name_image(name, aligned=form.aligned)) for name in report.names}
     for path in sorted(path for name, path in images.items() if name not in spoken_of):
         words = f"{path}: no row in {label_file} names this image; expected one for every image"
-        report("image without label", words, path)
+        report(WITHOUT_LABEL, words, path)
     return FoundData(Layout.RELEASE, folder, labels, faces, {split: split for split in SPLITS})
 
 

@@ -7,7 +7,9 @@ import signal
 from collections import Counter
 from pathlib import Path
 
+import numpy as np
 import pytest
+from datasets import Dataset
 from PIL import Image
 
 from rafdb_vit.data.check.check import check_data
@@ -18,7 +20,7 @@ from rafdb_vit.data.published import RAFDB
 from rafdb_vit.model.preprocessing import with_face_transform
 from rafdb_vit.runtime.errors import UserError
 from tests.support.checked_data import IMAGES, SIDE, again, face, paint, paint_all, write_release, write_table
-from tests.support.faces import write_kaggle, write_official
+from tests.support.faces import write_kaggle, write_official, write_system_files
 from tests.support.images import HTML, encode, orientation, paint_texture, write_bomb
 
 LIST = "EmoLabel/list_patition_label.txt"
@@ -323,8 +325,6 @@ CLASSES = {
         "class without faces",
     ),
     "no validation": (lambda d: [path.unlink() for path in d.glob("val/*/*.jpg")], "empty split"),
-    "test under train": (lambda d: paint(d / "train/cat/test_0001.jpg", 99), "test image under train"),
-    "test under validation": (lambda d: paint(d / "val/cat/test_0001.jpg", 99), "test image under validation"),
     "newline": (lambda d: paint(d / "val/cat/a\nb.jpg", 99), "unusable file name"),
 }
 TABLE = {
@@ -335,10 +335,6 @@ TABLE = {
     "no split": (lambda d: add_row(d / "faces.csv", "a0.jpg,a,never"), "bad row"),
     "two columns": (lambda d: add_row(d / "faces.csv", "a0.jpg,a"), "bad row"),
     "a path out": (lambda d: add_row(d / "faces.csv", "../x.jpg,a,train"), "bad row"),
-    "test under train": (
-        lambda d: (add_row(d / "faces.csv", "test_0001.jpg,a,train"), paint(d / "test_0001.jpg", 99)),
-        "test image under train",
-    ),
 }
 REFUSED = [
     (layout, name)
@@ -704,3 +700,50 @@ def test_images_of_formats_that_are_not_read(write):
         ("file that is no image", False, "notes.txt"),
         ("image of another format", False, "outside.heic"),
     ]
+
+
+def test_names_like_those_of_another_split_are_a_finding_in_other_data(tmp_path):
+    root = write_classes(tmp_path / "data")
+    paint(root / "train/cat/test_12.jpg", 99)
+    (finding,) = check(root).findings
+    assert (finding.kind, finding.blocks) == ("image under train that is named test", False)
+    assert "test_12.jpg: stands in train, but is named test_12.jpg as if it were of test" in finding.message
+    assert len(load_rafdb(root)["test"]) == 6
+
+
+def test_published_counts_are_said_of_rafdb_alone(tmp_path, kaggle):
+    root = write_classes(tmp_path / "other", splits=("train", "test"), classes=BASIC.names)
+    for path in list(root.rglob("*.jpg")):
+        split, name, number = path.stem.split("-")
+        path.rename(path.with_name(f"{split}_{BASIC.names.index(name) * 3 + int(number)}.jpg"))
+    other, own = check(root), check(kaggle)
+    assert COUNTS not in kinds(other) and COUNTS in kinds(own)
+    assert "\npublished" not in other.render() and other.describe()["published_counts"] == {}
+    assert own.describe()["published_totals"] == BASIC.published_totals
+
+
+@pytest.mark.parametrize("suffix", ["png", "tif"])
+def test_pictures_of_more_than_8_bits_are_a_finding(tmp_path, suffix):
+    root = write_classes(tmp_path / "data")
+    grey = np.asarray(paint_texture(99, SIDE).convert("L")).astype(np.uint16) * 257
+    Image.fromarray(grey).save(root / f"train/cat/deep.{suffix}")
+    (finding,) = check(root).findings
+    assert (finding.kind, finding.blocks) == ("more than 8 bits", False)
+    assert "mode I;16: scaled to 8 bits here, and clipped to white by transformers' pipeline" in finding.message
+    assert "convert it to 8 bits before" in finding.message
+
+
+def test_what_systems_leave_is_no_finding(write):
+    for layout in ("official", "kaggle", "classes", "table"):
+        root = write(layout)
+        before = [finding.kind for finding in check(root).findings]
+        folders = [folder for folder in root.rglob("*") if folder.is_dir()]
+        write_system_files(root, *folders[:6])
+        assert [finding.kind for finding in check(root).findings] == before
+
+
+def test_a_data_set_is_said_to_be_none_that_is_looked_into(tmp_path):
+    table = Dataset.from_dict({"image": [None], "label": ["sad"]})
+    table.save_to_disk(tmp_path / "faces")
+    with pytest.raises(UserError, match="is a data set of `datasets`; `rafdb-vit check` looks into folders of images"):
+        check(tmp_path / "faces")

@@ -7,6 +7,7 @@ from PIL import Image
 
 from rafdb_vit.data.check import inspection
 from rafdb_vit.data.check.inspection import (
+    DEEP,
     NOT_RGB,
     ROTATED,
     TOO_LARGE,
@@ -53,7 +54,7 @@ CONTENTS = {
         encode(FACE.convert("P"), "PNG", transparency=1),
         [(NOT_RGB, "PNG of mode P with transparency")],
     ),
-    "deep": (encode(Image.fromarray(np.uint16([[0, 65535]])), "PNG"), [(NOT_RGB, "PNG of mode I;16")]),
+    "deep": (encode(Image.fromarray(np.uint16([[0, 65535]])), "PNG"), [(DEEP, "PNG of mode I;16: scaled")]),
     "turned": (encode(FACE, "JPEG", exif=orientation(6)), [(ROTATED, "EXIF orientation 6")]),
     "grey and turned": (
         encode(FACE.convert("L"), "JPEG", exif=orientation(3)),

@@ -1,5 +1,6 @@
 import os
 import shutil
+import unicodedata
 from itertools import count
 from pathlib import Path
 
@@ -9,7 +10,7 @@ from datasets import Image
 
 from rafdb_vit.data.dataset import find_splits, load_data, load_rafdb
 from rafdb_vit.data.labels import BASIC, COMPOUND
-from tests.support.faces import write_kaggle
+from tests.support.faces import write_kaggle, write_system_files
 from tests.support.refusals import refused
 
 NOT_UTF8 = os.fsdecode(b"sm\xffile")
@@ -24,6 +25,14 @@ def write_classes(root, classes, splits=("train", "test"), *, each=2):
         for _ in range(each):
             (folder / f"face{next(numbers):03d}.jpg").touch()
     return root
+
+
+def write_rafdb_names(root):
+    """Writes folders of RAF-DB's classes with a file each that is named as RAF-DB's aligned images are."""
+    for split, name in (("train", "train_{:05d}"), ("valid", "train_1{:04d}"), ("test", "test_{:04d}")):
+        for i, folder in enumerate(BASIC.names, start=100):
+            (root / split / folder).mkdir(parents=True, exist_ok=True)
+            (root / split / folder / f"{name.format(i)}_aligned.jpg").touch()
 
 
 def paths_of(dataset):
@@ -300,17 +309,23 @@ def test_two_folders_for_one_split_are_refused(tmp_path, parent):
     ("split", "name"),
     [
         ("train", "test_0001_aligned.jpg"),
-        ("train", "test_0001.png"),
         ("test", "train_00001.jpg"),
         ("valid", "test_0001_aligned.jpg"),
     ],
 )
-def test_rafdbs_names_tell_of_images_in_the_wrong_split(tmp_path, split, name):
+def test_images_of_rafdb_in_the_wrong_split_are_refused_and_those_of_other_data_are_not(tmp_path, split, name):
     write_classes(tmp_path, BASIC.names, ("train", "valid", "test"), each=1)
     stray = tmp_path / split / "Happiness" / name
     stray.touch()
+    assert (
+        Path(name).stem.removesuffix("_aligned")
+        in load_rafdb(tmp_path)[{"valid": "validation"}.get(split, split)]["file"]
+    )
+    for path in tmp_path.rglob("face*.jpg"):
+        path.unlink()
+    write_rafdb_names(tmp_path)
     own = name.split("_")[0]
-    with refused(stray, f"an image of the {own} split lies under {split if split != 'valid' else 'validation'}"):
+    with refused(stray, f"an image of the {own} split stands in {split if split != 'valid' else 'validation'}"):
         load_rafdb(tmp_path)
 
 
@@ -328,7 +343,7 @@ def test_test_images_may_stand_in_a_validation_split_that_is_scored_as_test(tmp_
 
 @pytest.mark.parametrize("second", ["train/Fear/train_00001.jpg", "valid/Happiness/train_00001_aligned.jpg"])
 def test_one_image_of_rafdb_in_two_places_is_refused(tmp_path, second):
-    write_classes(tmp_path, BASIC.names, ("train", "valid", "test"), each=1)
+    write_rafdb_names(tmp_path)
     for name in ("train/Happiness/train_00001_aligned.jpg", second):
         (tmp_path / name).touch()
     with refused("train_00001", "also lies in", tmp_path / "train"):
@@ -429,7 +444,9 @@ def test_what_is_no_file_is_refused(tmp_path, place, words):
 @pytest.mark.parametrize("name", ["sm\nile", "sm\x1b[31mile", "\u2028", NOT_UTF8])
 def test_an_image_whose_name_cannot_be_written_is_refused(tmp_path, name):
     (write_classes(tmp_path, BASIC.names) / "train/Fear" / f"{name}.jpg").touch()
-    with refused(tmp_path / "train/Fear", "control characters, or not in UTF-8", "rename the file"):
+    with refused(
+        tmp_path / "train/Fear", "its name has control characters, ", "bytes that are not UTF-8; rename the file"
+    ):
         load_rafdb(tmp_path)
 
 
@@ -499,5 +516,56 @@ def test_images_are_told_by_their_content_and_what_is_none_is_said(tmp_path):
     (root / "train" / "Anger" / "pipe").symlink_to(tmp_path / "nowhere")
     found = find_splits(root)
     assert len(found.splits["train"]) == before + 5
-    assert found.passed_over == f"4 files that are no images are passed over, {root}/train/Anger/pipe first"
+    assert found.passed_over == f"3 files that are no images are passed over, {root}/train/Anger/pipe first"
     assert found.describe().endswith(found.passed_over)
+
+
+def test_what_systems_leave_in_folders_is_no_class_and_no_file_that_is_none(tmp_path):
+    root = write_classes(tmp_path, BASIC.names)
+    before = find_splits(root)
+    write_system_files(root, root / "train", root / "train/Fear", root / "test/Anger")
+    found = find_splits(root)
+    assert found.passed_over == "" and found.class_names == before.class_names
+    assert [list(found.splits[s]["file"]) for s in found.splits] == [
+        list(before.splits[s]["file"]) for s in found.splits
+    ]
+
+
+def test_images_beside_the_folders_of_classes_are_said(tmp_path):
+    root = write_classes(tmp_path, BASIC.names)
+    for name in ("train/loose.jpg", "train/more.jpg", "test/loose"):
+        PIL.Image.new("RGB", (9, 9)).save(root / name, "PNG")
+    (root / "train/notes.txt").touch()
+    words = f"3 images lie in no class and are passed over, {root}/test/loose first"
+    assert find_splits(root).passed_over == words
+
+
+@pytest.mark.parametrize(
+    "name", ["a\u202fb", "a\u00a0b", "\u3000b", "👩\u200d🔬", "❤\ufe0f", "שלום", "\u200eIMG", "a\u200bb"]
+)
+def test_names_of_every_script_are_names_of_files_and_classes(tmp_path, name):
+    root = write_classes(tmp_path, [name, "two"])
+    (root / "train" / name / f"{name}.jpg").touch()
+    found = load_rafdb(root)
+    assert name.strip() in found["train"].features["label"].names
+    assert name in {*found["train"]["file"], *found["validation"]["file"]}
+
+
+def test_classes_whose_accents_are_written_otherwise_in_test_are_the_same(tmp_path):
+    for split, form in (("train", "NFD"), ("test", "NFC")):
+        write_classes(tmp_path, [unicodedata.normalize(form, "fröhlich"), "sad"], (split,))
+    assert load_rafdb(tmp_path)["test"].features["label"].names == ["fröhlich", "sad"]
+
+
+def test_classes_that_differ_by_what_nobody_sees_are_one(tmp_path):
+    with refused("both mean", "expected one of them"):
+        load_rafdb(write_classes(tmp_path, ["chat", "chat\u200b", "chien"]))
+    with refused("nothing can be seen"):
+        load_rafdb(write_classes(tmp_path / "more", ["\u200b", "chien"]))
+
+
+def test_files_of_other_data_may_have_one_of_rafdbs_names_in_every_class(tmp_path):
+    root = write_classes(tmp_path, BASIC.names, each=1)
+    for name in BASIC.names:
+        (root / "train" / name / "train_1.jpg").touch()
+    assert len(find_splits(root).splits["train"]) == 14

@@ -2,6 +2,7 @@ import io
 import json
 import os
 import shutil
+import unicodedata
 
 import datasets
 import numpy as np
@@ -12,7 +13,7 @@ import pytest
 from datasets import Audio, ClassLabel, Dataset, DatasetDict, DatasetInfo, Features, Image, List, Value, Video
 from PIL.PngImagePlugin import PngInfo
 
-from rafdb_vit.data.dataset import add_distributions, load_data
+from rafdb_vit.data.dataset import add_distributions, find_splits, load_data
 from rafdb_vit.data.form import DataForm
 from rafdb_vit.data.formats import hub_dataset
 from rafdb_vit.data.formats.hub_dataset import find_named_splits
@@ -268,8 +269,10 @@ def test_columns_that_cannot_be_told(tmp_path):
 
 def test_data_without_images_is_refused(tmp_path):
     name = save(DatasetDict(train=Dataset.from_dict({"image": ["a.jpg"], "label": ["sad"]})), tmp_path)
-    with refused("--image_column_name: expected a column of images", "image (Value), label (Value)"):
+    with refused(f"--dataset_name {name}: holds no images, only names of them (image, label)", "--data_dir"):
         find_named_splits(name)
+    with refused("--image_column_name label: expected a column of images", "image (Value), label (Value)"):
+        find_named_splits(name, DataForm(image_column="label"))
 
 
 @pytest.mark.parametrize("column", ["image", "label"])
@@ -364,7 +367,7 @@ def test_a_split_whose_images_are_none_is_refused(tmp_path):
 def test_names_that_steer_a_terminal_are_refused(tmp_path, column):
     names = [f"test_{i:04d}\x1b[31m\u202e.jpg" for i in range(7)]
     name = save(build_splits(**{column: names}), tmp_path)
-    with refused(f"--dataset_name {name}: ", "expected names that can be written in a line"):
+    with refused(f"--dataset_name {name}: ", "control characters", "rename it"):
         find_named_splits(name)
 
 
@@ -687,3 +690,121 @@ def test_a_folder_of_the_same_name_is_read_anew(tmp_path):
         for split, dataset in build_splits(labels).items():
             dataset.to_parquet(folder / f"{split}.parquet")
         assert list(find_named_splits(str(folder)).splits["test"]["label"]) == list(labels)
+
+
+def write_pictures(folder, *, kind="csv", name="{split}{i}.png", below=""):
+    """Writes pictures of two classes with a metadata file in each split; `below` is the folder in which they lie."""
+    for split in ("train", "test"):
+        (folder / split / below).mkdir(parents=True)
+        rows = [(f"{below}{name.format(split=split, i=i)}", ("happy", "sad")[i % 2]) for i in range(4)]
+        for i, (file, _) in enumerate(rows):
+            (folder / split / file).write_bytes(encode(i, split))
+        table = Dataset.from_dict({"file_name": [file for file, _ in rows], "label": [label for _, label in rows]})
+        path = str(folder / split / f"metadata.{kind}")
+        {"csv": table.to_csv, "jsonl": table.to_json, "parquet": table.to_parquet}[kind](path)
+    return folder
+
+
+def write_form(folder, form):
+    """Writes a data set in one of the forms in which they lie on disks; returns the folder to give."""
+    if form.startswith("metadata"):
+        _, kind, below = form.split(" ")
+        return write_pictures(folder, kind=kind, below=below.strip("-"))
+    data = build_splits()
+    if form.startswith("saved"):
+        data.save_to_disk(folder / ("faces" if form == "saved below" else ""))
+        return folder
+    for split, dataset in data.items():
+        name = {"parquet": f"{split}.parquet", "data": f"data/{split}-00000-of-00001.parquet"}.get(
+            form, f"{split}/0.parquet"
+        )
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        dataset.to_parquet(folder / name)
+    if form != "cache":
+        return folder
+    datasets.load_dataset(str(folder), cache_dir=str(folder.parent / "kept"))
+    return folder.parent / "kept"
+
+
+@pytest.mark.parametrize("needed", [("train", "test"), ("test",)])
+@pytest.mark.parametrize(
+    "form",
+    [
+        *("saved", "saved below", "parquet", "data", "splits", "cache", "metadata csv -", "metadata jsonl -"),
+        *("metadata parquet -", "metadata csv images/", "metadata jsonl images/"),
+    ],
+)
+def test_a_data_set_is_the_same_by_either_flag(tmp_path, form, needed):
+    folder = write_form(tmp_path / "data", form)
+    named, found = (find(str(folder), DataForm(needed=needed)) for find in (find_named_splits, find_splits))
+    assert (found.layout, found.labels, found.sources) == (named.layout, named.labels, named.sources)
+    assert read(found.splits) == read(named.splits)
+    for split in named.splits:
+        assert list(found.splits[split]["file"]) == list(named.splits[split]["file"])
+
+
+def test_messages_name_the_flag_that_was_given(tmp_path):
+    name = save(build_splits(splits=("train",)), tmp_path)
+    with refused(f"--data_dir {name}: has a single split (train)"):
+        load_data(name)
+    with refused(f"--aligned False: --data_dir {name} is a data set"):
+        load_data(name, DataForm(aligned=False))
+    (tmp_path / "faces/train/state.json").write_text("[]")
+    with refused(f"--data_dir {name}: "):
+        load_data(name)
+
+
+def test_links_out_of_a_data_set_are_refused_by_either_flag(tmp_path):
+    folder = write_form(tmp_path / "data", "parquet")
+    shutil.move(folder / "test.parquet", tmp_path)
+    (folder / "test.parquet").symlink_to(tmp_path / "test.parquet")
+    with refused(f"--data_dir {folder}: names ", "which is not in it"):
+        load_data(folder)
+
+
+def test_folders_of_classes_are_not_read_by_a_description_without_labels(tmp_path):
+    for split in ("train", "test"):
+        for i, name in enumerate(("happy", "sad")):
+            (tmp_path / split / name).mkdir(parents=True)
+            (tmp_path / split / name / f"{split}{i}.png").write_bytes(encode(i, split))
+        (tmp_path / split / "metadata.csv").write_text("file_name,text\nhappy/0.png,a smile\n")
+    assert find_splits(tmp_path).layout is Layout.CLASS_FOLDERS
+
+
+def test_a_file_of_a_data_set_is_not_the_data_set(tmp_path):
+    folder = write_form(tmp_path / "data", "parquet")
+    with refused(f"{folder / 'train.parquet'}: is one file of a data set; give the folder that holds it"):
+        load_data(folder / "train.parquet")
+
+
+@pytest.mark.parametrize("on_disk", ["NFC", "NFD"])
+def test_images_whose_accents_are_written_otherwise_on_the_disk_are_found(tmp_path, on_disk):
+    folder = write_pictures(tmp_path / "data", name="ö{split}{i}.png")
+    for path in list(folder.rglob("*.png")):
+        path.rename(path.with_name(unicodedata.normalize(on_disk, path.name)))
+    found = find_splits(folder)
+    assert list(found.splits["test"]["file"]) == [f"test/ötest{i}" for i in range(4)]
+    assert [face["image"].getpixel((0, 0))[0] for face in found.splits["test"]] == [0, 1, 2, 3]
+
+
+def test_files_among_the_images_that_are_none_are_said(tmp_path):
+    folder = write_pictures(tmp_path / "data", below="images/")
+    for name in ("train/images/notes.txt", "test/images/a.heic", "train/README.md", "licence.txt"):
+        (folder / name).write_text("x")
+    words = f"2 files that are no images are passed over, {folder}/test/images/a.heic first"
+    assert find_splits(folder).passed_over == words
+
+
+def test_names_like_rafdbs_in_other_data_stop_nothing(tmp_path):
+    feature = ClassLabel(names=["smile", "frown", *"abcde"])
+    data = build_splits(feature=feature, paths=[f"train_{i}.jpg" for i in range(7)])
+    data["train"] = build_splits(feature=feature, paths=[f"train_{i + 7}.jpg" for i in range(7)])["train"]
+    assert list(find_named_splits(save(data, tmp_path)).splits["test"]["file"])[0] == "train_0"
+
+
+def test_images_without_labels_are_told_what_is_missing(tmp_path):
+    folder = write_pictures(tmp_path / "data")
+    for path in folder.rglob("metadata.csv"):
+        path.unlink()
+    with refused(f"--dataset_name {folder}: nothing says which of its images is of which class", "metadata.csv"):
+        find_named_splits(str(folder))

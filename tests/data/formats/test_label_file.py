@@ -84,7 +84,7 @@ def test_whatever_a_csv_file_holds_is_fields_or_one_line(scratch, content):
     except UserError as error:
         assert_one_line(error, path)
     else:
-        assert all(any(fields) and all(field == field.strip() for field in fields) for _, fields in rows)
+        assert all(any(fields) and all(field == field.strip(" \t\n") for field in fields) for _, fields in rows)
 
 
 @pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.folder)
@@ -306,3 +306,25 @@ def test_a_quote_that_is_never_closed_hides_no_rows(tmp_path, end):
         list(read_csv_rows(path))
     path.write_text('image,label,notes\na.jpg,1,"x\ny"\nb.jpg,2,"looks away"\nc.jpg,3,' + end)
     assert [fields[0] for _, fields in read_csv_rows(path)] == ["image", "a.jpg", "b.jpg", "c.jpg"]
+
+
+@pytest.mark.parametrize("header", ["", "image,label\n"])
+@pytest.mark.parametrize(("code", "number"), [("4.0", 4), ("4.", 4), ("04.000", 4), ("4.5", None), ("8.0", None)])
+def test_a_code_that_became_a_decimal_is_the_code(tmp_path, header, code, number):
+    found = []
+    (tmp_path / "list.txt").write_text(f"a.jpg {code}\n")
+    (tmp_path / "list.csv").write_text(f"{header}a.jpg,{code}\n")
+    rows = read_list_file(tmp_path / "list.txt", BASIC, Reporter(found.append))
+    rows += read_csv_file(tmp_path / "list.csv", BASIC, Reporter(found.append))
+    assert [row.code for row in rows] == ([number] * 2 if number else [])
+    assert [f"found '{code}'" in finding.message for finding in found] == ([] if number else [True] * 2)
+
+
+@pytest.mark.parametrize(
+    ("separator", "encoding", "end"), [(";", "utf-8", ""), ("\t", "utf-16", ""), (",", "utf-8", ",")]
+)
+def test_a_csv_file_from_a_spreadsheet(tmp_path, separator, encoding, end):
+    rows = ["image,label", "a.jpg,4", "b.jpg,5"]
+    text = "\r\n".join(row.replace(",", separator) + end for row in rows)
+    (tmp_path / "list.csv").write_bytes(text.encode(encoding))
+    assert read_csv_file(tmp_path / "list.csv", BASIC, Reporter()) == [Row(2, "a.jpg", 4), Row(3, "b.jpg", 5)]

@@ -15,6 +15,7 @@ from huggingface_hub import constants, snapshot_download
 from rafdb_vit.data.formats import named_dataset, stored_files
 from rafdb_vit.data.formats.named_dataset import find_folder, open_named
 from rafdb_vit.data.labels import BASIC
+from tests.support.faces import write_system_files
 from tests.support.loopback_hub import File, LoopbackHub
 from tests.support.refusals import refused
 
@@ -342,3 +343,97 @@ def test_columns_that_share_their_bytes_are_counted_each(tmp_path, monkeypatch):
     with pytest.raises(ValueError, match="unpack to more than"), monkeypatch.context() as patch:
         patch.setattr(stored_files, "MOST_TIMES", 0.5)
         stored_files.check_arrow(tmp_path / "data.arrow", stored_files.Extent())
+
+
+def test_what_systems_leave_in_a_data_set_is_no_part_of_it(folder):
+    write_system_files(folder)
+    assert {split: len(faces) for split, faces in open_named(str(folder)).items()} == {"train": 7, "test": 7}
+
+
+def save_pictures(folder, label="label", *, kind="csv"):
+    """Writes a folder of pictures with a metadata file in each split."""
+    for split in ("train", "test"):
+        (folder / split).mkdir(parents=True)
+        rows = [(f"{split}{i}.png", name) for i, name in enumerate(BASIC.names)]
+        for i, (file, _) in enumerate(rows):
+            PIL.Image.new("RGB", (8, 8), (i * 9, len(split), 9)).save(folder / split / file)
+        table = Dataset.from_dict({"file_name": [row[0] for row in rows], label: [row[1] for row in rows]})
+        path = str(folder / split / f"metadata.{kind}")
+        {"csv": table.to_csv, "jsonl": table.to_json, "parquet": table.to_parquet}[kind](path)
+    return folder
+
+
+def test_pictures_that_systems_keep_are_in_no_class(tmp_path):
+    for split in ("train", "test"):
+        for i, name in enumerate(("happy", "sad")):
+            (tmp_path / split / name).mkdir(parents=True)
+            PIL.Image.new("RGB", (8, 8), (i * 9, len(split), 9)).save(tmp_path / split / name / "0.png")
+    write_system_files(tmp_path, tmp_path / "train", tmp_path / "test/sad")
+    loaded = open_named(str(tmp_path))
+    assert {split: len(faces) for split, faces in loaded.items()} == {"train": 2, "test": 2}
+    assert loaded["train"].features["label"].names == ["happy", "sad"]
+
+
+@pytest.mark.parametrize("name", ["metadata.csv", "metadata.jsonl"])
+def test_a_metadata_file_above_the_splits_is_not_passed_over(tmp_path, name):
+    folder = save_pictures(tmp_path / "pictures", kind=name.split(".")[1])
+    for split in ("train", "test"):
+        (folder / split / name).rename(folder / name)
+    words = "give --data_dir" if name.endswith("csv") else "write a CSV file"
+    with refused(f"--dataset_name {folder}: {folder / name} is not read, since it lies above the folders", words):
+        open_named(str(folder))
+
+
+def write_repository(tmp_path, folder, *revisions):
+    """Writes a repository as the Hub's cache has it: links to files that are named by their content."""
+    repository = tmp_path / "datasets--ada--faces"
+    (repository / "blobs").mkdir(parents=True)
+    (repository / "refs").mkdir()
+    for i, revision in enumerate(revisions):
+        (repository / "snapshots" / revision).mkdir(parents=True)
+        for path in folder.glob("*.parquet"):
+            (repository / "blobs" / f"{i}{path.stem}").write_bytes(path.read_bytes())
+            (repository / "snapshots" / revision / path.name).symlink_to(f"../../blobs/{i}{path.stem}")
+    return repository
+
+
+def test_a_repository_in_the_hubs_cache_is_read(tmp_path, folder):
+    repository = write_repository(tmp_path, folder, "abc", "def")
+    assert len(open_named(str(repository / "snapshots/abc"))["train"]) == 7
+    with refused(f"--dataset_name {repository}: holds 2 revisions of a data set", "give the folder of one"):
+        open_named(str(repository))
+    (repository / "refs/main").write_text("def")
+    assert len(open_named(str(repository))["train"]) == 7
+    (repository / "snapshots/def/train.parquet").unlink()
+    (repository / "snapshots/def/train.parquet").symlink_to(folder / "train.parquet")
+    with refused("which is not in it"):
+        open_named(str(repository))
+
+
+def test_what_datasets_keeps_in_its_cache_is_read_where_it_is_one(tmp_path, folder):
+    cache = tmp_path / "kept"
+    datasets.load_dataset(str(folder), cache_dir=str(cache))
+    assert len(open_named(str(cache))["test"]) == 7
+    (tmp_path / "more").mkdir()
+    for split, dataset in build().items():
+        dataset.to_parquet(tmp_path / "more" / f"{split}.parquet")
+    datasets.load_dataset(str(tmp_path / "more"), cache_dir=str(cache))
+    with refused(f"--dataset_name {cache}: holds 2 data sets (", "give the folder of one"):
+        open_named(str(cache))
+
+
+def test_a_saved_data_set_may_lie_one_folder_below(tmp_path):
+    build().save_to_disk(tmp_path / "unpacked/faces")
+    assert len(open_named(str(tmp_path / "unpacked"))["test"]) == 7
+
+
+def test_a_file_is_no_data_set(folder):
+    with refused(f"--dataset_name {folder / 'train.parquet'}: is a file; expected the folder"):
+        open_named(str(folder / "train.parquet"))
+
+
+def test_what_systems_leave_does_not_tell_what_kind_of_data_it_is(tmp_path, folder):
+    (folder / "test.parquet").unlink()
+    (folder / "train.parquet").rename(folder / "faces [1].parquet")
+    write_system_files(folder)
+    assert {split: len(faces) for split, faces in open_named(str(folder)).items()} == {"train": 7}
