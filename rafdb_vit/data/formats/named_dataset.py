@@ -21,6 +21,7 @@ from rafdb_vit.data.files import IMAGE_SUFFIXES, OTHER_SUFFIXES, find_root
 from rafdb_vit.data.formats.dataset_card import CARD, OLD_INFO, SETTINGS, check_card, check_features
 from rafdb_vit.data.formats.stored_files import SUFFIXES, Extent, check_arrow, check_table_file
 from rafdb_vit.data.labels import BASIC, fold_name
+from rafdb_vit.runtime.caches import naming_caches
 from rafdb_vit.runtime.disk import is_inside, parse_json, read_text
 from rafdb_vit.runtime.errors import UserError, shorten
 
@@ -41,7 +42,8 @@ def open_named(name: str) -> DatasetDict:
     """
     where = f"--dataset_name {name}"
     try:
-        loaded = _load(name)
+        with naming_caches():
+            loaded = _load(name)
     except UserError:
         raise
     except Exception as error:  # of this one call: damaged files end in errors of every library that reads them
