@@ -118,7 +118,7 @@ def _list_fonts() -> Iterator[tuple[str, Any]]:
             if any(word in family.lower().replace(" ", "") for word in _NO_LETTERS):
                 continue
             try:
-                yield family, manager.findfont(family, fallback_to_default=False)
+                yield family, manager.findfont(family, fallback_to_default=False, rebuild_if_missing=False)
             except _FAULTS:  # deleted since
                 continue
 
