@@ -1,5 +1,6 @@
 """Command lines: dataclasses into arguments, recipes in front of them, one line for each error, exit statuses."""
 
+import re
 import signal
 import sys
 from argparse import Action, ArgumentDefaultsHelpFormatter, ArgumentError, Namespace
@@ -11,7 +12,10 @@ from pathlib import Path
 from types import FrameType, MappingProxyType
 from typing import Any, NoReturn, TypeVar
 
-from rafdb_vit.commands.settings import SettingsReader, check_number, check_text, suggest
+from rafdb_vit.commands.flag_names import UNKNOWN, describe_unknown, fold_flag
+from rafdb_vit.commands.settings import SettingsReader, check_number, check_text
+from rafdb_vit.runtime.bars import prepare_bars
+from rafdb_vit.runtime.caches import naming_caches, prepare_caches
 from rafdb_vit.runtime.console import escaping_warnings, refuse_lost_output, say_aside, steady_streams
 from rafdb_vit.runtime.disk import expand, read_yaml
 from rafdb_vit.runtime.errors import Interrupted, UserError
@@ -19,6 +23,7 @@ from rafdb_vit.training.flags import check_path
 
 _NONE: Mapping[str, Any] = MappingProxyType({})
 _NOT_GIVEN = object()
+_LOOKS_LIKE_A_FLAG = re.compile(r"--|-[A-Za-z]")
 RECIPES = Path(__file__).parents[1] / "recipes"
 Result = TypeVar("Result")
 
@@ -72,7 +77,8 @@ def _build_parser(types: Sequence[Any], refused: Mapping[str, str], *, takes_con
             if words.get("positional"):
                 parser.add_argument(name, help=words["help"], metavar=name.upper(), nargs=words.get("nargs"))
             elif words.get("switch"):
-                parser.add_argument(f"--{name}", help=words["help"], action="store_true")
+                written = dict.fromkeys((f"--{name}", f"--{name.replace('_', '-')}"))  # as upstream has the others
+                parser.add_argument(*written, help=words["help"], action="store_true")
             else:
                 known = copy(field)  # argparse does not know what else is said of a field
                 known.metadata = {word: value for word, value in words.items() if word != "path"}
@@ -166,7 +172,7 @@ def _parse_words(
 ) -> tuple[dict[str, Any], dict[str, Any], str | None]:
     """Returns what stands on a command line: its words, its flags, both by name, and the file of `--config`."""
     flags = {action.dest for action in parser._actions if action.option_strings and action.dest != "help"}
-    _check_known(argv, [option for action in parser._actions for option in action.option_strings], refused)
+    _check_known(argv, parser, refused)
     given = vars(parser.parse_args(list(argv), Namespace(**dict.fromkeys(flags, _NOT_GIVEN))))
     config = given.pop("config", _NOT_GIVEN)
     typed = {name: value for name, value in given.items() if name in flags and value is not _NOT_GIVEN}
@@ -192,13 +198,21 @@ def _make(dataclass_type: Any, values: Mapping[str, Any]) -> Any:
         raise UserError(" ".join(str(error).split())) from error
 
 
-def _check_known(argv: Sequence[str], known: Sequence[str], refused: Mapping[str, str]) -> None:
+def _check_known(argv: Sequence[str], parser: Any, refused: Mapping[str, str]) -> None:
+    """Refuses a word that looks like a flag and is none of a parser's.
+
+    Raises:
+        UserError: Saying what it is called here, where that is known.
+    """
+    written = {option for action in parser._actions for option in action.option_strings}
+    positionals = [action.dest for action in parser._actions if not action.option_strings]
     for word in argv:
         flag = word.split("=", 1)[0]
-        if flag.startswith("--") and flag not in known:
-            if flag[2:] in refused:
-                raise UserError(f"{flag}: {refused[flag[2:]]}")
-            raise UserError(f"{flag}: no such flag{suggest(flag, known) or '; see --help'}")
+        if _LOOKS_LIKE_A_FLAG.match(flag) and flag not in written:
+            known = {fold_flag(option) for option in written if option.startswith("--")}
+            said = describe_unknown(flag, known, refused=refused, positionals=positionals)
+            if flag.startswith("--") or said != UNKNOWN:  # -inf is a value
+                raise UserError(f"{flag}: {said}")
 
 
 def run_command(main: Callable[[Sequence[str] | None], Any]) -> int:
@@ -219,7 +233,10 @@ def run_command(main: Callable[[Sequence[str] | None], Any]) -> int:
 def _run(main: Callable[[Sequence[str] | None], Any]) -> int:
     try:
         _refuse_lost_folder()
-        status = main(None)
+        prepare_caches()
+        prepare_bars()
+        with naming_caches():
+            status = main(None)
         refuse_lost_output()
     except UserError as error:
         say_aside(f"error: {error.line}", on_every_process=error.on_one)

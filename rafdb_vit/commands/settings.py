@@ -4,7 +4,6 @@ They stay values and never become words of a command line, where a value such as
 as another flag.
 """
 
-import difflib
 import json
 import os
 from argparse import Action, ArgumentError, ArgumentParser
@@ -14,6 +13,7 @@ from numbers import Integral, Real
 from types import UnionType
 from typing import Any, Union, get_args, get_origin, get_type_hints
 
+from rafdb_vit.commands.flag_names import describe_unknown
 from rafdb_vit.runtime.errors import UserError
 
 _LARGEST = 2**63
@@ -28,12 +28,6 @@ _EXPECTED = {
     list: "a list of text",
     dict: "names and values",
 }
-
-
-def suggest(name: str, known: Sequence[str]) -> str:
-    """Returns the end of a message that names the known name that looks most like this one, if one does."""
-    close = difflib.get_close_matches(name, known, n=1)
-    return f"; did you mean {close[0]}?" if close else ""
 
 
 def check_number(value: Any) -> Any:
@@ -87,12 +81,8 @@ class SettingsReader:
         return {name: self._read(name, value, where) for name, value in settings.items() if value is not None}
 
     def _describe_unknown(self, name: str, where: str | None) -> str:
-        known = list(self.actions)
-        if where is not None:
-            return f"{where}: {name} is no flag{suggest(name, known)}"
-        if name in self.refused:
-            return f"--{name}: {self.refused[name]}"
-        return f"--{name}: no such flag{suggest(f'--{name}', [f'--{one}' for one in known]) or '; see --help'}"
+        place, dashes = (f"--{name}", "--") if where is None else (f"{where}: {name}", "")
+        return f"{place}: {describe_unknown(name, self.actions, refused=self.refused, dashes=dashes)}"
 
     def _read(self, name: str, value: Any, where: str | None) -> Any:
         action, kinds = self.actions[name], self.kinds[name]

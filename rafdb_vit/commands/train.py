@@ -9,6 +9,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from rafdb_vit.commands.parser import parse_arguments
+from rafdb_vit.runtime.caches import naming_caches, prepare_caches
 from rafdb_vit.runtime.errors import UserError
 from rafdb_vit.training.flags import RUNS, DataArguments, ModelArguments
 
@@ -43,7 +44,9 @@ def train(**settings: Any) -> "TrainOutcome":
         UserError: A setting is unknown or does not work; nothing was trained, or what was trained is on disk.
         Interrupted: A signal ended the run.
     """
-    return _train([], settings)
+    prepare_caches()
+    with naming_caches():
+        return _train([], settings)
 
 
 def _train(argv: Sequence[str], settings: Mapping[str, Any]) -> "TrainOutcome":

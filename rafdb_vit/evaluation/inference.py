@@ -14,7 +14,6 @@ import torch
 from accelerate import PartialState
 from datasets import Dataset
 from torch.utils.data import DataLoader
-from tqdm.auto import tqdm
 from transformers import PreTrainedModel
 
 from rafdb_vit.data.annotations import read_groups
@@ -24,6 +23,7 @@ from rafdb_vit.evaluation.results import EvaluationResult
 from rafdb_vit.model.load import Classifier
 from rafdb_vit.model.preprocessing import build_collator, build_eval_transform, with_face_transform
 from rafdb_vit.model.trial import fit_batch
+from rafdb_vit.runtime.bars import show_progress
 from rafdb_vit.runtime.disk import check_inside
 from rafdb_vit.runtime.errors import UserError, escape
 from rafdb_vit.runtime.hardware import EVAL_BATCH_SIZE, pick_device
@@ -70,7 +70,7 @@ def predict_logits(
     batches = iter(loader)
     release_signals()
     rounds = math.ceil(math.ceil(len(dataset) / state.num_processes) / batch_size)
-    for _ in tqdm(range(rounds), desc="Scoring", leave=False, disable=not state.is_main_process):
+    for _ in show_progress(range(rounds), "Scoring", quiet=not state.is_main_process):
         if before_batch is not None:
             before_batch()
         with _naming_lack_of_memory(f"--per_device_eval_batch_size {asked}"):

@@ -21,6 +21,7 @@ from rafdb_vit.report.charts import rank_weakest
 from rafdb_vit.report.plots import CONFUSION_FILE, CURVES_FILE
 from rafdb_vit.report.wording import join_names
 from rafdb_vit.runtime.errors import escape
+from rafdb_vit.runtime.fonts import is_drawn_everywhere
 
 _TEMPLATE = Path(__file__).with_name("model_card.md")
 _METRICS = {
@@ -94,6 +95,7 @@ def render_card(
         confusion_file=Markup(CONFUSION_FILE),
         curves_file=Markup(CURVES_FILE) if has_curves else None,
         shown=_choose_classes(test),
+        numbered=_number_names(list(test.per_class)),
         method=test.interval_method,
         few=FEW,
         license_text=Markup(describe_license(license, data.name)),
@@ -151,6 +153,12 @@ def _build_metadata(test: EvaluationResult, protocol: Protocol, *, name: str, li
             for label, (metric, value) in scores.items()
         ],
     )
+
+
+def _number_names(names: Sequence[str]) -> dict[int, str]:
+    """Returns the names for which a picture may have a number, by these; which fonts drew it does not matter."""
+    numbered = {number: name for number, name in enumerate(names, 1) if not is_drawn_everywhere(name)}
+    return numbered if len(names) <= _MOST_CLASSES else {}
 
 
 def _choose_classes(test: EvaluationResult) -> list[str]:

@@ -23,8 +23,9 @@ from transformers.utils import logging
 
 from rafdb_vit.model.allow_list import CONFIG_FILE
 from rafdb_vit.model.received import INDEX_FILE, PROCESSOR_FILE, SHARD_FILES, WEIGHTS_FILE
+from rafdb_vit.runtime.caches import naming_caches
 from rafdb_vit.runtime.console import say
-from rafdb_vit.runtime.disk import expand, open_plain
+from rafdb_vit.runtime.disk import expand, open_plain, share_mode
 from rafdb_vit.runtime.errors import UserError
 
 CHECKPOINT_FILES = (
@@ -130,7 +131,8 @@ def _download(where: str, name: str, revision: str | None) -> Path:
     except (HTTPError, OSError):
         offline = True
     try:
-        folder = snapshot_download(name, revision=revision, allow_patterns=patterns, local_files_only=offline)
+        with naming_caches():
+            folder = snapshot_download(name, revision=revision, allow_patterns=patterns, local_files_only=offline)
     except LocalEntryNotFoundError as error:
         reason = "HF_HUB_OFFLINE is set" if constants.HF_HUB_OFFLINE else "the Hub cannot be reached"
         raise UserError(
@@ -168,7 +170,7 @@ def _render_conversion(source: str) -> str:
 
 @contextmanager
 def quiet_loading() -> Iterator[None]:
-    """Silences the reports and bars of `from_pretrained` and `save_pretrained`; callers check what these report."""
+    """Silences the reports and bars of `from_pretrained`; callers check what it reports."""
     verbosity, had_bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
     logging.set_verbosity_error()
     logging.disable_progress_bar()
@@ -178,3 +180,11 @@ def quiet_loading() -> Iterator[None]:
         logging.set_verbosity(verbosity)
         if had_bars:
             logging.enable_progress_bar()
+
+
+@contextmanager
+def quiet_saving(folder: Path) -> Iterator[None]:
+    """Silences `save_pretrained` as `quiet_loading` does, and gives the weights the mode of the other files."""
+    with quiet_loading():
+        yield
+    share_mode(folder / CONFIG_FILE, (path for name in (WEIGHTS_FILE, SHARD_FILES) for path in folder.glob(name)))

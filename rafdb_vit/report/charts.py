@@ -3,19 +3,19 @@
 import hashlib
 import io
 import re
-import textwrap
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 from markupsafe import escape as escape_html
+from matplotlib.axes import Axes
 from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
 
 from rafdb_vit.evaluation.predictions import Predictions
 from rafdb_vit.evaluation.results import EvaluationResult
 from rafdb_vit.report.plots import draw_losses, draw_rates
-from rafdb_vit.runtime.drawing import drawing
+from rafdb_vit.runtime.drawing import drawing, fold_name
 from rafdb_vit.runtime.errors import escape
 
 MOST_CLASSES = 20
@@ -64,14 +64,28 @@ def draw_class_metrics(result: EvaluationResult) -> str:
             label = "F1, 95% interval" if metric == "f1" else metric
             axes.plot(values, places, marker, color=colour, ms=7, mew=1.8, ls="", label=label)
         axes.set(xlim=(-0.02, 1.02), ylim=(-0.7, len(names) - 0.3))
-        labels = [textwrap.fill(escape(name), 18, max_lines=2, placeholder="…") for name in names]
-        axes.set_yticks(places, labels, fontsize=9)
+        axes.set_yticks(places, [""] * len(names))
+        for place, name in zip(places, names, strict=True):
+            _write_name(axes, name, place)
         axes.grid(axis="x", color=GRID, alpha=0.5)
         axes.set_axisbelow(True)
         spot: Any = {"loc": "upper center", "bbox_to_anchor": (0.27, 0), "columnspacing": 1, "handletextpad": 0.3}
         axes.legend(frameon=False, ncols=3, borderpad=2.2, fontsize=9, **spot)
         spoken = ", ".join(f"{name} {result.per_class[name]['f1']:.2f}" for name in names)
         return _to_svg(figure, f"F1 of each class: {spoken}. Intervals, precision and recall stand in the table above.")
+
+
+def _write_name(axes: Axes, name: str, place: float) -> None:
+    """Writes a name beside its place on the left axis.
+
+    Each line is a text of its own, of which the browser knows where it ends: matplotlib would reckon with the width
+    that letters have in its own font.
+    """
+    lines = fold_name(name, 18, lines=2).split("\n")
+    for i, line in enumerate(lines):
+        offset = 11 * ((len(lines) - 1) / 2 - i)  # points
+        spot: Any = {"xycoords": ("axes fraction", "data"), "textcoords": "offset points", "annotation_clip": False}
+        axes.annotate(line, (0, place), xytext=(-7, offset), fontsize=9, va="center", ha="right", **spot)
 
 
 def draw_reliability(calibration: Mapping[str, Any]) -> str:

@@ -40,7 +40,9 @@ from rafdb_vit.report.wording import (
     render_share,
 )
 from rafdb_vit.runtime.disk import naming_disk_errors
+from rafdb_vit.runtime.drawing import measure_width
 from rafdb_vit.runtime.errors import Interrupted, UserError, escape
+from rafdb_vit.runtime.fonts import number_undrawn
 from rafdb_vit.runtime.launch import render_command
 from rafdb_vit.runtime.output_folder import OutputFolder
 
@@ -85,6 +87,7 @@ def render_page(evaluation: Evaluation) -> str:
         reliability_chart=draw_reliability(calibration),
         verdict=describe_calibration(calibration),
         matrix=_describe_matrix(result),
+        numbered=_number_names(evaluation),
         gaps=_describe_gaps(groups),
         unknown=_lacks_interval(result),
         any_few=any(row["few"] for content in groups.values() for row in content["groups"].values()),
@@ -171,13 +174,19 @@ def _describe_matrix(result: EvaluationResult) -> dict[str, Any]:
         cells = [(count, render_share(count, total), count / max(total, 1)) for count in counts]
         rows.append({"name": name, "total": total, "cells": cells})
     digits = len(str(max(max(counts) for counts in result.confusion_matrix)))
-    longest = max(len(word) for name in names for word in name.replace("-", " ").split())
+    longest = max(measure_width(word) for name in names for word in name.replace("-", " ").split())
     return {
         "rows": rows,
         "fits": True,
         "upright": len(names) > 8 or longest > _LONG_WORD,
         "ems": round(max(0.62 * digits, 2.3) + 0.4, 2),
     }
+
+
+def _number_names(evaluation: Evaluation) -> dict[int, str]:
+    """Returns the names that a run's own picture of the matrix cannot show, by the numbers that stand there."""
+    is_of_run = evaluation.trained is not None and evaluation.training_counts is None
+    return number_undrawn(list(evaluation.result.per_class)) if is_of_run else {}
 
 
 def _lacks_interval(result: EvaluationResult) -> bool:

@@ -10,13 +10,15 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from rafdb_vit.evaluation.results import EvaluationResult
-from rafdb_vit.runtime.drawing import drawing, fit_name, render_png
+from rafdb_vit.runtime.drawing import drawing, fit_name, fold_name, render_png
 
 PLOTS_FOLDER = "figures"
 CONFUSION_FILE = "confusion_matrix.png"
 CURVES_FILE = "learning_curves.png"
 _MOST_CELLS, _MOST_TICKS, _MOST_PAIRS = 30, 60, 30
 """Classes whose cells hold counts, classes whose names stand at the axes, and pairs beside them."""
+_NUMBERS = "A number is a class by its place in results.json: no font of this machine has its name"
+_LETTERS_OF_AN_INCH = 9
 _TRAIN, _VALIDATION, _CHOSEN = "#4477aa", "#cc6677", "#666666"
 
 
@@ -24,7 +26,8 @@ def plot_confusion_matrix(result: EvaluationResult, *, title: str) -> bytes:
     """Draws a confusion matrix as PNG; a row is a labelled class, a column a predicted one.
 
     Counts and row shares stand in the cells. Of more than 30 classes only colours do, and beside them the pairs of
-    classes that are confused most: the picture does not grow any further.
+    classes that are confused most: the picture does not grow any further. A number, from 1, stands for a name whose
+    letters no font of this machine has.
 
     Args:
         result: Metrics of one split.
@@ -32,10 +35,15 @@ def plot_confusion_matrix(result: EvaluationResult, *, title: str) -> bytes:
     """
     counts = np.asarray(result.confusion_matrix)
     shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
-    names = [fit_name(name) for name in result.per_class]
-    draw = _draw_cells if len(names) <= _MOST_CELLS else _draw_overview
-    with drawing():
-        return render_png(draw(names, counts, shares, fit_name(title, 120)))
+    with drawing(texts=[*result.per_class, title]) as lettering:
+        names = [
+            fit_name(name) if lettering.draws(name) else str(number) for number, name in enumerate(result.per_class, 1)
+        ]
+        title = fit_name(lettering.show(title), 120)
+        if not all(map(lettering.draws, result.per_class)):
+            title = f"{title}\n{_NUMBERS}"
+        draw = _draw_cells if len(names) <= _MOST_CELLS else _draw_overview
+        return render_png(draw(names, counts, shares, title))
 
 
 def _draw_cells(names: Sequence[str], counts: np.ndarray, shares: np.ndarray, title: str) -> Figure:
@@ -51,15 +59,20 @@ def _draw_cells(names: Sequence[str], counts: np.ndarray, shares: np.ndarray, ti
     labels = [f"{name} ({support})" for name, support in zip(names, counts.sum(axis=1), strict=True)]
     axes.set_xticks(range(len(names)), names, rotation=40, ha="right")
     axes.set_yticks(range(len(names)), labels)
-    axes.set(xlabel="Predicted", ylabel="Labelled (faces)", title=title)
+    axes.set(xlabel="Predicted", ylabel="Labelled (faces)")
+    most = int(_LETTERS_OF_AN_INCH * (side + 0.8))
+    figure.suptitle("\n".join(fold_name(line, most, lines=4) for line in title.split("\n")))
     figure.colorbar(image, label="Share of the labelled class", shrink=0.8)
     return figure
 
 
 def _draw_overview(names: Sequence[str], counts: np.ndarray, shares: np.ndarray, title: str) -> Figure:
     """Draws a matrix in colours alone, and the most confused pairs beside it; its size is always the same."""
-    figure = Figure(figsize=(17, 10.5), dpi=120, layout="constrained")
-    axes, beside = figure.subplots(1, 2, width_ratios=(1.75, 1))
+    width, height, left, bottom, side = 17, 10.5, 1.6, 1.35, 8.3  # inches
+    figure = Figure(figsize=(width, height), dpi=120)
+    axes = figure.add_axes((left / width, bottom / height, side / width, side / height))
+    scale = figure.add_axes(((left + side + 0.3) / width, 2.5 / height, 0.25 / width, 6 / height))
+    beside = figure.add_axes((11.6 / width, bottom / height, 5.1 / width, side / height))
     # The root shows single errors too, which are many and pale where there are many classes.
     image = axes.imshow(shares, cmap="Blues", norm=PowerNorm(0.5, vmin=0, vmax=1))
     if len(names) <= _MOST_TICKS:
@@ -67,16 +80,17 @@ def _draw_overview(names: Sequence[str], counts: np.ndarray, shares: np.ndarray,
         axes.set_yticks(range(len(names)), [fit_name(name, 20) for name in names], fontsize=7)
     else:
         axes.set(xticks=[], yticks=[])
-    axes.set_title(f"{title}\nRows: the {len(names)} labelled classes; columns: the predicted ones", fontsize=11)
-    figure.colorbar(image, ax=axes, label="Share of the labelled class", shrink=0.7, pad=0.02)
+    above = f"{title}\nRows: the {len(names)} labelled classes; columns: the predicted ones"
+    axes.set_title(above, fontsize=11)
+    figure.colorbar(image, cax=scale, label="Share of the labelled class")
     beside.axis("off")
     beside.set_title("Confused most often", loc="left")
     columns: list[list[str]] = [["Labelled", "taken for", "faces"]]
     columns += [[fit_name(names[row], 26), fit_name(names[column], 26), f"{n:,}"] for row, column, n in _rank(counts)]
-    for place, column, side in zip((0, 0.46, 1), zip(*columns, strict=True), ("left", "left", "right"), strict=True):
+    for place, column, edge in zip((0, 0.46, 1), zip(*columns, strict=True), ("left", "left", "right"), strict=True):
         for line, text in enumerate(column):
             weight = "normal" if line else "bold"
-            beside.text(place, 0.98 - line * 0.031, text, ha=side, va="top", fontsize=9, weight=weight)
+            beside.text(place, 0.98 - line * 0.031, text, ha=edge, va="top", fontsize=9, weight=weight)
     return figure
 
 

@@ -139,16 +139,24 @@ def escaping_warnings() -> Iterator[None]:
 
 def quiet_libraries() -> None:
     """Silences messages of the libraries that a person cannot act on, by their exact words; all others stay."""
-    from transformers.utils import logging
+    from transformers.utils.logging import set_verbosity_warning
 
     if "TRANSFORMERS_VERBOSITY" not in os.environ:
-        logging.set_verbosity_warning()
+        set_verbosity_warning()
+    # huggingface_hub, where the cache is closed to this user or full; what follows from it is said by itself.
+    warnings.filterwarnings("ignore", message="Not enough free disk space to download the file")
+    for name in ("_snapshot_download", "_tree_cache"):
+        logging.getLogger(f"huggingface_hub.{name}").addFilter(_is_heeded)
     # torch's own default for pinned memory, on machines without an accelerator.
     warnings.filterwarnings("ignore", message=".*pin_memory.*no accelerator is found")
     # scikit-learn, where all faces are of one class and are called so.
     warnings.filterwarnings("ignore", message="A single label was found in 'y_true' and 'y_pred'")
     # The embeddings of a sharded ViT: transformers adds to them out of place, as the warning asks for.
     warnings.filterwarnings("ignore", message="FSDP2-wrapped module .* returned a view tensor")
+
+
+def _is_heeded(record: logging.LogRecord) -> bool:
+    return not record.getMessage().startswith("Ignored error while writing")
 
 
 def render_counts(rows_of_counts: Sequence[tuple[str, Mapping[str, int]]]) -> str:

@@ -5,8 +5,8 @@ import json
 import os
 import shutil
 import stat
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, suppress
 from functools import cache
 from io import BufferedReader
 from pathlib import Path
@@ -121,6 +121,21 @@ def sync(path: Path) -> None:
         os.fsync(handle)
     finally:
         os.close(handle)
+
+
+def share_mode(plain: Path, paths: Iterable[Path]) -> None:
+    """Gives files that this process wrote the mode of one that it opened plainly, which is what the umask leaves.
+
+    safetensors (0.8) writes through a temporary file, which is its user's alone (0600) whatever the umask. Looking at a
+    file beside it also follows a folder's own defaults (ACLs), and changes nothing for other threads.
+    """
+    mode = stat.S_IMODE(plain.stat().st_mode)
+    for path in paths:
+        found = path.lstat()
+        if stat.S_ISREG(found.st_mode) and stat.S_IMODE(found.st_mode) != mode:
+            # Disks that know no modes, and other users' files, refuse: they stay as they are.
+            with suppress(OSError):
+                path.chmod(mode)
 
 
 def check_writable(folder: Path) -> None:

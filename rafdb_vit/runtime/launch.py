@@ -11,6 +11,8 @@ from rafdb_vit.runtime.errors import Interrupted, escape
 from rafdb_vit.runtime.processes import count_local_processes, count_processes
 
 _RESUME = "--resume_from_checkpoint"
+_LEFT_OUT = ("__resume_from_checkpoint", "__overwrite_output_dir")
+"""Flags that do not go on with a run, however their words are joined."""
 
 
 def _launcher_words() -> list[str]:
@@ -43,7 +45,7 @@ def render_resume_command(argv: Sequence[str]) -> str:
     kept, words = [], list(argv)
     while words:
         word = words.pop(0)
-        if word.split("=", 1)[0] not in (_RESUME, "--overwrite_output_dir"):
+        if word.split("=", 1)[0].replace("-", "_") not in _LEFT_OUT:
             kept.append(word)
         elif "=" not in word and words and not words[0].startswith("--"):
             words.pop(0)

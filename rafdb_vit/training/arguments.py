@@ -9,6 +9,7 @@ from transformers import TrainingArguments
 from transformers.integrations import get_reporting_integration_callbacks
 from transformers.trainer_utils import SchedulerType
 
+from rafdb_vit.runtime.bars import are_bars_silent
 from rafdb_vit.runtime.errors import UserError
 from rafdb_vit.runtime.hardware import (
     ACCELERATE_PRECISION,
@@ -108,6 +109,7 @@ class ExpressionTrainingArguments(TrainingArguments):
             os.environ[ACCELERATE_PRECISION] = self.precision.replace("fp32", "no")
         if self.dataloader_num_workers is None:
             self.dataloader_num_workers = default_workers(device)
+        self.disable_tqdm = are_bars_silent() or self.disable_tqdm
         refuse_optimizer(self.optim)
         refuse_sharding(use_cpu=self.use_cpu)
         refuse_values(vars(self))

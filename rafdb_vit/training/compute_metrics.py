@@ -17,12 +17,19 @@ class ExpressionMetric(evaluate.Metric):
     `evaluate` carries no metric itself: `evaluate.load("f1")` downloads code and fails offline.
 
     Differences from `evaluate.Metric`: `names` are the class names in model order, `predictions` are logits, and
-    nothing is written to the user's cache (`keep_in_memory=True`).
+    nothing is written to the user's cache, which may be closed to this user.
     """
 
     def __init__(self, names: Sequence[str], **kwargs: Any) -> None:
         self.names = list(names)
         super().__init__(keep_in_memory=True, **kwargs)
+
+    def _build_data_dir(self) -> str:
+        """Names the folder of a metric's files without making it, which evaluate does also where it needs none.
+
+        Seen with evaluate 0.4.6; delete when `keep_in_memory=True` makes no folder.
+        """
+        return ""
 
     def _info(self) -> evaluate.MetricInfo:
         features = {

@@ -174,9 +174,23 @@ def _refuse_strategies(values: Mapping[str, Any]) -> None:
             raise UserError(f"--{name} no: the checkpoint is chosen on validation; expected steps or epoch")
     if saving not in ("best", evaluation):
         raise UserError(f"--save_strategy {saving}: expected --eval_strategy's, {evaluation}, or best")
+    _refuse_unscored_checkpoints(values, saving)
     never = values["eval_delay"] >= values["num_train_epochs"] and values["max_steps"] <= 0
     if evaluation == "epoch" and never:
         raise UserError(f"--eval_delay {values['eval_delay']:g}: leaves no evaluation to choose a checkpoint by")
+
+
+def _refuse_unscored_checkpoints(values: Mapping[str, Any], saving: str) -> None:
+    """Refuses checkpoints at steps after which validation is not scored."""
+    saved, scored = values["save_steps"], values["eval_steps"] or values["logging_steps"]
+    if saving != "steps" or not saved or not scored:
+        return
+    mixed = (saved < 1) != (scored < 1)  # shares of all steps
+    if mixed or round(saved * 10**6) % round(scored * 10**6):
+        raise UserError(
+            f"--save_steps {saved:g}: expected a multiple of --eval_steps, {scored:g}: only a checkpoint that was "
+            "scored on validation can be the best"
+        )
 
 
 def refuse_without_effect(asked: Collection[str], values: Mapping[str, Any]) -> None:

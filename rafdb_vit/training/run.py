@@ -19,6 +19,7 @@ from rafdb_vit.model.download import hash_model
 from rafdb_vit.model.load import load_model, load_trained
 from rafdb_vit.model.scratch import build_model
 from rafdb_vit.report.page import write_run_page
+from rafdb_vit.runtime.bars import silencing_bars
 from rafdb_vit.runtime.console import DEMO_BANNER, quiet_libraries, render_next, render_start, say
 from rafdb_vit.runtime.disk import check_writable
 from rafdb_vit.runtime.errors import UserError
@@ -76,7 +77,7 @@ def run_training(
     data.refuse_output(folder.path)
     model.refuse_output(folder.path)
     broadcast_from_main(lambda: check_writable(folder.path))
-    with hold_on_main(folder.path):
+    with silencing_bars(args.disable_tqdm), hold_on_main(folder.path):
         checkpoint = _find_checkpoint(folder, data, model, args)
         found = _load_data(data, folder, resuming=checkpoint is not None)
         publication = _plan_publication(found, model, args) if args.publishes else None

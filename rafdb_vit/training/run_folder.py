@@ -12,7 +12,7 @@ from rafdb_vit.data.drawn_faces import list_drawn_files, write_drawn_faces
 from rafdb_vit.evaluation.predictions import PREDICTIONS_FILE
 from rafdb_vit.evaluation.protocol import Protocol
 from rafdb_vit.evaluation.results import RESULTS_FILE, EvaluationResult, render_results
-from rafdb_vit.model.download import hash_model, quiet_loading
+from rafdb_vit.model.download import hash_model, quiet_saving
 from rafdb_vit.model.received import SURPLUS_FILES
 from rafdb_vit.report.evaluation import EVALUATION_FILES, EVALUATIONS, REPORT_FILE
 from rafdb_vit.report.plots import (
@@ -285,11 +285,12 @@ class RunFolder:
         Raises:
             UserError: They cannot be written.
         """
-        with naming_disk_errors(self.path), quiet_loading():
+        with naming_disk_errors(self.path):
             staged = self.output.make_folder(_STAGED_MODEL)
             try:
-                model.save_pretrained(staged)
-                processor.save_pretrained(staged)
+                with quiet_saving(staged):
+                    model.save_pretrained(staged)
+                    processor.save_pretrained(staged)
                 for path in staged.iterdir():
                     self.output.take(path.name, staged=f"{_STAGED_MODEL}/{path.name}")
             finally:

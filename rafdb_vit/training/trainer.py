@@ -18,7 +18,7 @@ from transformers.trainer_utils import SchedulerType, TrainOutput
 
 from rafdb_vit.evaluation.metrics import CLASS_METRICS
 from rafdb_vit.evaluation.results import AVERAGES, flat_name
-from rafdb_vit.model.download import quiet_loading
+from rafdb_vit.model.download import quiet_saving
 from rafdb_vit.model.load import build_from_weights, load_trained, load_weights
 from rafdb_vit.model.preprocessing import (
     TrainTransform,
@@ -263,9 +263,9 @@ class ExpressionTrainer(ResumableTrainer):
             return super().save_model(output_dir, _internal_call=_internal_call)
         gathered = StateDictOptions(full_state_dict=True, cpu_offload=True)
         weights: Any = get_model_state_dict(self.network, options=gathered)
-        folder, processor = str(output_dir or self.args.output_dir), self.processing_class
+        folder, processor = Path(output_dir or self.args.output_dir), self.processing_class
         if self.args.should_save:
-            with quiet_loading():
+            with quiet_saving(folder):
                 build_from_weights(self.network.config, weights).save_pretrained(folder)
                 if processor is not None:
                     processor.save_pretrained(folder)
@@ -282,7 +282,7 @@ class ExpressionTrainer(ResumableTrainer):
 
     def _save(self, output_dir: str | None = None, state_dict: dict[str, Any] | None = None) -> None:
         """Saves as the stock method does, without its progress bar for each checkpoint."""
-        with quiet_loading():
+        with quiet_saving(Path(output_dir or self.args.output_dir)):
             super()._save(output_dir, state_dict)
 
 

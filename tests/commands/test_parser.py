@@ -61,8 +61,8 @@ def test_a_parse_failure_is_one_line(argv, message, capsys):
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        ("rat: 1", "rat is no flag; did you mean rate"),
-        ("config: x.yaml", "config is no flag"),
+        ("rat: 1", "c.yaml: rat: no such flag; did you mean rate"),
+        ("config: x.yaml", "config: no such flag"),
         ("- 1", "expected lines like"),
         ("a: [", "not a YAML file"),
         ("rate: fast", "rate: expected a number, found 'fast'"),

@@ -16,8 +16,10 @@ import rafdb_vit
 from rafdb_vit.data.dataset import load_rafdb
 from rafdb_vit.data.labels import BASIC
 from rafdb_vit.evaluation.results import read_results
+from rafdb_vit.runtime.bars import are_bars_silent
 from rafdb_vit.runtime.errors import UserError
 from tests.support.models import save_vit
+from tests.support.modes import odd_modes
 
 ROOT = Path(__file__).parents[2]
 
@@ -206,11 +208,13 @@ def test_what_a_person_sees(train, capfd):
     assert "arn" not in re.sub(r"[lL]earn", "", seen.err), seen.err
 
 
-def test_lines_are_there_without_bars_too(train, capfd):
-    train("--num_train_epochs", "2", "--disable_tqdm", "True")
+def test_without_bars_only_lines_are_left(train, capfd):
+    outcome = train("--num_train_epochs", "2", "--disable_tqdm", "True")
     seen = capfd.readouterr()
     assert len([line for line in seen.out.splitlines() if line.startswith("epoch ")]) == 2
-    assert not [line for line in seen.err.replace("\r", "\n").splitlines() if "it/s" in line and "Scoring" not in line]
+    assert seen.err == "" and "\r" not in seen.out
+    assert not are_bars_silent()  # what a flag asked for ends with the run
+    assert odd_modes(outcome.folder) == {}
 
 
 def test_a_folder_with_something_in_it_is_refused(train, tmp_path):

@@ -17,15 +17,18 @@ from rafdb_vit.hub.card import find_objection, render_card, was_edited
 from rafdb_vit.hub.license import choose_license
 from rafdb_vit.runtime.errors import escape
 from tests.support.finished_run import describe_data, describe_run, random_result, write_finished_run
+from tests.support.fonts import have_only, write_font
 
 
-def render(data=None, *, license=None, repo_id="ada/faces", revision=None, **model):
+def render(data=None, *, license=None, repo_id="ada/faces", revision=None, names=BASIC.names, **model):
     data = data or describe_data()
+    for counts in data["used"].values():
+        counts.update(dict.fromkeys({*names} - {*counts}, 9))
     protocol = describe_run(data, {})
     protocol["model"] |= model
     return render_card(
-        validation=random_result(0),
-        test=random_result(1),
+        validation=random_result(0, names),
+        test=random_result(1, names),
         protocol=Protocol.read(protocol),
         repo_id=repo_id,
         license=choose_license(data["name"], license),
@@ -330,3 +333,16 @@ def test_a_split_of_the_datas_own_is_named():
     text = str(render_card(**results, protocol=Protocol.read(protocol), repo_id="ada/faces", license=license))
     assert "- **Validation**: the data's own split, `valid`. Early stopping" in text
     assert "- **Test**: the data's split `val`, scored once" in text and "on the data set user/affectnet" in text
+
+
+def test_names_that_a_picture_may_have_numbers_for_are_listed(monkeypatch, tmp_path):
+    plain = str(render())
+    assert "A number in the picture" not in plain
+    names = ("Wut", "\u9a5a\u304d", "\u0633\u0639\u0627\u062f\u0629", "\u0420\u0430\u0434\u043e\u0441\u0442\u044c")
+    cards = []
+    for paths in ((), (write_font(tmp_path / "h.ttf", "Han Test", names[1]),)):
+        with monkeypatch.context() as patch:
+            have_only(patch, *paths)
+            cards.append(str(render(names=names)))
+    assert cards[0] == cards[1]  # whichever machine rendered it
+    assert f"has no font for: 2 {names[1]}, 3 {names[2]}.\n" in cards[0]

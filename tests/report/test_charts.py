@@ -8,6 +8,7 @@ from sklearn.metrics import average_precision_score
 
 from rafdb_vit.evaluation.predictions import Predictions
 from rafdb_vit.report.charts import draw_class_metrics, draw_history, draw_precision_recall, draw_reliability
+from rafdb_vit.runtime.drawing import fold_name
 
 NAMES = ("Surprise", "a $x$ & <b>", "absent")
 HISTORY = [
@@ -96,3 +97,13 @@ def test_names_are_never_formulas(predictions):
     root = parse(draw_class_metrics(result))
     assert {"pay $5_$", "$\\frac{$"} <= set(texts(root)) and "$\\frac{$ 0." in root.get("aria-label")
     assert "\0" not in draw_precision_recall(replace(predictions, names=names[::-1]), 0)[0]
+
+
+@pytest.mark.parametrize("name", ["\u9a5a\u304d" * 20, "a class of a long name", "\u0633\u0639\u0627\u062f\u0629"])
+def test_each_line_of_a_name_ends_at_the_axis_whatever_its_font(predictions, name):
+    result = Predictions(predictions.files, predictions.labels, predictions.logits, (name, "b", "c")).score()
+    lines = fold_name(name, 18, lines=2).split("\n")
+    written = [one for one in parse(draw_class_metrics(result)).iter() if one.text in (*lines, "b")]
+    assert len(written) == len(lines) + 1
+    assert all("text-anchor: end" in one.get("style") for one in written)
+    assert len({re.search(r"[\d.]+", one.get("transform") or one.get("x"))[0] for one in written}) == 1

@@ -16,6 +16,7 @@ from rafdb_vit.report.page import render_page, write_evaluation
 from rafdb_vit.runtime.errors import UserError, escape
 from rafdb_vit.runtime.output_folder import OutputFolder
 from tests.support.finished_run import describe_data, describe_run
+from tests.support.fonts import have_only
 
 EMPTY = {"area", "base", "br", "col", "hr", "img", "input", "link", "meta", "path", "use", "rect"}
 
@@ -319,3 +320,14 @@ def test_a_disk_that_is_full(evaluation, tmp_path, monkeypatch):
         write_evaluation(OutputFolder(tmp_path, EVALUATION_FILES), evaluation)
     assert "\n" not in error.value.line
     assert list(tmp_path.iterdir()) == []
+
+
+def test_names_that_the_picture_has_numbers_for_are_listed(evaluation, page, monkeypatch):
+    assert "confusion_matrix.png" not in page.text
+    have_only(monkeypatch)
+    names = ["\u9a5a\u304d", *BASIC.names[1:]]
+    result = replace(evaluation.predictions, names=names).score()
+    shown = Page(render_page(replace(evaluation, result=result))).text
+    assert "a number stands for a name that no font of this machine has: 1 \u9a5a\u304d ." in shown
+    of_model = replace(evaluation, result=result, training_counts=evaluation.data.used)  # which draws no picture
+    assert "confusion_matrix.png" not in Page(render_page(of_model)).text

@@ -15,6 +15,7 @@ from rafdb_vit.runtime import processes
 from rafdb_vit.runtime.errors import UserError
 from tests.support.faces import write_official
 from tests.support.models import save_vit
+from tests.support.modes import odd_modes
 from tests.support.two_processes import build, logged
 
 ROOT = Path(__file__).parents[2]
@@ -66,6 +67,7 @@ SCENARIOS = "tests/support/two_processes.py"
 def test_two_processes_follow_one(folder, alone, forks):
     done = forks.launch(SCENARIOS, "shared", folder)
     assert done.status == 0, done.err[-3000:]
+    assert odd_modes(folder / "two") == odd_modes(folder / "evaluated") == {}
     assert largest_difference(folder, alone) < 1e-5
     for left in ("resumed", "logged.json"):
         path = folder / left
@@ -75,6 +77,7 @@ def test_two_processes_follow_one(folder, alone, forks):
 def test_two_processes_that_shard_the_model_follow_one(folder, alone, forks):
     done = forks.launch(SCENARIOS, "sharded", folder)
     assert done.status == 0, done.err[-3000:]
+    assert odd_modes(folder / "sharded") == {}
     assert largest_difference(folder, alone) < 1e-5
 
 

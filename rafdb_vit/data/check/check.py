@@ -7,8 +7,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from tqdm.auto import tqdm
-
 from rafdb_vit.data.annotations import BOX, find_kinds, read_annotations
 from rafdb_vit.data.check.duplicates import group_exact, group_near
 from rafdb_vit.data.check.inspection import DEEP, NOT_RGB, ROTATED, ImageFile, inspect_files
@@ -28,6 +26,7 @@ from rafdb_vit.data.formats.detect import find_faces, is_data_set
 from rafdb_vit.data.found import SPLITS, Faces, FoundData, Layout, count_labels, list_names, name_face
 from rafdb_vit.data.names import find_published, resembles_rafdb
 from rafdb_vit.data.published import Published
+from rafdb_vit.runtime.bars import show_progress
 from rafdb_vit.runtime.disk import is_inside
 from rafdb_vit.runtime.errors import UserError
 from rafdb_vit.runtime.hardware import count_cpus
@@ -70,7 +69,7 @@ def check_data(
         _check_strays(root, found, form, places, report)
     paths = sorted({*places, *_find_named_images(root, report)})
     inspected = inspect_files(paths, contents, processes=processes or count_cpus())
-    files = list(tqdm(inspected, "Looking at images", len(paths), unit="image", disable=quiet, leave=False))
+    files = list(show_progress(inspected, "Looking at images", len(paths), unit="image", quiet=quiet))
     _check_images(files, places, contents, boxes, report)
     _check_sizes(files, report)
     _check_duplicates(files, places, report, quiet=quiet)

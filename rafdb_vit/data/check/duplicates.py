@@ -4,10 +4,10 @@ from collections import defaultdict
 from collections.abc import Collection, Sequence
 
 import numpy as np
-from tqdm.auto import tqdm
 
 from rafdb_vit.data.check.fingerprint import find_near_duplicates
 from rafdb_vit.data.check.inspection import ImageFile
+from rafdb_vit.runtime.bars import show_progress
 
 
 def group_exact(files: Sequence[ImageFile]) -> list[list[ImageFile]]:
@@ -31,7 +31,7 @@ def group_near(exact: Sequence[Sequence[ImageFile]], *, quiet: bool) -> list[lis
     firsts = [group[0] for group in exact]
     hashes = np.stack([file.hashes for file in firsts if file.hashes is not None])
     thumbnails = np.stack([file.thumbnails for file in firsts if file.thumbnails is not None])
-    with tqdm(total=len(firsts), desc="Comparing", unit="image", disable=quiet, leave=False) as bar:
+    with show_progress(None, "Comparing", len(firsts), unit="image", quiet=quiet) as bar:
         pairs = find_near_duplicates(hashes, thumbnails, advance=bar.update)
     joined = _join(pairs, len(exact))
     return [sorted((file for i in group for file in exact[i]), key=lambda file: file.path) for group in joined]

@@ -6,16 +6,18 @@ They show faces of the data: they are for the person who holds it, and are not t
 import math
 import os
 import textwrap
+from collections.abc import Sequence
 from pathlib import Path
 
 from matplotlib.figure import Figure
 from PIL import Image
 
 from rafdb_vit.data.check.result import CheckResult
-from rafdb_vit.data.findings import Finding, printable
+from rafdb_vit.data.findings import Finding
 from rafdb_vit.data.images import PICTURE_ERRORS, open_picture
 from rafdb_vit.runtime.disk import is_inside, naming_disk_errors
-from rafdb_vit.runtime.drawing import drawing, render_png
+from rafdb_vit.runtime.drawing import drawing, fold_name, render_png
+from rafdb_vit.runtime.fonts import Lettering
 from rafdb_vit.runtime.lock import hold
 from rafdb_vit.runtime.output_folder import OutputFolder
 
@@ -29,6 +31,8 @@ _COLUMNS = 8
 _MOST_LINES = 4
 """Of a name beneath a bar or an image."""
 _SIDE = 112
+_Tile = tuple[int, Finding, str, Image.Image]
+"""The number of a finding, the finding, an image's path and its thumbnail."""
 
 
 def draw_pictures(result: CheckResult, folder: str | Path) -> list[Path]:
@@ -55,10 +59,21 @@ def refuse_other_pictures(folder: str | Path) -> None:
     OutputFolder(Path(folder), (COUNTS_FILE, SHEET_FILE)).check((COUNTS_FILE, SHEET_FILE))
 
 
-@drawing()
 def draw_class_counts(result: CheckResult) -> bytes:
-    """Draws faces per class and split as bars, the published counts as marks, as PNG."""
+    """Draws faces per class and split as bars, the published counts as marks, as PNG.
+
+    A number, from 1, stands for the name of a class whose letters no font of this machine has.
+    """
     names = list(result.labels.names)
+    with drawing(texts=names) as lettering:
+        labels = [
+            fold_name(name, 12, lines=_MOST_LINES) if lettering.draws(name) else str(number)
+            for number, name in enumerate(names, 1)
+        ]
+        return render_png(_draw_bars(result, labels))
+
+
+def _draw_bars(result: CheckResult, names: Sequence[str]) -> Figure:
     figure = Figure(figsize=(min(2.5 + 0.95 * len(names), 60), 4.6), dpi=120, layout="constrained")
     axes = figure.subplots()
     width = 0.8 / max(len(result.counts), 1)
@@ -70,17 +85,15 @@ def draw_class_counts(result: CheckResult) -> bytes:
         if result.published and published:
             label = f"published for {result.published.name}" if i == 0 else None
             axes.plot(places, published, ls="", marker="_", ms=24 * width, mew=2, color="black", label=label)
-    labels = [_fold(name, 12) for name in names]
-    axes.set_xticks(range(len(names)), labels, rotation=25, ha="right")
+    axes.set_xticks(range(len(names)), names, rotation=25, ha="right")
     axes.set_ylabel("faces")
     axes.set_title("Faces per class and split")
     axes.margins(y=0.12)
     if result.counts:
         axes.legend(frameon=False)
-    return render_png(figure)
+    return figure
 
 
-@drawing()
 def draw_contact_sheet(result: CheckResult) -> bytes | None:
     """Draws the images that findings name, gravest kinds first; those of one finding share a frame's colour.
 
@@ -90,33 +103,38 @@ def draw_contact_sheet(result: CheckResult) -> bytes | None:
     tiles = _choose_tiles(result)
     if not tiles:
         return None
+    names = [(Path(file).name, str(result.places.get(file, "no label"))) for _, _, file, _ in tiles]
+    with drawing(texts=[text for of_tile in names for text in of_tile]) as lettering:
+        labels = [f"{_fold(name, 24, lettering)}\n{_fold(place, 30, lettering)}" for name, place in names]
+        return render_png(_draw_tiles(result, tiles, labels))
+
+
+def _fold(name: str, width: int, lettering: Lettering) -> str:
+    """Returns a name in a few lines, in its codes where no font has its letters."""
+    return fold_name(lettering.show(name), width, lines=_MOST_LINES)
+
+
+def _draw_tiles(result: CheckResult, tiles: Sequence[_Tile], labels: Sequence[str]) -> Figure:
     rows = math.ceil(len(tiles) / _COLUMNS)
     figure = Figure(figsize=(_COLUMNS * 1.75, rows * 2.4 + 0.7), dpi=110, layout="constrained")
     named = sum(len(finding.files) for finding in result.findings)
     figure.suptitle(f"{len(tiles)} of the {named} images that findings name; same frame: same finding", fontsize=10)
     for axes in (grid := figure.subplots(rows, _COLUMNS, squeeze=False)).flat:
         axes.axis("off")
-    for axes, (number, finding, file, picture) in zip(grid.flat, tiles, strict=False):
+    for axes, (number, finding, _, picture), label in zip(grid.flat, tiles, labels, strict=False):
         axes.axis("on")
         axes.imshow(picture)
         axes.set(xticks=[], yticks=[])
         for spine in axes.spines.values():
             spine.set(color=_FRAMES[number % len(_FRAMES)], linewidth=3)
         axes.set_title(textwrap.fill(finding.kind, 22), fontsize=7)
-        name = _fold(Path(file).name, 24)
-        place = _fold(result.places.get(file, "no label"), 30)
-        axes.set_xlabel(f"{name}\n{place}", fontsize=6.5)
-    return render_png(figure)
+        axes.set_xlabel(label, fontsize=6.5)
+    return figure
 
 
-def _fold(name: object, width: int) -> str:
-    """Returns a name in a few lines; of a longer one, the beginning: a picture grows with what stands in it."""
-    return textwrap.fill(printable(name), width, max_lines=_MOST_LINES, placeholder="…")
-
-
-def _choose_tiles(result: CheckResult) -> list[tuple[int, Finding, str, Image.Image]]:
-    """Returns the number of the finding, the finding, the file and its thumbnail of each tile."""
-    tiles: list[tuple[int, Finding, str, Image.Image]] = []
+def _choose_tiles(result: CheckResult) -> list[_Tile]:
+    """Returns the images to show, the gravest first."""
+    tiles: list[_Tile] = []
     number = 0
     for findings in result.kinds.values():
         room = min(_MOST_OF_KIND, _MOST_TILES - len(tiles))

@@ -33,6 +33,7 @@ from rafdb_vit.data.formats.dataset_card import CARD, OLD_INFO, SETTINGS, check_
 from rafdb_vit.data.formats.metadata_files import METADATA_FILES, find_metadata
 from rafdb_vit.data.formats.stored_files import SUFFIXES, Extent, check_arrow, check_table_file
 from rafdb_vit.data.labels import BASIC, fold_name
+from rafdb_vit.runtime.caches import naming_caches
 from rafdb_vit.runtime.disk import is_inside, parse_json, read_text
 from rafdb_vit.runtime.errors import UserError, shorten
 
@@ -56,7 +57,8 @@ def open_named(name: str) -> DatasetDict:
     """
     where = f"--dataset_name {name}"
     try:
-        loaded = _load(name)
+        with naming_caches():
+            loaded = _load(name)
     except UserError:
         raise
     except Exception as error:  # of this one call: damaged files end in errors of every library that reads them

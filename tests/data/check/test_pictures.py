@@ -1,10 +1,12 @@
 import io
 import os
+import warnings
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
+from matplotlib.text import Text
 from PIL import Image
 
 from rafdb_vit.data.check import pictures
@@ -14,6 +16,7 @@ from rafdb_vit.data.findings import Finding, Findings
 from rafdb_vit.data.found import Faces, FoundData, Layout
 from rafdb_vit.data.labels import BASIC, OWN, LabelSet
 from rafdb_vit.runtime.errors import UserError
+from tests.support.fonts import have_only
 from tests.support.images import HTML, encode, paint_texture, write_bomb
 
 
@@ -221,3 +224,20 @@ def test_nothing_outside_the_data_is_shown(tmp_path, faces):
     (tmp_path / "data" / "link").symlink_to(Path(faces[0]).parent)
     report = build(of_files(str(tmp_path / "data" / "link" / Path(faces[0]).name)))
     assert draw_contact_sheet(replace(report, root=tmp_path / "data")) is None
+
+
+def test_names_that_no_font_has(monkeypatch, faces):
+    have_only(monkeypatch)
+    written = []
+    draw = Text.draw
+    monkeypatch.setattr(Text, "draw", lambda self, *words: written.append(self.get_text()) or draw(self, *words))
+    chinese = "\u9a5a\u304d"
+    path = faces[0].rename(faces[0].with_name(f"{chinese}.jpg"))
+    labels = LabelSet(OWN, ("cat", chinese))
+    result = build(of_files(path), labels=labels, places={str(path): Place("train", chinese)})
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        draw_class_counts(result)
+        assert {"cat", "2"} <= {*written}
+        draw_contact_sheet(replace(result, root=path.parent))
+    assert any("\\u9a5a\\u304d.jpg\n" in text for text in written) and "".join(written).isascii()
