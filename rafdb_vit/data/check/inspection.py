@@ -4,10 +4,11 @@ import hashlib
 import os
 import signal
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
+from itertools import chain, islice
 
 import numpy as np
 from PIL import ExifTags, Image, UnidentifiedImageError
@@ -22,6 +23,10 @@ TOO_LARGE = "far too large"
 NOT_RGB = "not RGB"
 ROTATED = "turned by EXIF"
 _CHUNK = 64
+_BLOCK = 32 * _CHUNK
+"""Images that are handed out at once: those whose content is at hand are not all in memory."""
+Source = str | tuple[str, bytes]
+"""The path of an image file, or a name and the content of a file."""
 
 
 @dataclass(frozen=True)
@@ -45,14 +50,14 @@ class ImageFile:
     thumbnails: np.ndarray | None = None
 
 
-def inspect_file(path: str) -> ImageFile:
+def inspect_file(source: Source) -> ImageFile:
     """Looks into an image file; whatever it holds, the answer says so, and nothing is raised or warned of."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        return _inspect(path)
+        return _inspect_file(source) if isinstance(source, str) else _inspect_content(*source)
 
 
-def _inspect(path: str) -> ImageFile:
+def _inspect_file(path: str) -> ImageFile:
     try:
         if not os.path.isfile(path):
             return ImageFile(path, ((UNREADABLE, "not a file"),))
@@ -63,6 +68,10 @@ def _inspect(path: str) -> ImageFile:
         return ImageFile(path, ((TOO_LARGE, str(error)),))
     except OSError as error:
         return ImageFile(path, ((UNREADABLE, f"cannot be read ({error.strerror})"),))
+    return _inspect_content(path, content)
+
+
+def _inspect_content(path: str, content: bytes) -> ImageFile:
     digest = hashlib.sha256(content).digest()
     size: tuple[int, int] | None = None
     try:
@@ -93,23 +102,29 @@ def _leave_signals_to_parent() -> None:
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
 
 
-def inspect_files(paths: Sequence[str], *, processes: int) -> Iterator[ImageFile]:
+def inspect_files(sources: Iterable[Source], *, processes: int) -> Iterator[ImageFile]:
     """Looks into many image files, in order, on several processes side by side; with 1, this one does it.
 
     Raises:
         UserError: A process died, as it does when memory runs out.
     """
-    if processes == 1 or len(paths) <= _CHUNK:
-        yield from map(inspect_file, paths)
+    remaining = iter(sources)
+    block = list(islice(remaining, _BLOCK))
+    if processes == 1 or len(block) <= _CHUNK:
+        yield from map(inspect_file, chain(block, remaining))
         return
     executor, done = ProcessPoolExecutor(processes, initializer=_leave_signals_to_parent), 0
     try:
-        for done, file in enumerate(executor.map(inspect_file, paths, chunksize=_CHUNK), start=1):  # noqa: B007
-            yield file
+        while block:
+            done = 0
+            for done, file in enumerate(executor.map(inspect_file, block, chunksize=_CHUNK), start=1):  # noqa: B007
+                yield file
+            block = list(islice(remaining, _BLOCK))
     except BrokenProcessPool as error:
-        there = ascii(paths[min(done, len(paths) - 1)])
+        there = block[min(done, len(block) - 1)]
         raise UserError(
-            f"{there}: a process that read this or one of the next images was killed; was memory short?"
+            f"{(there if isinstance(there, str) else there[0])!a}: a process that read this or one of the next images "
+            "was killed; was memory short?"
         ) from error
     finally:
         executor.shutdown(wait=False, cancel_futures=True)

@@ -16,12 +16,12 @@ from pathlib import Path
 from typing import NoReturn
 
 from rafdb_vit.data.files import list_folders
-from rafdb_vit.data.findings import Reporter, printable
+from rafdb_vit.data.findings import TEST_SHARE, Reporter, printable
 from rafdb_vit.data.form import DataForm
 from rafdb_vit.data.formats.class_folders import (
-    find_classes,
     find_split_folders,
     is_kaggle_copy,
+    is_undivided,
     read_class_folders,
     read_kaggle_copy,
 )
@@ -52,8 +52,12 @@ def find_faces(root: Path, form: DataForm, report: Reporter) -> FoundData[Faces]
         raise UserError(f"{printable(root)}: no such folder; expected the one that holds the faces, or a CSV file")
     folder = found.folder or root
     _check_encoding(folder)
-    if (form.image_column or form.label_column) and found.layout is not Layout.TABLE:
-        flag = "--image_column_name" if form.image_column else "--label_column_name"
+    columns = {
+        "--image_column_name": form.image_column,
+        "--label_column_name": form.label_column,
+        "--group_column": form.group_column,
+    }
+    if found.layout is not Layout.TABLE and (flag := next(filter(columns.get, columns), None)):
         raise UserError(f"{flag}: {printable(folder)} is no CSV file; only one has columns: leave the flag out")
     if not form.aligned and not found.release:
         raise UserError(f"--aligned False: {printable(folder)} is not the official release; only it has boxes")
@@ -84,8 +88,9 @@ def _read_folder(root: Path, form: DataForm, report: Reporter) -> FoundData[Face
         return read(root, folder, splits, form, report)
     if tables := find_tables(root):
         return read_tables(root, tables, form, report)
-    if "train" not in form.needed and (classes := find_classes(root)):
-        return replace(read_class_folders(root, root, classes, form, report), sources={"test": "test"})
+    if form.undivided and is_undivided(root):
+        found = read_class_folders(root, root, {form.undivided: root}, form, report)
+        return replace(found, sources={form.undivided: form.undivided})
     _refuse_other_content(root, form)
 
 
@@ -102,7 +107,9 @@ def _find_copies(root: Path, form: DataForm) -> tuple[list[Path], dict[Path, dic
         releases = [folder for folder in releases if folder.name not in set(LABEL_SETS) - {form.subset}]
     places = [*folders, *(folder / "DATASET" for folder in folders[1:])]
     found = {folder: find_split_folders(folder, form.needed) for folder in places if folder.is_dir()}
-    return releases, {folder: splits for folder, splits in found.items() if splits}
+    found = {folder: splits for folder, splits in found.items() if splits}
+    whole = {folder: splits for folder, splits in found.items() if len(splits) > 1}
+    return releases, whole or found
 
 
 def _refuse_other_content(root: Path, form: DataForm) -> NoReturn:
@@ -119,7 +126,12 @@ def _refuse_other_content(root: Path, form: DataForm) -> NoReturn:
     if train is not None and list_folders(train):
         raise UserError(
             f"{where}: holds {train.name}/ but no folder test/ or val/ of class folders; expected a split that is held "
-            "out"
+            f"out, or {TEST_SHARE}"
+        )
+    if is_undivided(root):
+        raise UserError(
+            f"{where}: holds class folders, and nothing says which faces are for test; add {TEST_SHARE}, or put the "
+            "class folders into folders train/ and test/"
         )
     codes = f"1..{len(form.labels.names)}/"
     raise UserError(
