@@ -31,6 +31,7 @@ from rafdb_vit.data.grouping import Grouping, group_faces
 from rafdb_vit.data.images import open_row, select_undecoded, square_box
 from rafdb_vit.data.leave_out import leave_out as leave_classes_out
 from rafdb_vit.data.names import DRAWN, name_data
+from rafdb_vit.data.splits import hash_files
 from rafdb_vit.runtime.errors import UserError
 
 _ALL: Mapping[str, int | None] = MappingProxyType({})
@@ -134,7 +135,8 @@ def find_data(
     division.check(found)
     if form.distribution_file is not None:
         found = add_distributions(found, find_root(form.distribution_file, flag="--distribution_file "))
-    found = leave_classes_out(found, form.leave_out)
+    names = [file for faces in found.splits.values() for file in faces["file"]]
+    found = leave_classes_out(replace(found, names_sha256=hash_files(names)), form.leave_out)
     if "train" in found.splits:
         check_classes(dataset_name or root, found.labels, found.splits["train"]["label"], Reporter())
     found = replace(found, counts={split: count_classes(faces) for split, faces in found.splits.items()})

@@ -64,8 +64,7 @@ def divide(found: FoundData[Dataset], division: Division, grouping: Grouping) ->
     Raises:
         UserError: A share cannot be set aside, or has no effect; a sample of less than one face was asked for.
     """
-    names = [file for faces in found.splits.values() for file in faces["file"]]
-    found = replace(found, names_sha256=hash_files(names), notes=(*found.notes, *grouping.notes))
+    found = replace(found, notes=(*found.notes, *grouping.notes))
     numbers = grouping.numbers
     if division.test_fraction is not None:
         found, numbers = _set_aside(found, "test", division.test_fraction, division.seed, grouping.words, numbers)
@@ -104,7 +103,7 @@ def _set_aside(
     inside = set(chosen)
     kept = [i for i in range(len(train)) if i not in inside]
     notes = () if groups is None else _describe_miss(found, split, fraction, labels, [labels[i] for i in chosen])
-    share = Share(fraction, seed, words, hash_files([files[i] for i in chosen]), hash_files(files))
+    share = Share(fraction, seed, words, hash_files([files[i] for i in chosen]))
     splits = {**found.splits, "train": train.select(kept), split: train.select(chosen)}
     found = replace(found, splits=splits, shares={**found.shares, split: share}, notes=(*found.notes, *notes))
     return found, None if groups is None else [groups[i] for i in kept]

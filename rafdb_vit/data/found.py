@@ -86,14 +86,12 @@ class Share:
         seed: Seed of the choice.
         kept_together: Which faces stay on one side of it, in a few words; None where each was chosen for itself.
         files_sha256: Hash of the names of its files, before samples were drawn.
-        from_sha256: Hash of the names of all files that it was chosen from.
     """
 
     fraction: float
     seed: int
     kept_together: str | None
     files_sha256: str
-    from_sha256: str
 
 
 @dataclass(frozen=True)
@@ -114,7 +112,7 @@ class FoundData(Generic[Split]):
         name: `RAF-DB basic` or `RAF-DB compound` where the counts are the published ones; else `drawn`, the name of a
             data set on the Hub, or a few words on its form. Empty until it is loaded for a run, as those below.
         counts: Faces by class name, by split, as found: before validation was split off and samples drawn.
-        names_sha256: Hash of the names of all faces, of all splits.
+        names_sha256: Hash of the names of all faces, of all splits, before any were left out.
         shares: The splits that were set aside from others, by name; none of them where the data has all.
         left_out: Faces by class name of the classes that were left out because that was asked for.
         notes: What a person should know of how the data was divided, a sentence each.

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import MISSING, asdict, dataclass, field, fields, is_dataclass
 from importlib.metadata import version
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar, get_type_hints
+from typing import TYPE_CHECKING, Any, TypeVar, get_args, get_type_hints
 
 from rafdb_vit.data.found import ORDER, FoundData, count_labels
 from rafdb_vit.data.labels import LABEL_SETS
@@ -78,7 +78,7 @@ class SplitProtocol:
         fraction: Share of each class that was split off; None where the data has this split, as for those below.
         seed: Seed of that choice.
         kept_together: Which faces stayed on one side, in a few words; None where each was chosen for itself.
-        from_sha256: Hash of the names of all files that test was split off from.
+        from_sha256: Hash of the names of all files of the data that test was split off from.
     """
 
     carved_from: str | None
@@ -222,7 +222,8 @@ def _read_part(kind: type[Part], content: Any, where: str) -> Part:
     check_keys(content, [f.name for f in known if f.default is MISSING and f.default_factory is MISSING], where)
     values = {f.name: content[f.name] for f in known if f.name in content}
     for name, value in values.items():
-        if not is_dataclass(value):
+        # Parts that are read already have been checked.
+        if not any(map(is_dataclass, (types[name], *get_args(types[name])))):
             check_type(value, types[name], f"{where}.{name}")
     return kind(**values)
 
@@ -272,7 +273,7 @@ def describe_split(found: "FoundData[Dataset]", split: str) -> SplitProtocol:
     if split == "validation":
         words = "train, stratified by class"
         return SplitProtocol(words, files, share.fraction, share.seed, share.kept_together)
-    chosen = (share.fraction, share.seed, share.kept_together, share.from_sha256)
+    chosen = (share.fraction, share.seed, share.kept_together, found.names_sha256)
     return SplitProtocol("all faces, stratified by class", share.files_sha256, *chosen)
 
 
