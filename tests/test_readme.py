@@ -47,7 +47,9 @@ def test_every_training_command_is_parsed(command, monkeypatch, tmp_path):
     words = ["accelerate", "launch", *words[words.index("train.py") :]]
     types = (DataArguments, ModelArguments, ExpressionTrainingArguments)
     (data, _, _), _ = parse_arguments(types, [*words[3:], "--use_cpu"], prog="p", description="d")
-    assert data.demo or data.data_dir in ("RAFDB", "AFFECTNET", "faces.csv") or data.dataset_name == "USER/FACES"
+    assert (
+        data.demo or data.data_dir in ("RAFDB", "AFFECTNET", "FACES", "faces.csv") or data.dataset_name == "USER/FACES"
+    )
 
 
 def test_the_checking_command_is_parsed():

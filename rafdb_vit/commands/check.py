@@ -29,6 +29,8 @@ class CheckArguments:
     aligned: bool = flag(True, "Check the aligned images; false: the original photographs.")
     image_column_name: str | None = flag(None, "A CSV file's column of image paths. Default: found by its name.")
     label_column_name: str | None = flag(None, "Likewise of labels.")
+    group_column: str | None = flag(None, "Column of persons, of whom none should be in two splits.")
+    group_pattern: str | None = flag(None, "Regular expression that finds the person in a file's name; likewise.")
     json: bool = switch("Print every finding as JSON, for programs.")
     figures: str | None = flag(None, "Folder for pictures of class counts and of the images found at fault.", path=True)
 
@@ -60,6 +62,8 @@ def main(check: CheckArguments) -> int:
         aligned=check.aligned,
         image_column=check.image_column_name,
         label_column=check.label_column_name,
+        group_column=check.group_column,
+        group_pattern=check.group_pattern,
     )
     say(result.to_json() if check.json else result.render())
     if figures is not None:

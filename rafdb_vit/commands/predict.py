@@ -25,12 +25,15 @@ class PredictArguments:
     )
     model_revision: str | None = flag(None, "Branch, tag or commit on the Hub.")
     json: bool = switch("Print a JSON list, for programs.")
+    csv: bool = switch("Print a CSV file, for spreadsheets: file, expression, a probability for each class.")
     batch_size: int = flag(32, "Pictures at once.")
     use_cpu: bool = flag(False, "Leave GPUs alone.")
 
     def __post_init__(self) -> None:
         if self.batch_size < 1:
             raise UserError(f"--batch_size {self.batch_size}: expected 1 or more")
+        if self.json and self.csv:
+            raise UserError("--csv: --json prints the same for programs; leave one of them out")
 
 
 @command(
@@ -39,7 +42,7 @@ class PredictArguments:
     description="Read the expression in pictures of cropped faces. Exit status: 0 all read, 1 some were not.",
 )
 def main(asked: PredictArguments) -> int:
-    """Predicts pictures; each prediction is printed as it comes, or all at the end as JSON.
+    """Predicts pictures; each prediction is printed as it comes, as a row with `--csv`, or all at the end as JSON.
 
     Returns:
         The exit status: 0 if every picture was read, 1 if one was not; those are named on stderr.
@@ -48,7 +51,7 @@ def main(asked: PredictArguments) -> int:
         UserError: The model cannot be loaded, or there is nothing to predict.
         Interrupted: A signal ended it.
     """
-    from rafdb_vit.evaluation.inference import list_images, predict_images
+    from rafdb_vit.evaluation.inference import list_images, predict_images, render_header
     from rafdb_vit.model.load import load_classifier
 
     quiet_libraries()
@@ -56,13 +59,15 @@ def main(asked: PredictArguments) -> int:
     files = list_images(asked.images)
     classifier = load_classifier(asked.model, revision=asked.model_revision, flag="--model")
     device, made = pick_device(use_cpu=asked.use_cpu), []
+    if asked.csv:
+        say(render_header(classifier.names))
     try:
         for prediction in predict_images(classifier, files, device=device, batch_size=asked.batch_size):
             made.append(prediction)
             if prediction.error is not None:
                 say_aside(prediction.render())  # stdout is for the predictions
             elif not asked.json:
-                say(prediction.render())
+                say(prediction.render_row(classifier.names) if asked.csv else prediction.render())
     except Interrupted as stop:
         raise Interrupted(stop.signum, f"ended after {len(made):,} of {len(files):,} pictures") from stop
     if asked.json:

@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any
+from typing import Any, Unpack
 
 import numpy as np
 import pyarrow as pa
@@ -13,6 +13,7 @@ from datasets import ClassLabel, Dataset, DatasetDict, Features, Image, List, Va
 
 from rafdb_vit.data.annotations import BOX, Kind, add_attributes, find_kinds, flatten_rows, read_annotations
 from rafdb_vit.data.distributions import match_distributions, read_distributions
+from rafdb_vit.data.division import Division, divide
 from rafdb_vit.data.files import NO_IMAGE, WITHOUT_LABEL, describe_no_images, find_root
 from rafdb_vit.data.findings import (
     Finding,
@@ -24,13 +25,15 @@ from rafdb_vit.data.findings import (
     printable,
     refuse,
 )
-from rafdb_vit.data.form import DEFAULT_FORM, DataForm
+from rafdb_vit.data.form import DEFAULT_FORM, DataForm, FormSettings
 from rafdb_vit.data.formats.detect import find_faces, is_data_set
 from rafdb_vit.data.formats.hub_dataset import find_named_splits
 from rafdb_vit.data.found import ORDER, Faces, FoundData, count_labels
+from rafdb_vit.data.grouping import Grouping, group_faces
 from rafdb_vit.data.images import open_row, select_undecoded, square_box
+from rafdb_vit.data.leave_out import leave_out as leave_classes_out
 from rafdb_vit.data.names import DRAWN, name_data
-from rafdb_vit.data.splits import DEFAULT_FRACTION, draw_samples, split_off_validation
+from rafdb_vit.data.splits import hash_files
 from rafdb_vit.runtime.errors import UserError, renaming_flags
 
 _ALL: Mapping[str, int | None] = MappingProxyType({})
@@ -41,32 +44,27 @@ _SOFT = "distribution vectors; scored on single labels"
 def load_rafdb(
     root: str | os.PathLike[str],
     *,
-    subset: str = DataForm.subset,
-    aligned: bool = DataForm.aligned,
-    box_margin: float = DataForm.box_margin,
-    image_column: str | None = None,
-    label_column: str | None = None,
-    distribution_file: str | None = None,
     annotations: bool = True,
+    test_fraction: float | None = None,
     validation_fraction: float | None = None,
     split_seed: int = 0,
+    **form: Unpack[FormSettings],
 ) -> DatasetDict:
     """Loads RAF-DB, or any folder of labelled faces, in any of the forms of `rafdb_vit.data.formats.detect`.
 
-    The whole folder is checked before anything is returned; images are opened only when they are used.
+    The whole folder is checked before anything is returned; images are opened only when they are used, or where
+    duplicates have to be looked for.
 
     Args:
         root: The folder, or one above it; or a CSV file: of image paths and labels, or FER2013's.
-        subset: `basic` or `compound`; see `rafdb_vit.data.form.DataForm`, as for the next five.
-        aligned: Take the release's aligned images; else its original photographs.
-        box_margin: Context around the face's box in the original photographs.
-        image_column: Name of a CSV file's column of image paths.
-        label_column: Name of its column of labels.
-        distribution_file: File of expression distribution vectors.
         annotations: Read the release's annotations, where they are there.
+        test_fraction: Share of each class, in (0, 1), that becomes `test` where the data has no such split; duplicates
+            of each other, which are looked for in all images, stay on one side.
         validation_fraction: Share of each class of train, in (0, 1), that becomes `validation`; 0.1 by default, and
             nothing where the data has its own validation split.
-        split_seed: Seed of that choice.
+        split_seed: Seed of these choices.
+        **form: In which form the data is wanted, see `rafdb_vit.data.form.DataForm`: `subset`, `aligned`, `box_margin`,
+            `image_column`, `label_column`, `distribution_file`, `group_column`, `group_pattern`, `leave_out`.
 
     Returns:
         `train`, `validation` and `test`, each with the columns `image` (`Image(mode="RGB")`, decoded when accessed),
@@ -76,10 +74,9 @@ def load_rafdb(
     Raises:
         UserError: The folder is in no known form, or a file or row in it is not as it should be.
     """
-    form = DataForm(subset, aligned, box_margin, image_column, label_column, distribution_file)
-    found = load_data(
-        root, form, annotations=annotations, validation_fraction=validation_fraction, split_seed=split_seed, scored=None
-    )
+    shares: Any = {"test_fraction": test_fraction, "validation_fraction": validation_fraction}
+    wanted = DataForm(**form)
+    found = load_data(root, wanted, annotations=annotations, split_seed=split_seed, scored=None, **shares)
     return DatasetDict(found.splits)
 
 
@@ -89,6 +86,7 @@ def load_data(
     *,
     dataset_name: str | None = None,
     annotations: bool = False,
+    test_fraction: float | None = None,
     validation_fraction: float | None = None,
     split_seed: int = 0,
     max_samples: Mapping[str, int | None] = _ALL,
@@ -102,6 +100,7 @@ def load_data(
         form: In which form the data is wanted.
         dataset_name: A data set on the Hub or on disk, in place of `root`.
         annotations: Read all of the release's annotations, for every split.
+        test_fraction: Share of each class for test.
         validation_fraction: Share of each class of train for validation.
         split_seed: Seed of that choice, and of the draws of `max_samples`.
         max_samples: Size of a stratified sample by split name; None keeps all.
@@ -111,40 +110,53 @@ def load_data(
     Raises:
         UserError: See `load_rafdb`; or a sample of less than one face was asked for.
     """
+    division = Division(test_fraction, validation_fraction, split_seed, max_samples)
+    found = find_data(root, form, division, dataset_name=dataset_name, annotations=annotations, drawn=drawn)
+    grouping = group_faces(found, form, duplicates=test_fraction is not None)
+    return finish_data(found, division, grouping, scored=scored)
+
+
+def find_data(
+    root: str | os.PathLike[str] | None,
+    form: DataForm,
+    division: Division,
+    *,
+    dataset_name: str | None = None,
+    annotations: bool = False,
+    drawn: bool = False,
+) -> FoundData[Dataset]:
+    """Finds data as it is, before it is divided; see `load_data` for the arguments.
+
+    Raises:
+        UserError: See `load_data`; or the data has a split of its own for what would be set aside.
+    """
+    if division.test_fraction is not None:
+        form = replace(form, needed=("train",))
     if dataset_name is not None:
         found = find_named_splits(dataset_name, form)
     else:
         found = find_splits(root or "", form, annotations=annotations)
-    if "train" in found.splits:
-        check_classes(dataset_name or root, found.labels, found.splits["train"]["label"][:], Reporter())
+    division.check(found)
     if form.distribution_file is not None:
         found = add_distributions(found, find_root(form.distribution_file, flag="--distribution_file "))
+    names = [file for faces in found.splits.values() for file in faces["file"][:]]
+    found = leave_classes_out(replace(found, names_sha256=hash_files(names)), form.leave_out)
+    if "train" in found.splits:
+        check_classes(dataset_name or root, found.labels, found.splits["train"]["label"][:], Reporter())
     found = replace(found, counts={split: count_classes(faces) for split, faces in found.splits.items()})
-    found = replace(found, name=DRAWN if drawn else name_data(found, dataset_name))
-    found = _split_off(found, validation_fraction, split_seed)
-    splits = {
-        split: draw_samples(faces, max_samples.get(split), seed=split_seed, flag=f"--max_{split}_samples")
-        for split, faces in found.splits.items()
-    }
-    found = replace(found, splits=splits)
-    return found if scored is None else add_attributes(found, scored)
+    return replace(found, name=DRAWN if drawn else name_data(found, dataset_name))
 
 
-def _split_off(found: FoundData[Dataset], fraction: float | None, seed: int) -> FoundData[Dataset]:
-    """Returns train, validation and test; test alone where there is no train."""
-    if "train" not in found.splits:
-        return replace(found, splits={"test": found.splits["test"]})
-    if "validation" in found.splits:
-        if fraction is not None:
-            raise UserError(
-                f"--validation_fraction {fraction}: the data has a validation split of its own "
-                f"({found.sources['validation']}); leave the flag out, or that split"
-            )
-        return replace(found, splits={split: found.splits[split] for split in ORDER})
-    fraction = DEFAULT_FRACTION if fraction is None else fraction
-    train, validation = split_off_validation(found.splits["train"], fraction=fraction, seed=seed)
-    splits = {"train": train, "validation": validation, "test": found.splits["test"]}
-    return replace(found, splits=splits, validation_fraction=fraction, split_seed=seed)
+def finish_data(
+    found: FoundData[Dataset], division: Division, grouping: Grouping, *, scored: str | None = "test"
+) -> FoundData[Dataset]:
+    """Divides the data that `find_data` found; `grouping` is from `group_faces`, for `scored` see `load_data`.
+
+    Raises:
+        UserError: See `rafdb_vit.data.division.divide`.
+    """
+    divided = divide(found, division, grouping)
+    return divided if scored is None else add_attributes(divided, scored)
 
 
 def find_splits(

@@ -37,6 +37,8 @@ class Finding:
 
 
 SAME_NAME = "two faces of one name"
+TEST_SHARE = "--test_fraction 0.2, which sets that share of each class aside as test"
+"""What to add where the data has no test split."""
 MOST_LISTED = 1_000
 """Findings of a kind that are kept: a file of millions of bad rows fills no memory, and nobody reads more."""
 
@@ -121,7 +123,8 @@ def check_splits(
     """Reports splits without faces: of those that are `needed`, and of those that the data has."""
     for split in (*needed, *sorted(set(splits) - set(needed))):
         if not (split in splits and splits[split].files):
-            report("empty split", f"{where}: the {split} split is empty; expected faces of every class in it")
+            words = f"; or add {TEST_SHARE}" if split == "test" and split not in splits else ""
+            report("empty split", f"{where}: the {split} split is empty; expected faces of every class in it{words}")
 
 
 def check_classes(where: object, labels: LabelSet, train: Collection[int], report: Reporter) -> None:

@@ -17,6 +17,8 @@ SPLITS = ("train", "test")
 ORDER = ("train", "validation", "test")
 ATTRIBUTES = ("gender", "race", "age")
 """Of the release's annotations; columns of that name, in any case, of a CSV file or a data set."""
+PERSON = "person"
+"""Our name of the column that says whose pictures belong together."""
 MOST_GROUPS = 20
 """A column of more values does not group people, such as ages in years."""
 NOT_GIVEN = "not given"
@@ -48,7 +50,8 @@ class Faces:
         labels: Label id of each face, from 0.
         files: A name for each face: the stem of the file without `_aligned`, the same in all layouts, where stems are
             unique; else its path.
-        attributes: Gender, race and age of each face as a CSV file has them, where it has such columns.
+        attributes: Gender, race and age of each face as a CSV file has them, where it has such columns; and the person,
+            where a column of persons was asked for.
         contents: Each image as the bytes of a file, where images are no files of their own.
         distributions: A probability for each class of each face, where the data has several people's votes.
     """
@@ -96,6 +99,23 @@ def name_by_paths(splits: Mapping[str, Faces], root: Path) -> None:
 
 
 @dataclass(frozen=True)
+class Share:
+    """A split that the data does not have, and that was set aside from another.
+
+    Attributes:
+        fraction: Share of each class that was asked for.
+        seed: Seed of the choice.
+        kept_together: Which faces stay on one side of it, in a few words; None where each was chosen for itself.
+        files_sha256: Hash of the names of its files, before samples were drawn.
+    """
+
+    fraction: float
+    seed: int
+    kept_together: str | None
+    files_sha256: str
+
+
+@dataclass(frozen=True)
 class FoundData(Generic[Split]):
     """A data set as it was found, and what is made of it.
 
@@ -104,7 +124,7 @@ class FoundData(Generic[Split]):
 
     Attributes:
         layout: The form that it has.
-        folder: Where it lies; None for a data set that goes by a name.
+        folder: Where it lies; None for a data set on the Hub.
         labels: Its classes.
         splits: The faces of each split, `train`, `validation` and `test` at most.
         sources: What each split is called in the data.
@@ -113,8 +133,10 @@ class FoundData(Generic[Split]):
         name: That of a data set such as `RAF-DB basic` where the counts are the published ones; else `drawn`, the name
             of a data set on the Hub, or a few words on its form. Empty until it is loaded for a run, as those below.
         counts: Faces by class name, by split, as found: before validation was split off and samples drawn.
-        validation_fraction: Share of each class of train that became validation; None where none was split off.
-        split_seed: Seed of that choice.
+        names_sha256: Hash of the names of all faces, of all splits, before any were left out.
+        shares: The splits that were set aside from others, by name; none of them where the data has all.
+        excluded: Faces by class name of the classes that were left out because that was asked for.
+        notes: What a person should know of how the data was divided, a sentence each.
         passed_over: Which files that lie among the images are none, in a few words; empty where all are.
         left_out: How many faces the data lists and cannot be used, by split, by the reason in a few words.
         unused: Paths of images that are left out.
@@ -130,8 +152,10 @@ class FoundData(Generic[Split]):
     targets: str = "single labels"
     name: str = ""
     counts: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
-    validation_fraction: float | None = None
-    split_seed: int = 0
+    names_sha256: str = ""
+    shares: Mapping[str, Share] = field(default_factory=dict)
+    excluded: Mapping[str, int] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
     passed_over: str = ""
     left_out: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
     unused: Sequence[str] = ()
@@ -150,6 +174,11 @@ class FoundData(Generic[Split]):
     def describe(self) -> str:
         """Returns the data's name, and what of its form a person should know."""
         notes = [self.name]
+        if "test" in self.shares:
+            notes.append(f"test is our own share of it, {self.shares['test'].fraction:g} of each class")
+        if self.excluded:
+            counted = (f"{name} ({count:,})" for name, count in self.excluded.items())
+            notes.append(f"left out: {', '.join(counted)}")
         if self.sources.get("test") not in ("test", None):
             notes.append(f"test is its split {self.sources['test']}")
         if "validation" in self.sources:

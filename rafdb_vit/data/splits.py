@@ -1,4 +1,4 @@
-"""The splits of a data set: what people call them, validation split off from train, smaller samples.
+"""The splits of a data set: what people call them, draws of faces from them, smaller samples.
 
 Draws are seeded and stratified.
 """
@@ -57,46 +57,14 @@ def validation_as_test(parts: Mapping[str, T]) -> dict[str, T]:
     return {"test" if split == "validation" and not held_out else split: part for split, part in parts.items()}
 
 
-DEFAULT_FRACTION = 0.1
-"""Share of each class of train that becomes validation by default."""
-
-
-def choose_validation(labels: Sequence[int], files: Sequence[str], *, fraction: float, seed: int) -> list[int]:
-    """Returns the sorted positions of the training faces that are set aside for validation.
-
-    Of each class the same fraction, in (0, 1), is taken, at least one face where the class has two or more. The choice
-    depends on the seed, the labels and the names of the files, which are unique; not on the order in which they come.
-
-    Raises:
-        UserError: `fraction` is not between 0 and 1, or no class has two faces.
-    """
-    if not 0 < fraction < 1:
-        raise UserError(f"--validation_fraction {fraction}: expected a share of train between 0 and 1, such as 0.1")
-    counts = np.bincount(np.asarray(labels, int))
-    shares = np.round(fraction * counts).astype(int)
-    chosen = _draw(labels, files, np.clip(shares, 1, np.maximum(counts - 1, 0)), seed)
-    if not chosen:
-        raise UserError(
-            "--validation_fraction: train has one face of each class, none to set aside; expected two or more"
-        )
-    return chosen
-
-
-def _draw(labels: Sequence[int], files: Sequence[str], shares: np.ndarray, seed: int) -> list[int]:
+def draw_faces(labels: Sequence[int], files: Sequence[str], shares: np.ndarray, seed: int) -> list[int]:
     """Returns the sorted positions of a draw of `shares` faces of each class; the order of the faces has no effect."""
-    ids = np.asarray(labels)
+    ids = np.asarray(labels, int)
     chosen: list[int] = []
     for label, share in enumerate(shares):
         positions = sorted(np.flatnonzero(ids == label).tolist(), key=lambda i: files[i])
         chosen += np.random.default_rng([seed, label]).permutation(positions)[:share].tolist()
     return sorted(chosen)
-
-
-def split_off_validation(train: Dataset, *, fraction: float, seed: int) -> tuple[Dataset, Dataset]:
-    """Divides train, with its columns `label` and `file`, into train and validation; see `choose_validation`."""
-    chosen = choose_validation(train["label"][:], train["file"][:], fraction=fraction, seed=seed)
-    kept = sorted(set(range(len(train))) - set(chosen))
-    return train.select(kept), train.select(chosen)
 
 
 def _share_out(counts: np.ndarray, total: int) -> np.ndarray:
@@ -124,7 +92,7 @@ def draw_samples(dataset: Dataset, count: int | None, *, seed: int, flag: str) -
     if count < 1:
         raise UserError(f"{flag} {count}: expected 1 or more faces")
     labels = dataset["label"][:]
-    return dataset.select(_draw(labels, dataset["file"][:], _share_out(np.bincount(labels), count), seed))
+    return dataset.select(draw_faces(labels, dataset["file"][:], _share_out(np.bincount(labels), count), seed))
 
 
 def hash_files(files: Sequence[str]) -> str:

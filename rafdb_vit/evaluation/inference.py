@@ -18,7 +18,8 @@ from transformers import PreTrainedModel
 
 from rafdb_vit.data.annotations import read_groups
 from rafdb_vit.data.files import walk_images
-from rafdb_vit.evaluation.predictions import Predictions
+from rafdb_vit.evaluation.cells import guard, quote
+from rafdb_vit.evaluation.predictions import PROBABILITY, Predictions
 from rafdb_vit.evaluation.results import EvaluationResult
 from rafdb_vit.model.load import Classifier
 from rafdb_vit.model.preprocessing import build_collator, build_eval_transform, with_face_transform
@@ -152,6 +153,17 @@ class ImagePrediction:
             return f"not read: {self.error}"
         shares = (f"{escape(name)} {share:.4f}" for name, share in self.probabilities.items())
         return "  ".join([escape(self.file), *shares])
+
+    def render_row(self, names: Sequence[str]) -> str:
+        """Renders the prediction as a row of a CSV file, see `render_header`; not for one without an answer."""
+        shares = self.probabilities or {}
+        cells = [quote(guard(escape(text))) for text in (self.file, next(iter(shares)))]
+        return ",".join([*cells, *(repr(shares[name]) for name in names)])
+
+
+def render_header(names: Sequence[str]) -> str:
+    """Renders the first row of a CSV file of predictions: file, expression, and a probability for each class."""
+    return ",".join(quote(guard(escape(cell))) for cell in ("file", "expression", *map(PROBABILITY.__add__, names)))
 
 
 def list_images(paths: Sequence[str]) -> list[str]:

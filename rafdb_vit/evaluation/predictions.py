@@ -22,7 +22,7 @@ from rafdb_vit.runtime.output_folder import OutputFolder
 
 PREDICTIONS_FILE = "predictions.csv"
 _FIXED = ("file", "label", "predicted")
-_PROBABILITY = "probability_"
+PROBABILITY = "probability_"
 _GROUP = "group_"
 _ROWS_AT_ONCE = 1_000
 _MOST_BYTES = 2**30
@@ -71,7 +71,7 @@ class Predictions:
 
         Probabilities keep every bit. Names that a spreadsheet would take for a formula begin with an apostrophe.
         """
-        head = [*_FIXED, *(_PROBABILITY + name for name in self.names), *(_GROUP + name for name in self.groups)]
+        head = [*_FIXED, *(PROBABILITY + name for name in self.names), *(_GROUP + name for name in self.groups)]
         classes, predicted = [quote(guard(name)) for name in self.names], self.predicted
         groups = [[quote(guard(name)) for name in of_faces] for of_faces in self.groups.values()]
         lines = [",".join(quote(guard(cell)) for cell in head)]
@@ -171,9 +171,9 @@ class _Texts(dict[str, str]):
 
 def _parse_head(head: Sequence[str]) -> tuple[list[str], list[str]]:
     """Returns the classes and the groups that the columns are of."""
-    names = [name.removeprefix(_PROBABILITY) for name in head if name.startswith(_PROBABILITY)]
+    names = [name.removeprefix(PROBABILITY) for name in head if name.startswith(PROBABILITY)]
     groups = [name.removeprefix(_GROUP) for name in head if name.startswith(_GROUP)]
-    expected = [*_FIXED, *(_PROBABILITY + name for name in names), *(_GROUP + name for name in groups)]
+    expected = [*_FIXED, *(PROBABILITY + name for name in names), *(_GROUP + name for name in groups)]
     if list(head) != expected or not names:
         raise ValueError("its columns are others")
     if len(set(head)) < len(head):

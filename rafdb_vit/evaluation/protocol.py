@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import MISSING, asdict, dataclass, field, fields, is_dataclass
 from importlib.metadata import version
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar, get_type_hints
+from typing import TYPE_CHECKING, Any, TypeVar, get_args, get_type_hints
 
 from rafdb_vit.data.found import ORDER, FoundData, count_labels
 from rafdb_vit.data.published import RAFDB
@@ -42,6 +42,7 @@ class DataProtocol:
         sources: What the splits are called in the data.
         images: Which images these are.
         targets: What training learned.
+        left_out: Faces by class name of the classes that were left out because that was asked for.
     """
 
     name: str
@@ -52,6 +53,7 @@ class DataProtocol:
     sources: Mapping[str, str] = field(default_factory=lambda: {"test": "test"})
     images: str = "as found"
     targets: str = "single labels"
+    left_out: Mapping[str, int] = field(default_factory=dict)
 
     @property
     def is_misnamed(self) -> bool:
@@ -60,25 +62,32 @@ class DataProtocol:
 
 
 @dataclass(frozen=True)
-class ValidationProtocol:
-    """How validation came about.
+class SplitProtocol:
+    """How validation or test came about.
 
     Attributes:
-        carved_from: What it was split off from; None where the data has a validation split.
-        files_sha256: Hash of the names of its files.
-        fraction: Share of each class of train that was split off; None where the data has a validation split.
+        carved_from: What it was split off from; None where the data has this split.
+        files_sha256: Hash of the names of its files; of a test split that was split off, before a sample was drawn.
+        fraction: Share of each class that was split off; None where the data has this split, as for those below.
         seed: Seed of that choice.
+        kept_together: Which faces stayed on one side, in a few words; None where each was chosen for itself.
+        from_sha256: Hash of the names of all files of the data that test was split off from.
     """
 
     carved_from: str | None
     files_sha256: str
     fraction: float | None = None
     seed: int | None = None
+    kept_together: str | None = None
+    from_sha256: str | None = None
 
     def describe(self) -> dict[str, Any]:
         """Returns it as it stands in JSON."""
-        chosen = {} if self.carved_from is None else {"fraction": self.fraction, "seed": self.seed}
-        return {"carved_from": self.carved_from, **chosen, "files_sha256": self.files_sha256}
+        return {
+            name: value
+            for name, value in asdict(self).items()
+            if name in ("carved_from", "files_sha256") or value is not None
+        }
 
 
 @dataclass(frozen=True)
@@ -139,7 +148,9 @@ class Protocol:
     """
 
     data: DataProtocol
-    validation: ValidationProtocol
+    validation: SplitProtocol
+    # Runs of early versions did not write it down; test was then always the data's own.
+    test_split: SplitProtocol | None = None
     test: str = "scored once, at the end, with the chosen checkpoint"
     scoring: str = "fp32, without autocast, by the model reloaded from the run folder"
     files_sha256: Mapping[str, str] = field(default_factory=dict)
@@ -162,33 +173,40 @@ class Protocol:
             name: _read_part(kind, content.get(name), f"protocol.{name}")
             for name, kind in (
                 ("data", DataProtocol),
-                ("validation", ValidationProtocol),
+                ("validation", SplitProtocol),
                 ("model", ModelProtocol),
                 ("checkpoint", CheckpointProtocol),
             )
         }
+        if content.get("test_split") is not None:
+            parts["test_split"] = _read_part(SplitProtocol, content["test_split"], "protocol.test_split")
         protocol = _read_part(cls, {**content, **parts}, "protocol")
         _check_settings(protocol.training)
         check_keys(protocol.versions, ("rafdb-vit",), "protocol.versions")
         for i, row in enumerate(protocol.history):
             check_type(row.get("epoch"), float, f"protocol.history[{i}].epoch")
-        _check_data(protocol.data, protocol.validation)
+        _check_data(protocol.data, {"validation": protocol.validation, "test": protocol.test_split})
         return protocol
 
     def describe(self) -> dict[str, Any]:
         """Returns the protocol as it stands in JSON."""
-        return {**asdict(self), "validation": self.validation.describe()}
+        test = self.test_split and self.test_split.describe()
+        return {**asdict(self), "validation": self.validation.describe(), "test_split": test}
 
 
 @dataclass(frozen=True)
 class EvaluationProtocol:
-    """How the metrics of an evaluation came about, in `evaluation.json`; `model` is from `describe_evaluated_model`."""
+    """How the metrics of an evaluation came about, in `evaluation.json`; `model` is from `describe_evaluated_model`.
+
+    The test split is given where it was scored, and is our own share of the data.
+    """
 
     data: DataProtocol
     model: Mapping[str, Any]
     scoring: str
     intervals: str = METHOD
     versions: Mapping[str, str] = field(default_factory=describe_versions)
+    test_split: SplitProtocol | None = None
 
 
 def _read_part(kind: type[Part], content: Any, where: str) -> Part:
@@ -197,7 +215,8 @@ def _read_part(kind: type[Part], content: Any, where: str) -> Part:
     check_keys(content, [f.name for f in known if f.default is MISSING and f.default_factory is MISSING], where)
     values = {f.name: content[f.name] for f in known if f.name in content}
     for name, value in values.items():
-        if not is_dataclass(types[name]):
+        # Parts that are read already have been checked.
+        if not any(map(is_dataclass, (types[name], *get_args(types[name])))):
             check_type(value, types[name], f"{where}.{name}")
     return kind(**values)
 
@@ -211,16 +230,17 @@ def _check_settings(training: Mapping[str, Any]) -> None:
             check_type(training[name], kind, f"protocol.training.{name}")
 
 
-def _check_data(data: DataProtocol, validation: ValidationProtocol) -> None:
+def _check_data(data: DataProtocol, how: Mapping[str, SplitProtocol | None]) -> None:
     """Checks that the splits are there, and hold counts."""
     check_keys(data.used, ORDER, "protocol.data.used")
     for name, splits in (("found", data.found), ("used", data.used)):
         for split, counts in splits.items():
             check_counts(counts, f"protocol.data.{name}.{split}")
-    own = ("test",) if validation.carved_from is not None else ("validation", "test")
-    check_keys(data.sources, own, "protocol.data.sources")
-    if validation.carved_from is not None and None in vars(validation).values():
-        raise ValueError("lacks fraction or seed in protocol.validation")
+    carved = {name: share for name, share in how.items() if share is not None and share.carved_from is not None}
+    check_keys(data.sources, [name for name in how if name not in carved], "protocol.data.sources")
+    for name, share in carved.items():
+        if share.fraction is None or share.seed is None:
+            raise ValueError(f"lacks fraction or seed in protocol.{'test_split' if name == 'test' else name}")
 
 
 def describe_data(found: "FoundData[Dataset]") -> DataProtocol:
@@ -233,15 +253,21 @@ def describe_data(found: "FoundData[Dataset]") -> DataProtocol:
         sources=dict(found.sources),
         images=found.images,
         targets=found.targets,
+        left_out=dict(found.excluded),
     )
 
 
-def describe_validation(found: "FoundData[Dataset]") -> ValidationProtocol:
-    """Returns how the validation split of a run came about."""
-    files = hash_files(found.splits["validation"]["file"])
-    if found.validation_fraction is None:
-        return ValidationProtocol(None, files)
-    return ValidationProtocol("train, stratified by class", files, found.validation_fraction, found.split_seed)
+def describe_split(found: "FoundData[Dataset]", split: str) -> SplitProtocol:
+    """Returns how the validation or test split of a run came about."""
+    files = hash_files(found.splits[split]["file"])
+    share = found.shares.get(split)
+    if share is None:
+        return SplitProtocol(None, files)
+    if split == "validation":
+        words = "train, stratified by class"
+        return SplitProtocol(words, files, share.fraction, share.seed, share.kept_together)
+    chosen = (share.fraction, share.seed, share.kept_together, found.names_sha256)
+    return SplitProtocol("all faces, stratified by class", share.files_sha256, *chosen)
 
 
 def describe_model(model: "PreTrainedModel", *, source: str, from_scratch: bool = False) -> ModelProtocol:

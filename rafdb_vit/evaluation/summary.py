@@ -96,14 +96,16 @@ def _identify(protocol: Protocol) -> dict[tuple[str, str], Any]:
 
     Settings of training have names that others chose: these stand for nothing else.
     """
-    data = protocol.data
+    data, test = protocol.data, protocol.test_split
     common = {
         "data": data.name,
         "images": data.images,
         "targets": data.targets,
         "subsampled": data.subsampled,
         "train faces": sum(data.used["train"].values()),
+        "classes left out": sorted(data.left_out),
         "validation fraction": protocol.validation.fraction,
+        "test files": test.files_sha256 if test and test.carved_from is not None else None,
         "how the checkpoint was chosen": protocol.checkpoint.chosen_by,
         **{f"model {name}": getattr(protocol.model, name) for name in _MODEL},
     }

@@ -19,7 +19,7 @@ from rafdb_vit.hub.license import License, describe_license
 from rafdb_vit.hub.markdown import finalize, is_on_hub, link_model, quote_code, quote_python
 from rafdb_vit.report.charts import rank_weakest
 from rafdb_vit.report.plots import CONFUSION_FILE, CURVES_FILE
-from rafdb_vit.report.wording import join_names
+from rafdb_vit.report.wording import describe_left_out, describe_test_share, join_names
 from rafdb_vit.runtime.errors import escape
 from rafdb_vit.runtime.fonts import is_drawn_everywhere
 
@@ -92,6 +92,7 @@ def render_card(
         weakest=_describe_weakest(test),
         objection=find_objection(data),
         settings=_list_settings(protocol),
+        about_data=" ".join(filter(None, (describe_test_share(protocol.test_split), describe_left_out(data)))),
         confusion_file=Markup(CONFUSION_FILE),
         curves_file=Markup(CURVES_FILE) if has_curves else None,
         shown=_choose_classes(test),

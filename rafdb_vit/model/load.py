@@ -1,6 +1,7 @@
 """Loads models: the right head, the right class names, and every weight accounted for."""
 
 import copy
+import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -156,9 +157,18 @@ def match_outputs(names: Sequence[str], classes: Sequence[str], *, where: str) -
             raise UserError(
                 f"{where}: its classes are {shorten(', '.join(names))}; expected one for each class of the data "
                 f"({', '.join(classes)}), and {name} is {f'{count} of' if count else 'not among'} them"
+                f"{_offer_leaving_out(meanings, classes)}"
             )
         order.append(meanings.index(_meaning(name)))
     return order
+
+
+def _offer_leaving_out(meanings: Sequence[str], classes: Sequence[str]) -> str:
+    """Returns the end of a message that offers the flag by which the other classes can be scored."""
+    lost = [name for name in classes if meanings.count(_meaning(name)) != 1]
+    if len(classes) - len(lost) < 2:
+        return ""
+    return f"; --leave_out {shlex.quote(','.join(lost))} scores the others"
 
 
 def _meaning(name: str) -> str:

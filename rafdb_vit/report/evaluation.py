@@ -9,7 +9,7 @@ from datasets import Dataset
 
 from rafdb_vit.data.found import FoundData
 from rafdb_vit.evaluation.predictions import PREDICTIONS_FILE, Predictions
-from rafdb_vit.evaluation.protocol import DataProtocol, EvaluationProtocol, Protocol
+from rafdb_vit.evaluation.protocol import DataProtocol, EvaluationProtocol, Protocol, SplitProtocol
 from rafdb_vit.evaluation.results import EvaluationResult
 from rafdb_vit.report.wording import tabulate_evaluation, tabulate_protocol
 
@@ -34,6 +34,7 @@ class Evaluation:
         details: Tables of how the metrics came about: title, then name and value.
         trained: The protocol of the run that the model comes from; None if that is not known.
         training_counts: Faces per class by split that the model was trained with, where they are not in `data`.
+        test_split: How test came about, where that is what was scored and it is known.
         without_groups: Why there are no metrics by group though the data has groups; None otherwise.
     """
 
@@ -46,6 +47,7 @@ class Evaluation:
     details: Mapping[str, Mapping[str, Any]]
     trained: Protocol | None = None
     training_counts: Mapping[str, Mapping[str, int]] | None = None
+    test_split: SplitProtocol | None = None
     without_groups: str | None = None
 
     @classmethod
@@ -62,6 +64,7 @@ class Evaluation:
             faces=data.splits["test"],
             details=tabulate_protocol(protocol),
             trained=protocol,
+            test_split=protocol.test_split,
             without_groups=data.without_groups,
         )
 
@@ -90,6 +93,7 @@ class Evaluation:
             details=tabulate_evaluation(protocol) | {f"Training run: {name}": run_tables[name] for name in run_tables},
             trained=trained,
             training_counts=trained.data.used if trained else None,
+            test_split=protocol.test_split,
             without_groups=data.without_groups,
         )
 

@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from rafdb_vit.evaluation.protocol import EvaluationProtocol, Protocol
+from rafdb_vit.evaluation.protocol import DataProtocol, EvaluationProtocol, Protocol, SplitProtocol
 from rafdb_vit.evaluation.results import EvaluationResult
 from rafdb_vit.runtime.errors import escape
 
@@ -105,11 +105,47 @@ def describe_calibration(calibration: Mapping[str, Any]) -> str:
     return f"On the whole it is {'surer' if lean > 0 else 'less sure'} than it is right, by {abs(lean):.3f}."
 
 
+def describe_test_share(split: SplitProtocol | None) -> str:
+    """Returns sentences on a test split that is our own share of the data; empty where the data has one of its own."""
+    if split is None or split.carved_from is None:
+        return ""
+    kept = split.kept_together or ""
+    share = f"{100 * (split.fraction or 0):g}% of each class, chosen with seed {split.seed}"
+    duplicates = " Duplicates of a picture are on its side." if "duplicates" in kept else ""
+    if "persons" in kept:
+        words = f"{share} and by person, none of whom is also in training"
+    else:
+        words = f"{share}, not by person: one may be in training too"
+    return f"Test is our own share of the data: {words}.{duplicates}"
+
+
+def describe_left_out(data: DataProtocol) -> str:
+    """Returns a sentence on the faces that were left out; empty where none were."""
+    if not data.left_out:
+        return ""
+    counted = (f"{escape(name)} ({render_count(count, 'face')})" for name, count in data.left_out.items())
+    return f"Left out on demand: {join_names(counted)}."
+
+
 def tabulate_evaluation(protocol: EvaluationProtocol) -> dict[str, dict[str, Any]]:
     """Returns the tables of an evaluation: title, then name and value."""
     data = protocol.data
-    about = {"data": data.name, "images": data.images, "sources": data.sources, "scoring": protocol.scoring}
+    about: dict[str, Any] = {"data": data.name, "images": data.images, "sources": data.sources}
+    about |= _tabulate_test(protocol.test_split) | _tabulate_left_out(data) | {"scoring": protocol.scoring}
     return {"This evaluation": about, "Model": dict(protocol.model), "Environment": dict(protocol.versions)}
+
+
+def _tabulate_left_out(data: DataProtocol) -> dict[str, Any]:
+    return {"left out": data.left_out} if data.left_out else {}
+
+
+def _tabulate_test(split: SplitProtocol | None) -> dict[str, Any]:
+    is_own = split is None or split.carved_from is None
+    return {} if split is None or is_own else {"test split": _without_hashes(split.describe())}
+
+
+def _without_hashes(described: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in described.items() if not name.endswith("sha256")}
 
 
 def tabulate_protocol(protocol: Protocol) -> dict[str, dict[str, Any]]:
@@ -124,7 +160,9 @@ def tabulate_protocol(protocol: Protocol) -> dict[str, dict[str, Any]]:
             "images": data.images,
             "targets": data.targets,
             "sources": data.sources,
-            "validation": {k: v for k, v in described["validation"].items() if k != "files_sha256"},
+            **_tabulate_left_out(data),
+            **_tabulate_test(protocol.test_split),
+            "validation": _without_hashes(described["validation"]),
             "checkpoint": described["checkpoint"],
         },
         "Model": {**described["model"], "SHA-256 of files": described["files_sha256"]},

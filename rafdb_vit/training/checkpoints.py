@@ -270,6 +270,14 @@ def compare_identity(folder: Path, identity: Mapping[str, Any]) -> None:
         )
 
 
+def read_identity(folder: Path) -> Mapping[str, Any]:
+    """Returns what the run of a checkpoint was, see `compare_identity`; nothing where that cannot be read."""
+    try:
+        return _read_manifest(folder).get("identity", {})
+    except (ValueError, KeyError, TypeError, OSError):
+        return {}
+
+
 def find_differences(folder: Path, identity: Mapping[str, Any]) -> list[str]:
     """Returns in what a whole checkpoint's run differs from another, with both values; see `compare_identity`."""
     written, now = _read_manifest(folder).get("identity", {}), json.loads(json.dumps(identity))

@@ -6,8 +6,10 @@ from typing import TYPE_CHECKING, Any
 
 from rafdb_vit.data.form import DataForm
 from rafdb_vit.data.labels import LABEL_SETS
+from rafdb_vit.runtime.console import say
 from rafdb_vit.runtime.disk import expand
 from rafdb_vit.runtime.errors import UserError
+from rafdb_vit.runtime.processes import broadcast_from_main, main_process_first, raise_on_all
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -77,10 +79,20 @@ class FormArguments:
     box_margin: float = flag(
         DataForm.box_margin, "Context round the face's box, a share of its longer side; --aligned false."
     )
+    test_fraction: float | None = flag(
+        None, "Share of each class that is set aside as test, for data without splits; duplicates stay on one side."
+    )
     validation_fraction: float | None = flag(
         None, "Share of each class of train that is set aside. Default: 0.1; data may have its own split."
     )
-    split_seed: int = flag(0, "Seed of the validation split and of the --max_* draws.")
+    split_seed: int = flag(0, "Seed of these choices and of the --max_* draws.")
+    group_column: str | None = flag(
+        None, "Column of persons: all faces of one stay on one side of test and validation where these are set aside."
+    )
+    group_pattern: str | None = flag(
+        None, "Regular expression that finds the person in a file's name (with a / in it: in its path); likewise."
+    )
+    leave_out: list[str] | None = flag(None, "Classes whose faces are left out.", nargs="+")
     max_validation_samples: int | None = flag(None, "Take a stratified sample of so many for validation.")
     max_test_samples: int | None = flag(None, "Likewise for test.")
 
@@ -117,7 +129,16 @@ class FormArguments:
     @property
     def form(self) -> DataForm:
         """What is asked of the data."""
-        return DataForm(self.subset, self.aligned, self.box_margin, self.image_column_name, self.label_column_name)
+        return DataForm(
+            self.subset,
+            self.aligned,
+            self.box_margin,
+            image_column=self.image_column_name,
+            label_column=self.label_column_name,
+            group_column=self.group_column,
+            group_pattern=self.group_pattern,
+            leave_out=tuple(self.leave_out or ()),
+        )
 
     def is_data_set(self) -> bool:
         """Tells whether `datasets` reads the data, and keeps it in a cache that all processes share.
@@ -140,23 +161,33 @@ class FormArguments:
         scored: str = "test",
         drawn: bool = False,
     ) -> "FoundData[Dataset]":
-        """Loads the data; see `rafdb_vit.data.dataset.load_data` for the arguments.
+        """Loads the data; see `rafdb_vit.data.dataset.load_data` for the arguments. Every process has to call it.
+
+        What takes long is done by the main process alone.
 
         Raises:
             UserError: It is in no known form, or not as it should be.
         """
-        from rafdb_vit.data.dataset import load_data
+        from rafdb_vit.data.dataset import find_data, finish_data
+        from rafdb_vit.data.division import Division
+        from rafdb_vit.data.grouping import Grouping, group_faces
 
-        return load_data(
-            root or self.data_dir,
-            replace(self.form, needed=needed),
-            dataset_name=self.dataset_name,
-            validation_fraction=self.validation_fraction,
-            split_seed=self.split_seed,
-            max_samples=self.max_samples,
-            drawn=drawn,
-            scored=scored,
-        )
+        form = replace(self.form, needed=needed)
+        division = Division(self.test_fraction, self.validation_fraction, self.split_seed, self.max_samples)
+        with main_process_first() if broadcast_from_main(self.is_data_set) else raise_on_all():
+            found = find_data(root or self.data_dir, form, division, dataset_name=self.dataset_name, drawn=drawn)
+
+        def group() -> Grouping:
+            """Finds the faces that stay together, and says what takes long."""
+            duplicates = self.test_fraction is not None
+            if duplicates:
+                pictures = f"{len(found.splits['train']):,} pictures"
+                say(f"Looking for duplicates among {pictures} before test is set aside ...")
+            return group_faces(found, form, duplicates=duplicates)
+
+        grouping = broadcast_from_main(group)
+        with raise_on_all():
+            return finish_data(found, division, grouping, scored=scored)
 
 
 @dataclass
@@ -182,7 +213,8 @@ class DataArguments(FormArguments):
     @property
     def identity(self) -> dict[str, Any]:
         """What bears on the metrics, but for the faces themselves, which may lie elsewhere."""
-        places = ("data_dir", "dataset_name", "distribution_file", "image_column_name", "label_column_name")
+        columns = ("image_column_name", "label_column_name", "group_column")
+        places = ("data_dir", "dataset_name", "distribution_file", *columns)
         return {name: value for name, value in vars(self).items() if name not in places}
 
 

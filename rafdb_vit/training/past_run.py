@@ -7,18 +7,25 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
+from datasets import Dataset
+
+from rafdb_vit.data.found import FoundData
 from rafdb_vit.evaluation.protocol import Protocol
 from rafdb_vit.evaluation.results import RESULTS_FILE, EvaluationResult, read_results
 from rafdb_vit.runtime.console import say_line
 from rafdb_vit.runtime.disk import expand
-from rafdb_vit.runtime.errors import escape
-from rafdb_vit.training.checkpoints import MANIFEST, step_of
+from rafdb_vit.runtime.errors import UserError, escape
+from rafdb_vit.training.checkpoints import MANIFEST, list_checkpoints, read_identity, step_of
 from rafdb_vit.training.flags import FormArguments
 from rafdb_vit.training.run_folder import CONFIG_FILE, RunFolder
 
 _DATA = ("data_dir", "dataset_name")
 _FORM = ("subset", "aligned", "box_margin", "per_device_eval_batch_size")
 """What a model is used with on other data too: the form of the faces that it knows."""
+_DIVIDING = ("test_fraction", "split_seed", "group_column", "group_pattern", "leave_out")
+"""What decides which faces are set aside as test."""
+TEST_FILES = "test files"
+"""Name of the hash of these faces in a checkpoint's identity."""
 _BATCH_SIZE = "per_device_eval_batch_size"
 _MOST_AT_ONCE = 1024
 """Faces at once that are taken over: a run may come from another person, or from a larger machine. Of large pictures
@@ -75,7 +82,7 @@ class PastRun:
             settings = {name: value for name, value in settings.items() if name in _FORM}
         taken = {name: value for name, value in settings.items() if name not in given}
         if taken:
-            words = ", ".join(f"--{name} {shlex.quote(str(value))}" for name, value in taken.items())
+            words = ", ".join(f"--{name} {_render_value(value)}" for name, value in taken.items())
             say_line(f"Settings    of {self.folder}: {words}")
         return taken
 
@@ -85,6 +92,62 @@ class PastRun:
             return bool(given["dataset_name"] == settings.get("dataset_name"))
         own = settings.get("data_dir")
         return own is not None and os.path.realpath(expand(own)) == os.path.realpath(expand(given["data_dir"]))
+
+    def refuse_training_faces(self, found: FoundData[Dataset], source: str | None) -> None:
+        """Refuses data that this run set its test faces aside from, unless they are set aside again, the very same.
+
+        It is the run's own data where it lies in the same place, in a folder of it or above it, or where its faces have
+        the same names.
+
+        Args:
+            found: The data to be scored.
+            source: Its folder or name.
+
+        Raises:
+            UserError: Faces of test are, or could be, those that the run was trained on.
+        """
+        if self.settings.get("test_fraction") is None:
+            return
+        trained = self.protocol.test_split if self.protocol else None
+        known = trained.files_sha256 if trained else self._read_test_files()
+        own = found.shares.get("test")
+        if own is not None and own.files_sha256 == known:
+            return
+        same_names = trained is not None and found.names_sha256 == trained.from_sha256
+        if not (same_names or self._overlaps(source)):
+            return
+        flags = " ".join(
+            f"--{name} {_render_value(self.settings[name])}"
+            for name in _DIVIDING
+            if self.settings.get(name) is not None
+        )
+        if own is None:
+            raise UserError(
+                f"{source}: holds the faces that {self.folder} was trained on; add {flags} to score those that it set "
+                "aside as test"
+            )
+        raise UserError(
+            f"{source}: {self.folder} set other faces aside as test than these would be, and was trained on some of "
+            f"them; restore the data as it was, and take the run's own flags ({flags}), or give other data"
+        )
+
+    def _read_test_files(self) -> str | None:
+        """Returns the hash of the faces that an unfinished run set aside, from its newest checkpoint that has it."""
+        identities = map(read_identity, list_checkpoints(self.folder))
+        return next((identity[TEST_FILES] for identity in identities if TEST_FILES in identity), None)
+
+    def _overlaps(self, source: str | None) -> bool:
+        """Tells whether data lies where this run's own does, in a folder of it, or above it."""
+        own = next((self.settings[name] for name in _DATA if self.settings.get(name)), None)
+        if own is None or source is None:
+            return False
+        if own == source:
+            return True
+        first, second = (Path(os.path.realpath(expand(str(place)))) for place in (own, source))
+        if not (first.exists() and second.exists()):
+            return False
+        folders = [place if place.is_dir() else place.parent for place in (first, second)]
+        return folders[0].is_relative_to(folders[1]) or folders[1].is_relative_to(folders[0])
 
     def compare(self, result: EvaluationResult, *, split: str, files: Mapping[str, str]) -> str | None:
         """Returns how metrics compare with those that training wrote for the same faces; None for other faces.
@@ -112,6 +175,11 @@ class PastRun:
             f"Not the metrics of {metrics}: {largest} is {ours[largest]:.6g} here and "
             f"{theirs[largest]:.6g} there. Other faces, another machine or another batch size make a difference.\n"
         )
+
+
+def _render_value(value: Any) -> str:
+    """Returns the value of a setting as a command line has it."""
+    return shlex.join(map(str, value)) if isinstance(value, list) else shlex.quote(str(value))
 
 
 def find_run(model: str) -> PastRun | None:

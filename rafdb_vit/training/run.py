@@ -12,7 +12,7 @@ from rafdb_vit.data.dataset import check_images
 from rafdb_vit.data.found import FoundData
 from rafdb_vit.evaluation.inference import predict_split
 from rafdb_vit.evaluation.predictions import Predictions
-from rafdb_vit.evaluation.protocol import ModelProtocol, Protocol, describe_data, describe_model, describe_validation
+from rafdb_vit.evaluation.protocol import ModelProtocol, Protocol, describe_data, describe_model, describe_split
 from rafdb_vit.evaluation.results import EvaluationResult
 from rafdb_vit.hub.publication import Publication, plan_publication, publish_trained
 from rafdb_vit.model.download import hash_model
@@ -20,17 +20,18 @@ from rafdb_vit.model.load import load_model, load_trained
 from rafdb_vit.model.scratch import build_model
 from rafdb_vit.report.page import write_run_page
 from rafdb_vit.runtime.bars import silencing_bars
-from rafdb_vit.runtime.console import DEMO_BANNER, quiet_libraries, render_next, render_start, say
+from rafdb_vit.runtime.console import DEMO_BANNER, quiet_libraries, render_next, render_start, say, say_line
 from rafdb_vit.runtime.disk import check_writable
 from rafdb_vit.runtime.errors import UserError
 from rafdb_vit.runtime.hardware import describe_device, set_threads
 from rafdb_vit.runtime.launch import naming_resume_command
 from rafdb_vit.runtime.lock import hold_on_main
-from rafdb_vit.runtime.processes import broadcast_from_main, main_process_first, raise_on_all, raise_on_one
+from rafdb_vit.runtime.processes import broadcast_from_main, main_process_first, raise_on_one
 from rafdb_vit.runtime.signals import SignalWatch
 from rafdb_vit.training.arguments import NEWEST_CHECKPOINT, ExpressionTrainingArguments
 from rafdb_vit.training.flags import DataArguments, ModelArguments
 from rafdb_vit.training.optimizer import default_layer_decay
+from rafdb_vit.training.past_run import TEST_FILES
 from rafdb_vit.training.record import describe_checkpoint, describe_history, describe_identity, describe_training
 from rafdb_vit.training.run_folder import RunFolder
 from rafdb_vit.training.trainer import ExpressionTrainer, build_trainer
@@ -106,8 +107,7 @@ def _load_data(data: DataArguments, folder: RunFolder, *, resuming: bool) -> Fou
         say(DEMO_BANNER)
     if data.demo and not resuming:
         broadcast_from_main(folder.draw_demo_faces)
-    with main_process_first() if broadcast_from_main(data.is_data_set) else raise_on_all():
-        found = data.load(folder.demo_faces if data.demo else None, drawn=data.demo)
+    found = data.load(folder.demo_faces if data.demo else None, drawn=data.demo)
     broadcast_from_main(lambda: check_images(found))
     return found
 
@@ -179,8 +179,12 @@ class _Run:
 
     def describe_identity(self, network: PreTrainedModel) -> dict[str, Any]:
         """Returns what a run that resumes from these checkpoints has to share with this one."""
-        fraction = {"validation_fraction": self.found.validation_fraction}
-        settings = {**self.data.identity, **self.recipe, **fraction}
+        shares = self.found.shares
+        settings = {**self.data.identity, **self.recipe, "validation_fraction": None}
+        if "validation" in shares:
+            settings["validation_fraction"] = shares["validation"].fraction
+        if "test" in shares:
+            settings[TEST_FILES] = shares["test"].files_sha256
         model, splits = self.describe_model(network), self.found.splits
         return broadcast_from_main(lambda: describe_identity(self.args, splits=splits, model=model, settings=settings))
 
@@ -210,6 +214,8 @@ class _Run:
                 counts=describe_data(self.found).used,
             )
         )
+        for note in self.found.notes:
+            say_line(f"Note        {note}")
 
     def score(self, trainer: ExpressionTrainer) -> tuple[TrainOutcome, Predictions]:
         """Saves the best model, and scores it as it was saved; returns also what it answers to test."""
@@ -238,7 +244,8 @@ class _Run:
         args, augmentation = self.args, {"augmentation": trainer.transform.describe()}
         protocol = Protocol(
             data=describe_data(self.found),
-            validation=describe_validation(self.found),
+            validation=describe_split(self.found, "validation"),
+            test_split=describe_split(self.found, "test"),
             model=self.describe_model(trainer.network),
             training={**describe_training(args, processes=args.world_size), **self.recipe, **augmentation},
             checkpoint=describe_checkpoint(args, trainer.state),

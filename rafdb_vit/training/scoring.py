@@ -13,7 +13,7 @@ from datasets import Dataset
 from rafdb_vit.data.found import FoundData
 from rafdb_vit.evaluation.inference import predict_split
 from rafdb_vit.evaluation.predictions import Predictions
-from rafdb_vit.evaluation.protocol import describe_data, describe_evaluated_model, describe_evaluation
+from rafdb_vit.evaluation.protocol import describe_data, describe_evaluated_model, describe_evaluation, describe_split
 from rafdb_vit.evaluation.results import RESULTS_FILE
 from rafdb_vit.model.download import hash_model
 from rafdb_vit.model.load import Classifier, load_classifier, match_outputs
@@ -26,7 +26,7 @@ from rafdb_vit.runtime.errors import Interrupted, UserError, escape
 from rafdb_vit.runtime.hardware import default_workers, describe_device, set_threads
 from rafdb_vit.runtime.lock import find_holder, hold_on_main
 from rafdb_vit.runtime.output_folder import OutputFolder
-from rafdb_vit.runtime.processes import broadcast_from_main, main_process_first, raise_on_all, raise_on_one
+from rafdb_vit.runtime.processes import broadcast_from_main, main_process_first, raise_on_one
 from rafdb_vit.training.flags import FormArguments, check_path
 from rafdb_vit.training.past_run import PastRun
 from rafdb_vit.training.run_folder import CONFIG_FILE
@@ -141,9 +141,12 @@ def _load_data(data: FormArguments, run: PastRun | None, split: str) -> FoundDat
     drawn = run is not None and run.drew(data.data_dir)
     if drawn:
         say(DEMO_BANNER)
-    with main_process_first() if broadcast_from_main(data.is_data_set) else raise_on_all():
-        found = data.load(needed=("test",) if split == "test" else ("train", "test"), scored=split, drawn=drawn)
+    found = data.load(needed=("test",) if split == "test" else ("train", "test"), scored=split, drawn=drawn)
+    if run is not None:
+        run.refuse_training_faces(found, data.source)
     say_line(f"Data        {found.describe()}, split {split}: {len(found.splits[split]):,} faces")
+    for note in found.notes:
+        say_line(f"Note        {note}")
     if found.without_groups:
         say_line(f"No metrics by gender, race and age: {found.without_groups}")
     return found
@@ -165,7 +168,8 @@ def _write(
     described = describe_evaluated_model(classifier.model, source=model, left_out=left_out, files=files)
     device, trained = PartialState().device.type, run.protocol if run else None
     protocol = describe_evaluation(describe_data(found), split=split, model=described, device=device)
-    protocol = replace(protocol, intervals=result.interval_method)
+    own = describe_split(found, "test") if split == "test" and "test" in found.shares else None
+    protocol = replace(protocol, intervals=result.interval_method, test_split=own)
     evaluation = Evaluation.of_model(
         _name_model(model), found, predictions, result, split=split, protocol=protocol, trained=trained
     )

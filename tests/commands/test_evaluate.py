@@ -1,6 +1,7 @@
 """`evaluate`, `compare` and `summarize`, from a trained run to what a person sees."""
 
 import csv
+import io
 import json
 import shutil
 import signal
@@ -17,11 +18,14 @@ from rafdb_vit.__main__ import main
 from rafdb_vit.commands.evaluate import main as evaluate
 from rafdb_vit.data.dataset import load_rafdb
 from rafdb_vit.data.labels import BASIC
+from rafdb_vit.data.splits import hash_files
 from rafdb_vit.evaluation.results import read_results
 from rafdb_vit.runtime.errors import Interrupted, UserError
+from tests.conftest import nothing_drawn
 from tests.support.faces import paint_face, write_annotations, write_official
 from tests.support.models import save_vit
 from tests.support.shells import read_words
+from tests.support.undivided import CLASSES, write_undivided
 
 
 @pytest.fixture(scope="module")
@@ -365,6 +369,75 @@ def test_predict(tmp_path, tiny_vit, command):
     assert set(failed) == {"file", "error"} and set(read["probabilities"]) == set(BASIC.names)
     status, out, err = command("predict", tmp_path, "--model", tmp_path / "nothing")
     assert (status, out) == (2, "") and err[0].startswith("error: --model ")
+
+
+def test_predict_as_rows_of_a_table(tmp_path, command):
+    model = save_vit(tmp_path / "model", names=("=a", 'b "c", d'))
+    names = ["1.png", 'x, "y".png', "=1+1.png"]
+    for i, name in enumerate(names, start=1):
+        paint_face(i, i).save(tmp_path / name)
+    (tmp_path / "2.png").write_bytes(b"")
+    words = [tmp_path / name for name in (names[0], "2.png", *names[1:])]
+    status, out, err = command("predict", *words, "--model", model, "--csv", "--use_cpu")
+    assert status == 1 and len(err) == 1 and "2.png" in err[0]
+    head, *rows = csv.reader(io.StringIO(out))
+    assert head == ["file", "expression", "probability_=a", 'probability_b "c", d']
+    assert [row[0] for row in rows] == [str(tmp_path / name) for name in names]
+    _, answers, _ = command("predict", *words, "--model", model, "--json", "--use_cpu")
+    answers = [answer for answer in json.loads(answers) if "error" not in answer]
+    for row, answer in zip(rows, answers, strict=True):
+        assert row[1] == {"=a": "'=a"}.get(answer["label"], answer["label"])
+        assert [float(cell) for cell in row[2:]] == [answer["probabilities"][name] for name in ("=a", 'b "c", d')]
+    status, out, err = command("predict", tmp_path / "1.png", "--model", model, "--csv", "--json")
+    assert (
+        status == 2
+        and out == ""
+        and err == ["error: --csv: --json prints the same for programs; leave one of them out"]
+    )
+
+
+def test_a_model_is_scored_without_the_classes_that_it_does_not_know(tmp_path, tiny_vit, command):
+    data = write_undivided(tmp_path / "data", CLASSES, copies=False)
+    status, _, err = command("evaluate", tiny_vit, "--data_dir", data, "--use_cpu")
+    assert status == 2 and err[-1].endswith("Contempt is not among them; --leave_out Contempt scores the others")
+    output = tmp_path / "out"
+    words = ("--data_dir", data, "--leave_out", "contempt", "--output_dir", output, "--use_cpu")
+    status, out, _ = command("evaluate", tiny_vit, *words)
+    assert status == 0 and "left out: Contempt (10)" in out and "split test: 70 faces" in out
+    content = json.loads((output / "evaluation.json").read_text())
+    assert content["data"]["left_out"] == {"Contempt": 10} and list(content["figures"]["per_class"]) == list(
+        BASIC.names
+    )
+    assert "Left out on demand: Contempt (10 faces)." in (output / "report.html").read_text()
+
+
+def test_a_run_on_data_without_splits_is_scored_on_what_it_set_aside(tmp_path, tiny_vit, command, capsys):
+    from rafdb_vit.commands.train import main as train
+
+    data, run = write_undivided(tmp_path / "data", CLASSES), tmp_path / "run"
+    words = ["--data_dir", str(data), "--model_name_or_path", str(tiny_vit), "--output_dir", str(run), "--use_cpu"]
+    words += ["--bf16", "False", "--num_train_epochs", "1", "--test_fraction", "0.2", "--leave_out", "Contempt"]
+    with nothing_drawn():
+        train([*words, "--group_pattern", "^(p[0-9])_"])
+    out = capsys.readouterr().out
+    pictures = "Looking for duplicates among 84 pictures before test is set aside ..."
+    assert pictures in out and "Note        7 groups of duplicates stay on one side" in out
+    *_, protocol = read_results(run)
+    assert protocol.data.left_out == {"Contempt": 13} and protocol.data.found.keys() == {"train"}
+    rows = read_rows(run)
+    assert protocol.test_split.files_sha256 == hash_files([row["file"] for row in rows]) and len(rows) == 14
+    assert (protocol.test_split.fraction, protocol.test_split.seed) == (0.2, 0)
+    assert protocol.test_split.kept_together == "duplicates and persons (file names, ^(p[0-9])_)"
+    settings = yaml.safe_load((run / "training_config.yaml").read_text())
+    assert (settings["test_fraction"], settings["leave_out"]) == (0.2, ["Contempt"])
+    with nothing_drawn():
+        status, out, _ = command("evaluate", run, "--use_cpu")
+    assert status == 0 and "The same metrics as in" in out and (run / "evaluations/data-test/predictions.csv").is_file()
+    copy = shutil.copytree(data, tmp_path / "copy")
+    status, _, err = command("evaluate", run, "--data_dir", copy, "--leave_out", "Contempt", "--use_cpu")
+    assert status == 2 and "holds the faces that" in err[-1] and "add --test_fraction 0.2 --group_pattern" in err[-1]
+    with pytest.raises(UserError, match="this run differs from the one that wrote it: .*test files is"):
+        train([*words, "--group_pattern", "^(p[0-9])_", "--split_seed", "1", "--resume_from_checkpoint"])
 
 
 def test_the_settings_of_a_run_that_cannot_be_read(tmp_path):

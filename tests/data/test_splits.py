@@ -5,8 +5,8 @@ import numpy as np
 import pytest
 
 from rafdb_vit.data.dataset import load_rafdb
+from rafdb_vit.data.shares import choose_share
 from rafdb_vit.data.splits import (
-    choose_validation,
     draw_samples,
     find_split,
     hash_files,
@@ -125,16 +125,16 @@ FILES = [f"train_{i:05d}" for i in range(len(LABELS))]
 
 
 def chosen_files(labels, files, **settings):
-    return {files[i] for i in choose_validation(labels, files, **settings)}
+    return {files[i] for i in choose_share(labels, files, flag="--validation_fraction", **settings)}
 
 
 def test_each_class_gives_its_share_and_at_least_one_of_two():
-    chosen = choose_validation(LABELS, FILES, fraction=0.1, seed=0)
+    chosen = choose_share(LABELS, FILES, flag="--validation_fraction", fraction=0.1, seed=0)
     assert Counter(LABELS[i] for i in chosen) == {0: 5, 1: 2, 2: 1}
 
 
 def test_a_large_fraction_leaves_train_a_face_of_each_class():
-    chosen = choose_validation(LABELS, FILES, fraction=0.99, seed=0)
+    chosen = choose_share(LABELS, FILES, flag="--validation_fraction", fraction=0.99, seed=0)
     assert {LABELS[i] for i in set(range(len(LABELS))) - set(chosen)} == {0, 1, 2, 3}
 
 
@@ -149,7 +149,7 @@ def test_the_choice_ignores_order_and_follows_the_seed():
 @pytest.mark.parametrize("fraction", [0, 1, -0.1, 1.5])
 def test_a_fraction_out_of_range_is_refused(fraction):
     with pytest.raises(UserError, match="validation_fraction"):
-        choose_validation(LABELS, FILES, fraction=fraction, seed=0)
+        choose_share(LABELS, FILES, flag="--validation_fraction", fraction=fraction, seed=0)
 
 
 def test_splits_are_disjoint_and_complete(faces_dir):

@@ -323,6 +323,18 @@ def test_a_run_of_an_earlier_version_has_a_card_too():
     assert "**Images**: as found. **Trained on** single labels." in str(render(data))
 
 
+def test_our_own_test_split_and_what_was_left_out_are_told():
+    data = {**describe_data("folder of labelled faces"), "sources": {"train": "train"}, "left_out": {"Contempt": 1234}}
+    protocol = describe_run(data, {})
+    share = {"carved_from": "all faces", "fraction": 0.25, "seed": 3, "files_sha256": "0" * 64, "from_sha256": "1" * 64}
+    protocol["test_split"] = {**share, "kept_together": "duplicates"}
+    license = choose_license(data["name"], "mit")
+    results = {"validation": random_result(0), "test": random_result(1)}
+    text = str(render_card(**results, protocol=Protocol.read(protocol), repo_id="ada/faces", license=license))
+    assert "- **Test**: scored once" in text and "25% of each class, chosen with seed 3, not by person" in text
+    assert "Left out on demand: Contempt (1,234 faces)." in text
+
+
 def test_a_split_of_the_datas_own_is_named():
     data = describe_data("user/affectnet")
     data["sources"] = {"train": "train", "validation": "valid", "test": "val"}

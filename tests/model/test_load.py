@@ -289,6 +289,15 @@ def test_a_class_without_an_output_or_with_two_is_refused(names, classes, words)
         match_outputs(names, classes, where="MODEL m")
 
 
+def test_classes_without_an_output_can_be_left_out():
+    classes = ("happy", "contempt", "a b", "sad")
+    with pytest.raises(UserError, match="contempt is not among them; --leave_out 'contempt,a b' scores the others"):
+        match_outputs(("Happiness", "Sadness"), classes, where="MODEL m")
+    with pytest.raises(UserError) as error:
+        match_outputs(("Happiness", "Sadness"), ("contempt", "happy"), where="MODEL m")
+    assert "--leave_out" not in str(error.value)
+
+
 def test_the_number_of_classes_is_that_of_their_names_where_a_configuration_has_both(tmp_path, capsys):
     config = PvtConfig(
         image_size=32,

@@ -1,13 +1,17 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
 from rafdb_vit.data.published import RAFDB
 from rafdb_vit.evaluation.metrics import measure_calibration
-from rafdb_vit.evaluation.protocol import DataProtocol, Protocol, describe_evaluation
+from rafdb_vit.evaluation.protocol import DataProtocol, Protocol, SplitProtocol, describe_evaluation
 from rafdb_vit.evaluation.results import EvaluationResult
 from rafdb_vit.report.wording import (
     describe_absent,
     describe_calibration,
+    describe_left_out,
+    describe_test_share,
     describe_weakest,
     render_count,
     render_interval,
@@ -19,6 +23,7 @@ from rafdb_vit.report.wording import (
 from tests.support.finished_run import describe_data, describe_run
 
 NAMES = ("a", "b", "c")
+COPIES = "Duplicates of a picture are on its side."
 
 
 def result(labels, predicted):
@@ -99,3 +104,28 @@ def test_an_evaluation_says_what_was_scored():
     tables = tabulate_evaluation(protocol)
     assert tables["This evaluation"]["images"] == "aligned" and tables["Model"] == {"source": "m"}
     assert "torch" in tables["Environment"]
+
+
+OWN = SplitProtocol("all faces, stratified by class", "0" * 64, 0.125, 5, "duplicates", "1" * 64)
+
+
+def test_our_own_test_split_is_told_with_whether_it_is_by_person():
+    assert describe_test_share(None) == "" == describe_test_share(SplitProtocol(None, "0" * 64))
+    start = "Test is our own share of the data: 12.5% of each class, chosen with seed 5"
+    assert describe_test_share(OWN) == f"{start}, not by person: one may be in training too. " + COPIES
+    by_person = replace(OWN, kept_together="duplicates and persons (column who)")
+    assert describe_test_share(by_person) == f"{start} and by person, none of whom is also in training. " + COPIES
+
+
+def test_the_tables_show_our_own_test_split_and_what_was_left_out():
+    data = {**describe_data("folder of labelled faces"), "left_out": {"Contempt": 3}, "sources": {}}
+    protocol = Protocol.read({**describe_run(data, {}), "test_split": OWN.describe()})
+    assert protocol.test_split == OWN and protocol.describe()["test_split"] == OWN.describe()
+    rows = tabulate_protocol(protocol)["Protocol"]
+    assert rows["left out"] == {"Contempt": 3} and rows["test split"]["fraction"] == 0.125
+    assert not any("sha256" in name for name in rows["test split"])
+    evaluation = describe_evaluation(protocol.data, split="test", model={}, device="cpu")
+    rows = tabulate_evaluation(replace(evaluation, test_split=OWN))["This evaluation"]
+    assert rows["left out"] == {"Contempt": 3} and rows["test split"]["seed"] == 5
+    assert describe_left_out(protocol.data) == "Left out on demand: Contempt (3 faces)."
+    assert describe_left_out(Protocol.read(describe_run(describe_data(), {})).data) == ""

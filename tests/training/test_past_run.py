@@ -1,11 +1,18 @@
+import json
 import os
+import shutil
 from pathlib import Path
 
 import pytest
 import yaml
 
+from rafdb_vit.data.dataset import load_data
+from rafdb_vit.data.form import DataForm
+from rafdb_vit.data.splits import hash_files
 from rafdb_vit.training.past_run import find_run
+from tests.support.finished_run import write_finished_run
 from tests.support.refusals import refused
+from tests.support.undivided import write_undivided
 
 
 def write_run(folder, **settings):
@@ -89,3 +96,69 @@ def test_what_is_said_of_settings_is_quoted_and_one_line(tmp_path, capsys):
     assert choose(run)["data_dir"] == "it's $(x)\n\x1b]0;X\x07"
     (line,) = capsys.readouterr().out.splitlines()
     assert line.endswith("--box_margin -0.1, --data_dir 'it'\"'\"'s $(x)\\n\\x1b]0;X\\x07', --label_column_name 'a b'")
+
+
+def found(root, fraction=0.2, **form):
+    return load_data(root, DataForm(needed=("test",), **form), test_fraction=fraction)
+
+
+@pytest.fixture(scope="module")
+def undivided(tmp_path_factory):
+    return write_undivided(tmp_path_factory.mktemp("undivided") / "data")
+
+
+@pytest.fixture
+def past(undivided, tmp_path):
+    """An unfinished run on a share of data without splits."""
+    run = write_run(tmp_path / "run", data_dir=str(undivided), test_fraction=0.2, leave_out=["a b"])
+    checkpoint = run / "checkpoint-3"
+    checkpoint.mkdir()
+    known = found(undivided).shares["test"].files_sha256
+    (checkpoint / "manifest.json").write_text(json.dumps({"files": {}, "identity": {"test files": known}}))
+    return find_run(str(checkpoint))
+
+
+def test_the_share_that_a_run_set_aside_may_be_scored(past, undivided):
+    past.refuse_training_faces(found(undivided), str(undivided))
+
+
+def test_the_rest_of_its_data_may_not(past, undivided):
+    words = "add --test_fraction 0.2 --leave_out 'a b' to score those that it set aside as test"
+    for place in (undivided, undivided.parent, undivided / "Anger"):
+        with refused(f"{place}: holds the faces that {past.folder} was trained on; {words}"):
+            past.refuse_training_faces(found(undivided, None), str(place))
+    with refused("set other faces aside as test than these would be", "restore the data as it was"):
+        past.refuse_training_faces(found(undivided, 0.3), str(undivided))
+
+
+def test_other_data_may(past, undivided, tmp_path):
+    other = write_undivided(tmp_path / "other", ("Fear", "Disgust"))
+    past.refuse_training_faces(found(other, None), str(other))
+    past.refuse_training_faces(found(other, 0.3), str(other))
+    past.refuse_training_faces(found(other, None), "USER/FACES")
+
+
+def test_a_run_on_a_test_split_of_the_datas_own_may_score_anything(undivided, tmp_path):
+    past = find_run(str(write_run(tmp_path / "run", data_dir=str(undivided))))
+    past.refuse_training_faces(found(undivided, None), str(undivided))
+
+
+def test_a_copy_of_its_data_is_known_by_the_names_of_the_faces(undivided, tmp_path):
+    run = tmp_path / "run"
+    write_finished_run(run)
+    (run / "training_config.yaml").write_text(yaml.safe_dump({"data_dir": "gone", "test_fraction": 0.2}))
+    content = json.loads((run / "results.json").read_text())
+    data, names = found(undivided), hash_files(load_data(undivided, DataForm(needed=("test",))).splits["test"]["file"])
+    split = {"carved_from": "all faces", "fraction": 0.2, "seed": 0, "from_sha256": names}
+    content["protocol"]["test_split"] = {**split, "files_sha256": data.shares["test"].files_sha256}
+    (run / "results.json").write_text(json.dumps(content))
+    copy, past = shutil.copytree(undivided, tmp_path / "copy"), find_run(str(run))
+    past.refuse_training_faces(found(copy), str(copy))
+    with refused(f"{copy}: holds the faces that {run} was trained on; add --test_fraction 0.2"):
+        past.refuse_training_faces(found(copy, None), str(copy))
+
+
+def test_a_setting_of_several_values_is_said_as_it_is_given(tmp_path, capsys):
+    run = write_run(tmp_path / "run", leave_out=["Contempt", "a b"])
+    assert choose(run) == {"leave_out": ["Contempt", "a b"]}
+    assert capsys.readouterr().out.endswith("--leave_out Contempt 'a b'\n")

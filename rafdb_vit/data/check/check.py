@@ -23,12 +23,13 @@ from rafdb_vit.data.files import (
 from rafdb_vit.data.findings import Findings, Reporter, check_classes, check_names, check_splits, printable
 from rafdb_vit.data.form import DataForm
 from rafdb_vit.data.formats.detect import find_faces, is_data_set
-from rafdb_vit.data.found import SPLITS, Faces, FoundData, Layout, count_labels, list_names, name_face
+from rafdb_vit.data.found import PERSON, SPLITS, Faces, FoundData, Layout, count_labels, list_names, name_face
 from rafdb_vit.data.names import find_published, resembles_rafdb
+from rafdb_vit.data.persons import find_persons, find_straddling, name_in_data
 from rafdb_vit.data.published import Published
 from rafdb_vit.runtime.bars import show_progress
 from rafdb_vit.runtime.disk import is_inside
-from rafdb_vit.runtime.errors import UserError
+from rafdb_vit.runtime.errors import UserError, shorten
 from rafdb_vit.runtime.hardware import count_cpus
 
 _USUAL_SHARE = 0.5
@@ -42,13 +43,16 @@ def check_data(
     aligned: bool = DataForm.aligned,
     image_column: str | None = None,
     label_column: str | None = None,
+    group_column: str | None = None,
+    group_pattern: str | None = None,
     processes: int | None = None,
     quiet: bool = False,
 ) -> CheckResult:
     """Checks a data folder; nothing in it is changed, nothing outside it is read.
 
-    The folder and its form are those of `rafdb_vit.load_rafdb`. Images are looked at by several `processes` side by
-    side, by default as many as there are cores; `quiet` shows no progress.
+    The folder and its form are those of `rafdb_vit.load_rafdb`; where it has no test split, that is a finding. With a
+    column or a pattern of persons, those are found whose pictures stand in several splits. Images are looked at by
+    several `processes` side by side, by default as many as there are cores; `quiet` shows no progress.
 
     Raises:
         UserError: It cannot be read, or is in no known form.
@@ -56,19 +60,23 @@ def check_data(
     path = find_root(root)
     findings = Findings()
     report = Reporter(findings.add)
-    form = DataForm(subset, aligned, image_column=image_column, label_column=label_column)
+    columns: Any = {"image_column": image_column, "label_column": label_column, "group_column": group_column}
+    form = DataForm(subset, aligned, group_pattern=group_pattern, needed=("train",), **columns)
     _refuse_data_set(path, form)
     found = find_faces(path, form, report)
-    found = replace(found, splits={**{split: Faces() for split in SPLITS}, **found.splits})
     root = Path(found.folder or path) if found.layout is Layout.TABLE or os.path.isfile(path) else path
+    check_splits(root, found.splits, report)
+    found = replace(found, splits={**{split: Faces() for split in SPLITS}, **found.splits})
     _check_completeness(root, found, report)
+    _check_persons(root, found, form, report)
     boxes = _check_annotations(root, found, form, report)
     places = _place_faces(found)
     contents = _collect_contents(found)
     if not contents:
         _check_strays(root, found, form, places, report)
     paths = sorted({*places, *_find_named_images(root, report)})
-    inspected = inspect_files(paths, contents, processes=processes or count_cpus())
+    sources = ((path, contents[path]) if path in contents else path for path in paths)
+    inspected = inspect_files(sources, processes=processes or count_cpus())
     files = list(show_progress(inspected, "Looking at images", len(paths), unit="image", quiet=quiet))
     _check_images(files, places, contents, boxes, report)
     _check_sizes(files, report)
@@ -102,7 +110,6 @@ def _place_faces(found: FoundData[Faces]) -> dict[str, Place]:
 
 
 def _check_completeness(root: Path, found: FoundData[Faces], report: Reporter) -> None:
-    check_splits(root, found.splits, report)
     check_classes(root, found.labels, found.splits["train"].labels, report)
     check_names(found.splits, report)
     trained = set(found.splits["train"].labels)
@@ -111,6 +118,24 @@ def _check_completeness(root: Path, found: FoundData[Faces], report: Reporter) -
         if split != "train" and faces.labels and absent:
             words = f"no face of class {', '.join(absent)} in {split}; such a class counts 0 in macro-F1"
             report(f"class absent from {split}", f"{root}: {words}", blocks=False)
+
+
+def _check_persons(root: Path, found: FoundData[Faces], form: DataForm, report: Reporter) -> None:
+    """Reports persons whose pictures stand in several splits, where something says which are whose."""
+    if form.group_column is not None:
+        persons = {split: faces.attributes.get(PERSON, []) for split, faces in found.splits.items()}
+    elif form.group_pattern is not None:
+        persons = {
+            split: find_persons([name_in_data(image, found.folder) for image in faces.images], form.group_pattern)
+            for split, faces in found.splits.items()
+        }
+    else:
+        return
+    for person, counts in find_straddling(persons).items():
+        named = ", ".join(f"{count:,} in {split}" for split, count in counts.items())
+        files = [found.splits[split].images[persons[split].index(person)] for split in counts]
+        words = f"{root}: person {shorten(person, 60)!r} has pictures in several splits ({named}); expected one split"
+        report("person across splits", words, *files, blocks=False)
 
 
 def _find_named_images(root: Path, report: Reporter) -> Iterator[str]:

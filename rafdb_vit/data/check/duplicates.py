@@ -39,15 +39,18 @@ def group_near(exact: Sequence[Sequence[ImageFile]], *, quiet: bool) -> list[lis
 
 def _join(pairs: Collection[tuple[int, int]], count: int) -> list[list[int]]:
     """Returns the connected groups of two or more."""
+    labels = join_pairs(pairs, count)
+    groups: dict[int, list[int]] = defaultdict(list)
+    for i in sorted({i for pair in pairs for i in pair}):
+        groups[int(labels[i])].append(i)
+    return list(groups.values())
+
+
+def join_pairs(pairs: Collection[tuple[int, int]], count: int) -> np.ndarray:
+    """Returns a number for each of `count` things, the same for those that pairs connect."""
     from scipy.sparse import coo_array
     from scipy.sparse.csgraph import connected_components
 
-    if not pairs:
-        return []
-    rows, columns = np.asarray(list(pairs)).T
+    rows, columns = np.asarray(list(pairs), np.int64).reshape(-1, 2).T
     graph = coo_array((np.ones(len(rows)), (rows, columns)), shape=(count, count))
-    _, labels = connected_components(graph, directed=False)
-    groups: dict[int, list[int]] = defaultdict(list)
-    for i in np.unique([rows, columns]):
-        groups[int(labels[i])].append(int(i))
-    return list(groups.values())
+    return connected_components(graph, directed=False)[1]

@@ -4,11 +4,11 @@ import hashlib
 import os
 import signal
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
-from types import MappingProxyType
+from itertools import chain, islice
 
 import numpy as np
 from PIL import ExifTags, Image, UnidentifiedImageError
@@ -24,6 +24,10 @@ NOT_RGB = "not RGB"
 DEEP = "more than 8 bits"
 ROTATED = "turned by EXIF"
 _CHUNK = 64
+_BLOCK = 32 * _CHUNK
+"""Images that are handed out at once: those whose content is at hand are not all in memory."""
+Source = str | tuple[str, bytes]
+"""The path of an image file, or a name and the content of a file."""
 
 
 @dataclass(frozen=True)
@@ -47,17 +51,14 @@ class ImageFile:
     thumbnails: np.ndarray | None = None
 
 
-def inspect_file(path: str, content: bytes | None = None) -> ImageFile:
-    """Looks into an image file; whatever it holds, the answer says so, and nothing is raised or warned of.
-
-    An image that is no file of its own is given as its `content`; `path` is then its place in the data.
-    """
+def inspect_file(source: Source) -> ImageFile:
+    """Looks into an image file; whatever it holds, the answer says so, and nothing is raised or warned of."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        return _inspect(path) if content is None else _inspect_content(path, content)
+        return _inspect_file(source) if isinstance(source, str) else _inspect_content(*source)
 
 
-def _inspect(path: str) -> ImageFile:
+def _inspect_file(path: str) -> ImageFile:
     try:
         if not os.path.isfile(path):
             return ImageFile(path, ((UNREADABLE, "not a file"),))
@@ -105,9 +106,7 @@ def _leave_signals_to_parent() -> None:
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
 
 
-def inspect_files(
-    paths: Sequence[str], contents: Mapping[str, bytes] = MappingProxyType({}), *, processes: int
-) -> Iterator[ImageFile]:
+def inspect_files(sources: Iterable[Source], *, processes: int) -> Iterator[ImageFile]:
     """Looks into many image files, in order, on several processes side by side; with 1, this one does it.
 
     Images that are no files of their own are in `contents`, by path.
@@ -115,18 +114,23 @@ def inspect_files(
     Raises:
         UserError: A process died, as it does when memory runs out.
     """
-    if processes == 1 or len(paths) <= _CHUNK:
-        yield from map(inspect_file, paths, map(contents.get, paths))
+    remaining = iter(sources)
+    block = list(islice(remaining, _BLOCK))
+    if processes == 1 or len(block) <= _CHUNK:
+        yield from map(inspect_file, chain(block, remaining))
         return
     executor, done = ProcessPoolExecutor(processes, initializer=_leave_signals_to_parent), 0
     try:
-        files = executor.map(inspect_file, paths, map(contents.get, paths), chunksize=_CHUNK)
-        for done, file in enumerate(files, start=1):  # noqa: B007
-            yield file
+        while block:
+            done = 0
+            for done, file in enumerate(executor.map(inspect_file, block, chunksize=_CHUNK), start=1):  # noqa: B007
+                yield file
+            block = list(islice(remaining, _BLOCK))
     except BrokenProcessPool as error:
-        there = ascii(paths[min(done, len(paths) - 1)])
+        there = block[min(done, len(block) - 1)]
         raise UserError(
-            f"{there}: a process that read this or one of the next images was killed; was memory short?"
+            f"{(there if isinstance(there, str) else there[0])!a}: a process that read this or one of the next images "
+            "was killed; was memory short?"
         ) from error
     finally:
         executor.shutdown(wait=False, cancel_futures=True)

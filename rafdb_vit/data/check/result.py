@@ -178,7 +178,7 @@ def _rank(finding: Finding) -> int:
     """Returns how grave a kind is: what training refuses, then duplicates that falsify metrics, then the rest."""
     if finding.blocks:
         return 0
-    if "duplicates" in finding.kind:
+    if "across splits" in finding.kind or "duplicates" in finding.kind:
         differing, across = "different labels" in finding.kind, "across splits" in finding.kind
         return 1 + 2 * (not differing) + (not across)
     return 5

@@ -23,6 +23,8 @@ CSV_FILES = {"train": (LABEL_FILES[0], "train.csv"), "test": (LABEL_FILES[1], "t
 def find_split_folders(folder: Path, needed: Collection[str]) -> dict[str, Path]:
     """Returns the folders of splits in a folder that hold folders themselves, by split; none if what is needed lacks.
 
+    A split that is held out, by any name, is needed where test is.
+
     Raises:
         UserError: Two folders are the same split, such as `val` and `valid`.
     """
@@ -34,19 +36,19 @@ def find_split_folders(folder: Path, needed: Collection[str]) -> dict[str, Path]
         if split in found:
             raise UserError(f"{printable(path)}: {found[split]} is the {split} split too; expected one of them")
         found[split] = path
-    held_out = bool(set(found) - {"train"})
+    held_out = bool(set(found) - {"train"}) or "test" not in needed
     return found if held_out and ("train" in found or "train" not in needed) else {}
 
 
-def find_classes(folder: Path) -> dict[str, Path]:
-    """Returns a folder of class folders that no split is over, as what is held out; nothing if it is none.
+def is_undivided(folder: Path) -> bool:
+    """Tells whether a folder holds class folders that no split is over.
 
     Folders of which one is named as a split are no classes: pictures lie in them that no folder tells apart.
     """
     if any(find_split(path.name) for path in list_folders(folder)):
-        return {}
+        return False
     paths = (entry.path for path in list_folders(folder) for entry in scan(path))
-    return {"test": folder} if any(path.lower().endswith(IMAGE_SUFFIXES) or is_image(path) for path in paths) else {}
+    return any(path.lower().endswith(IMAGE_SUFFIXES) or is_image(path) for path in paths)
 
 
 def is_kaggle_copy(folder: Path, splits: dict[str, Path]) -> bool:

@@ -2,17 +2,17 @@
 
 import os
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import chain
 from pathlib import Path
 from sys import intern
 from types import MappingProxyType
 
 from rafdb_vit.data.files import IMAGE_SUFFIXES, LINK_OUT, NO_IMAGE, Names, scan
-from rafdb_vit.data.findings import Reporter, check_place, printable
+from rafdb_vit.data.findings import TEST_SHARE, Reporter, check_place, printable
 from rafdb_vit.data.form import DataForm
 from rafdb_vit.data.formats.label_file import LABEL_FILES, TABLE_SUFFIXES, drop_empty_end, read_csv_rows
-from rafdb_vit.data.found import ATTRIBUTES, ORDER, Faces, FoundData, Layout, list_names, name_by_paths
+from rafdb_vit.data.found import ATTRIBUTES, ORDER, PERSON, Faces, FoundData, Layout, list_names, name_by_paths
 from rafdb_vit.data.images import is_image
 from rafdb_vit.data.labels import match_classes, resolve_classes
 from rafdb_vit.data.names import resembles_rafdb
@@ -38,7 +38,8 @@ _NONE: Mapping[str, str] = MappingProxyType({})
 class Entry:
     """A row: its table and its number there, the image as written, its path, its class as written, its split.
 
-    `attributes` are gender, race and age, where the table has them.
+    The split is None where nothing says which it is, and that is no fault. `attributes` are gender, race and age, where
+    the table has them, and the person, where a column of persons was asked for.
     """
 
     table: Path
@@ -46,7 +47,7 @@ class Entry:
     image: str
     path: str
     written: str
-    split: str
+    split: str | None
     attributes: Mapping[str, str]
 
     @property
@@ -92,6 +93,7 @@ def read_tables(root: Path, tables: dict[str | None, Path], form: DataForm, repo
         UserError: A table has no such columns, or its classes or splits cannot be told; or what `report` raises.
     """
     entries = [entry for split, path in tables.items() for entry in _read_table(root, path, split, form, report)]
+    entries = _divide_rest(entries, form, report)
     names = ", ".join(printable(path) for path in tables.values())
     classes = {entry.written for entry in entries}
     labels = resolve_classes(classes, form.labels, where=names)
@@ -99,17 +101,35 @@ def read_tables(root: Path, tables: dict[str | None, Path], form: DataForm, repo
     ids = {written: match_classes([written], labels, where=names)[written] for written in classes}
     entries = _drop_repeated(entries, ids, report)
     faces: dict[str, Faces] = {}
-    in_every_table = set(ATTRIBUTES).intersection(*(entry.attributes for entry in entries))
+    known = (*ATTRIBUTES, PERSON)
+    in_every_table = set(known).intersection(*(entry.attributes for entry in entries))
     for entry in entries:
-        attributes = {name: entry.attributes[name] for name in ATTRIBUTES if name in in_every_table}
-        of_split = faces.setdefault(entry.split, Faces())
+        attributes = {name: entry.attributes[name] for name in known if name in in_every_table}
+        of_split = faces.setdefault(str(entry.split), Faces())
         of_split.add(entry.path, ids[entry.written], Path(entry.path).name, attributes)
     is_own = resembles_rafdb(Layout.TABLE, labels, list_names(faces))
     for entry in entries:
         where = f"{entry.where}, {entry.image:.300}"
-        check_place(where, entry.path, entry.split, faces, report, is_own=is_own)
+        check_place(where, entry.path, str(entry.split), faces, report, is_own=is_own)
     name_by_paths(faces, root)
     return FoundData(Layout.TABLE, root, labels, faces, {split: split for split in faces})
+
+
+def _divide_rest(entries: list[Entry], form: DataForm, report: Reporter) -> list[Entry]:
+    """Returns the rows with a split for those of which nothing says it; beside rows of test, that is a fault."""
+    if form.undivided == "train" and any(entry.split == "test" for entry in entries):
+        for entry in entries:
+            if entry.split is None:
+                report("bad row", f"{entry.where}: {_phrase_undivided(entry.image)}", entry.path)
+        return [entry for entry in entries if entry.split is not None]
+    return [entry if entry.split else replace(entry, split=form.undivided) for entry in entries]
+
+
+def _phrase_undivided(image: str) -> str:
+    return (
+        f"nothing says which split {image!r:.90} belongs to; expected a column 'split', files train.csv and test.csv, "
+        "or names that begin with train_ or test_"
+    )
 
 
 def _drop_repeated(entries: Sequence[Entry], ids: Mapping[str, int], report: Reporter) -> list[Entry]:
@@ -136,6 +156,9 @@ def _read_table(root: Path, path: Path, split: str | None, form: DataForm, repor
     folded = [name.strip().lower() for name in header] if has_header else []
     taken = (image_at, label_at, split_at)
     attributes_at = {name: at for at, name in enumerate(folded) if name in ATTRIBUTES and at not in taken}
+    if form.group_column is not None:
+        at = _find_column(path, header if has_header else [], "group", form.group_column, ())
+        attributes_at[PERSON] = -1 if at is None else at
     found_any, missing, names = False, 0, Names(root)
     for number, fields in rows if has_header else chain([(first[0], header)], rows):
         if missing > _MOST_MISSING and not found_any:
@@ -149,7 +172,7 @@ def _read_table(root: Path, path: Path, split: str | None, form: DataForm, repor
                 raise _BadRow("bad row", words)
             image, written = fields[image_at], None if split_at is None else fields[split_at]
             row_split = _choose_split(root, image, split, written, form)
-            place = _find_image(root, path.parent, row_split, image, names)
+            place = _find_image(root, path.parent, row_split or form.undivided or "", image, names)
             attributes = _read_attributes(fields, attributes_at)
         except _BadRow as bad:
             kind, words, *files = bad.args
@@ -177,6 +200,8 @@ def _read_attributes(fields: Sequence[str], attributes_at: Mapping[str, int]) ->
     for name, at in attributes_at.items():
         if not is_plain(fields[at]):
             raise _BadRow("bad row", f"expected a name of a group in column {name!r}, found {fields[at]!r:.90}")
+        if name == PERSON and not fields[at]:
+            raise _BadRow("bad row", "the column of persons is empty; expected a person for every image")
     return {name: intern(fields[at]) for name, at in attributes_at.items()}
 
 
@@ -212,30 +237,30 @@ def list_columns(header: Sequence[str]) -> str:
 def _find_column(path: Path, header: list[str], kind: str, asked: str | None, usual: Sequence[str]) -> int | None:
     """Returns the position of the column asked for, else of the first that has a usual name; None without one."""
     if asked is not None and asked not in header:
-        found = list_columns(header)
-        raise UserError(f"--{kind}_column_name {asked}: no such column in {printable(path)}; it has {found}")
+        found, flag = list_columns(header), "--group_column" if kind == "group" else f"--{kind}_column_name"
+        raise UserError(f"{flag} {asked}: no such column in {printable(path)}; it has {found or 'no header'}")
     if asked is not None:
         return header.index(asked)
     folded = [name.casefold() for name in header]
     return next((folded.index(name) for name in usual if name in folded), None)
 
 
-def _choose_split(root: Path, image: str, of_file: str | None, written: str | None, form: DataForm) -> str:
+def _choose_split(root: Path, image: str, of_file: str | None, written: str | None, form: DataForm) -> str | None:
     """Returns the split of a row: as its column `split` says, else its file, else the image's path.
 
+    Where nothing says which it is, it is None if the form does without.
+
     Raises:
-        _BadRow: Nothing says which split it is, or two disagree.
+        _BadRow: Nothing says which split it is, and that is a fault; or two disagree.
     """
     of_row = find_split(written or "")
     if written is not None and of_row is None and of_file is None:
         raise _BadRow("bad row", f"expected train, val or test in column 'split', found {written!r:.90}")
     if of_file and of_row and of_row != of_file and (of_file, of_row) != ("train", "validation"):
         raise _BadRow("bad row", f"stands in the file of {of_file}, but its column 'split' says {written!r:.90}")
-    held_out = None if "train" in form.needed else "test"
-    split = of_row or of_file or _split_of_path(root, image) or held_out
-    if split is None:
-        words = f"nothing says which split {image!r:.90} belongs to; expected a column 'split', files train.csv and "
-        raise _BadRow("bad row", f"{words}test.csv, or names that begin with train_ or test_")
+    split = of_row or of_file or _split_of_path(root, image)
+    if split is None and form.undivided is None:
+        raise _BadRow("bad row", f"{_phrase_undivided(image)}; or {TEST_SHARE}")
     return split
 
 

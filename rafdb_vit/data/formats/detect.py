@@ -22,13 +22,13 @@ from pathlib import Path
 from typing import NoReturn
 
 from rafdb_vit.data.files import list_folders, may_be_image, scan, walk_files
-from rafdb_vit.data.findings import Reporter, printable
+from rafdb_vit.data.findings import TEST_SHARE, Reporter, printable
 from rafdb_vit.data.form import DataForm
 from rafdb_vit.data.formats.affectnet import find_annotated_splits, read_affectnet
 from rafdb_vit.data.formats.class_folders import (
-    find_classes,
     find_split_folders,
     is_kaggle_copy,
+    is_undivided,
     read_class_folders,
     read_kaggle_copy,
 )
@@ -70,7 +70,7 @@ def is_data_set(root: Path, form: DataForm) -> bool:
         return False
     if any(not is_inside(root, path) or has_labels(path, form.label_column) for path in find_metadata(root)):
         return True
-    if _find_copies(root, form) or ("train" not in form.needed and find_classes(root)):
+    if _find_copies(root, form) or (form.undivided and is_undivided(root)):
         return False
     stored = any(path.lower().endswith(_STORED) for path in islice(walk_files(root), _MOST_FILES))
     return stored and describe_export(root) is None
@@ -101,8 +101,12 @@ def find_faces(root: Path, form: DataForm, report: Reporter) -> FoundData[Faces]
         raise UserError(f"{printable(root)}: no such folder; expected the one that holds the faces, or a CSV file")
     folder = found.folder or root
     _check_encoding(folder)
-    if (form.image_column or form.label_column) and found.layout is not Layout.TABLE:
-        flag = "--image_column_name" if form.image_column else "--label_column_name"
+    columns = {
+        "--image_column_name": form.image_column,
+        "--label_column_name": form.label_column,
+        "--group_column": form.group_column,
+    }
+    if found.layout is not Layout.TABLE and (flag := next(filter(columns.get, columns), None)):
         words = f"holds {found.layout.value}, no CSV file of image paths; only one has such columns"
         raise UserError(f"{flag}: {printable(folder)} {words}: leave the flag out")
     if not form.aligned and not found.release:
@@ -143,11 +147,12 @@ def _read_folder(root: Path, form: DataForm, report: Reporter) -> FoundData[Face
         _refuse_votes_alone(root / VOTES_FILE)
     if tables := find_tables(root):
         return read_tables(root, tables, form, report)
-    classes = {} if "train" in form.needed else find_classes(root)
-    if not classes or holds_tool_folders(root):
+    undivided = form.undivided if is_undivided(root) else None
+    if not undivided or holds_tool_folders(root):
         _refuse_export(root)
-    if classes:
-        return replace(read_class_folders(root, root, classes, form, report), sources={"test": "test"})
+    if undivided:
+        found = read_class_folders(root, root, {undivided: root}, form, report)
+        return replace(found, sources={undivided: undivided})
     _refuse_other_content(root, form)
 
 
@@ -162,14 +167,17 @@ def _find_copies(root: Path, form: DataForm) -> list[tuple[Path, _Reader]]:
     for folder in folders:
         votes = folder / VOTES_FILE if os.path.lexists(folder / VOTES_FILE) else None
         copies += [(table, partial(read_fer2013, root, table, votes)) for table in find_pixel_tables(root, folder)]
+    whole: list[tuple[Path, _Reader]] = []
+    single: list[tuple[Path, _Reader]] = []
     for folder in (*folders, *(folder / "DATASET" for folder in folders[1:])):
         if not folder.is_dir():
             continue
         if splits := find_annotated_splits(folder):
             copies.append((folder, partial(read_affectnet, root, folder, splits)))
         elif splits := find_split_folders(folder, form.needed):
-            copies.append((folder, partial(_read_splits, root, folder, splits)))
-    return copies
+            places = whole if len(splits) > 1 else single
+            places.append((folder, partial(_read_splits, root, folder, splits)))
+    return [*copies, *whole] or single
 
 
 def _read_splits(
@@ -206,7 +214,12 @@ def _refuse_other_content(root: Path, form: DataForm) -> NoReturn:
     if train is not None and list_folders(train):
         raise UserError(
             f"{where}: holds {train.name}/ but no folder test/ or val/ of class folders; expected a split that is held "
-            "out"
+            f"out, or {TEST_SHARE}"
+        )
+    if is_undivided(root):
+        raise UserError(
+            f"{where}: holds class folders, and nothing says which faces are for test; add {TEST_SHARE}, or put the "
+            "class folders into folders train/ and test/"
         )
     codes = f"1..{len(form.labels.names)}/"
     raise UserError(

@@ -16,11 +16,11 @@ from huggingface_hub.constants import HF_HUB_CACHE
 
 from rafdb_vit.data.annotations import is_attribute
 from rafdb_vit.data.files import Names, describe_no_images, may_be_image, walk_files
-from rafdb_vit.data.findings import printable
+from rafdb_vit.data.findings import TEST_SHARE, printable
 from rafdb_vit.data.form import DEFAULT_FORM, DataForm
 from rafdb_vit.data.formats.csv_table import IMAGE_COLUMNS, LABEL_COLUMNS, list_columns
 from rafdb_vit.data.formats.named_dataset import find_folder, is_description, open_named
-from rafdb_vit.data.found import ORDER, SPLITS, FoundData, Layout, name_face
+from rafdb_vit.data.found import ORDER, PERSON, SPLITS, FoundData, Layout, name_face
 from rafdb_vit.data.labels import LABEL_SETS, LabelSet, match_classes, resolve_classes
 from rafdb_vit.data.splits import find_split, is_misplaced, split_of_file, validation_as_test
 from rafdb_vit.runtime.disk import is_inside
@@ -65,12 +65,15 @@ def find_named_splits(name: str, form: DataForm = DEFAULT_FORM) -> FoundData[Dat
             "label", [ids[value] for value in written[split]], feature=ClassLabel(names=labels.names)
         )
         faces = faces.add_column("file", files, feature=Value("string"))
+        if form.group_column is not None:
+            faces = faces.add_column(PERSON, _read_persons(name, split, dataset, form.group_column))
         named[split] = faces.cast_column("image", Image(mode="RGB"))
     splits, sources = _divide(where, named, form.needed, labels)
     _refuse_repeated(where, [file for dataset in splits.values() for file in dataset["file"][:]])
     _refuse_shared(where, loaded, image)
-    layout = Layout.HUB if find_folder(name) is None else Layout.ON_DISK
-    return FoundData(layout, None, labels, splits, sources, passed_over=_describe_unread(find_folder(name), stored))
+    folder = find_folder(name)
+    layout = Layout.HUB if folder is None else Layout.ON_DISK
+    return FoundData(layout, folder, labels, splits, sources, passed_over=_describe_unread(folder, stored))
 
 
 def _describe_unread(folder: Path | None, stored: Sequence[str]) -> str:
@@ -112,14 +115,18 @@ def _open_columns(name: str, form: DataForm) -> tuple[DatasetDict, str, str]:
     first = next(iter(loaded.values()))
     image = _find_column(name, first, "image", form.image_column)
     label = _find_column(name, first, "label", form.label_column)
-    missing = [column for split in loaded.values() for column in (image, label) if column not in split.features]
+    if form.group_column is not None and form.group_column not in first.features:
+        listed = list_columns(list(first.features))
+        raise UserError(f"--group_column {form.group_column}: no such column in {name}; it has {listed}")
+    needed = [image, label] if form.group_column is None else [image, label, form.group_column]
+    missing = [column for split in loaded.values() for column in needed if column not in split.features]
     if missing:
         raise UserError(f"{where}: not every split has the column {missing[0]}; expected the same columns in all")
     for split, dataset in loaded.items():
         if not isinstance(dataset.features[image], Image):
             raise UserError(f"{where}: column {image} of {split} holds no images; expected them in every split")
         _check_label_type(label, dataset.features[label])
-    kept = {split: _keep_columns(dataset, image, label) for split, dataset in loaded.items()}
+    kept = {split: _keep_columns(dataset, needed) for split, dataset in loaded.items()}
     return DatasetDict(kept), image, label
 
 
@@ -150,16 +157,19 @@ def _hash_images(dataset: Dataset, image: str) -> set[int]:
 
 def _check_label_type(column: str, feature: object) -> None:
     """Refuses labels that are not text, numbers or classes, before one is read: `datasets` would decode a picture."""
-    plain = isinstance(feature, Value) and re.fullmatch(r"(large_)?string|u?int\d+|bool", feature.dtype)
-    if not plain and not isinstance(feature, ClassLabel):
+    if not _is_plain(feature) and not isinstance(feature, ClassLabel):
         raise UserError(f"--label_column_name {column}: expected names or codes of classes, found {feature!s:.200}")
 
 
-def _keep_columns(dataset: Dataset, image: str, label: str) -> Dataset:
-    """Returns a split with the columns that are read: image, label, text and people's groups."""
+def _keep_columns(dataset: Dataset, needed: Sequence[str]) -> Dataset:
+    """Returns a split with the columns that are read: those that are needed, text and people's groups."""
     columns = dataset.features
     kept = [name for name, feature in columns.items() if _is_text(feature) or is_attribute(name, feature)]
-    return dataset.select_columns(list(dict.fromkeys((image, label, *kept))))
+    return dataset.select_columns(list(dict.fromkeys((*needed, *kept))))
+
+
+def _is_plain(feature: object) -> bool:
+    return isinstance(feature, Value) and bool(re.fullmatch(r"(large_)?string|u?int\d+|bool", feature.dtype))
 
 
 def _is_text(feature: object) -> bool:
@@ -230,6 +240,20 @@ def _read_classes(name: str, split: str, dataset: Dataset, column: str) -> list[
     values = _read_stored(dataset, column)
     _refuse_first(name, split, column, [value if str(value).strip() else None for value in values])
     return [str(value) for value in values]
+
+
+def _read_persons(name: str, split: str, dataset: Dataset, column: str) -> list[str]:
+    """Returns the person of every face, from a column of text, whole numbers or classes."""
+    feature = dataset.features[column]
+    if not isinstance(feature, ClassLabel) and not _is_plain(feature):
+        raise UserError(f"--group_column {column}: expected names or numbers of persons, found {feature!s:.200}")
+    values = _read_ids(name, split, dataset, column) if isinstance(feature, ClassLabel) else None
+    values = _read_stored(dataset, column) if values is None else values
+    empty = next((row for row, value in enumerate(values) if value is None or not str(value).strip()), None)
+    if empty is not None:
+        words = f"row {empty} of {split} has no person in column {column}; expected one for every face"
+        raise UserError(f"--dataset_name {name}: {words}")
+    return [str(value).strip() for value in values]
 
 
 def _refuse_first(name: str, split: str, column: str, values: Sequence[object]) -> None:
@@ -365,7 +389,9 @@ def _divide_single(where: str, loaded: DatasetDict, needed: Collection[str]) -> 
         return splits, dict.fromkeys(SPLITS, f"{name}, divided by file names")
     if "train" not in needed:
         return DatasetDict(test=dataset), {"test": name}
+    if "test" not in needed and find_split(name) != "test":
+        return DatasetDict(train=dataset), {"train": name}
     raise UserError(
         f"{where}: has a single split ({name}), and file names do not say which faces are RAF-DB's test split; "
-        "expected the splits train and test, or names like train_00001.jpg and test_0001.jpg"
+        f"expected the splits train and test, or names like train_00001.jpg and test_0001.jpg; or {TEST_SHARE}"
     )

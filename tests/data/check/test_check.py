@@ -22,6 +22,7 @@ from rafdb_vit.runtime.errors import UserError
 from tests.support.checked_data import IMAGES, SIDE, again, face, paint, paint_all, write_release, write_table
 from tests.support.faces import write_kaggle, write_official, write_system_files
 from tests.support.images import HTML, encode, orientation, paint_texture, write_bomb
+from tests.support.undivided import write_undivided
 
 LIST = "EmoLabel/list_patition_label.txt"
 COUNTS = "counts are not the published ones"
@@ -747,3 +748,40 @@ def test_a_data_set_is_said_to_be_none_that_is_looked_into(tmp_path):
     table.save_to_disk(tmp_path / "faces")
     with pytest.raises(UserError, match="is a data set of `datasets`; `rafdb-vit check` looks into folders of images"):
         check(tmp_path / "faces")
+
+
+def test_data_without_splits_is_checked_and_the_flag_is_named(tmp_path):
+    result = check_data(write_undivided(tmp_path / "data"), quiet=True)
+    assert result.counts["train"] == {"Anger": 12, "Contempt": 13} and not sum(result.counts["test"].values())
+    (empty,) = result.kinds["empty split"]
+    assert empty.blocks and empty.message.endswith(
+        "or add --test_fraction 0.2, which sets that share of each class aside as test"
+    )
+    assert result.numbers["exact duplicates"] == 2 and result.numbers["near-duplicates with different labels"] == 1
+
+
+@pytest.mark.parametrize("form", ["pattern", "column"])
+def test_persons_in_two_splits_are_found(tmp_path, form):
+    rows = []
+    for number, name in enumerate(("a1", "a2", "b1", "b2", "c1", "c2")):
+        split, label = ("test" if name in ("a2", "c1", "c2") else "train"), "xy"[number % 2]
+        path = tmp_path / split / label / f"{name}.jpg"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        paint(path, number)
+        rows.append(f"{path.relative_to(tmp_path)},{label},{name[0]}")
+    root, asked = tmp_path, {"group_pattern": "^([abc])"}
+    if form == "column":
+        root, asked = tmp_path / "faces.csv", {"group_column": "who"}
+        root.write_text("\n".join(["image,label,who", *rows]))
+    (finding,) = check_data(root, quiet=True, **asked).kinds["person across splits"]
+    assert not finding.blocks and "person 'a' has pictures in several splits (1 in train, 1 in test)" in finding.message
+    assert [Path(file).name for file in finding.files] == ["a1.jpg", "a2.jpg"]
+    assert "person across splits" not in check_data(root, quiet=True).kinds
+
+
+def test_rows_without_a_split_beside_rows_of_test_are_a_fault(tmp_path):
+    for name in ("train_1", "test_1", "x", "y"):
+        paint(tmp_path / f"{name}.jpg", len(name))
+    (tmp_path / "faces.csv").write_text("image,label\ntrain_1.jpg,a\ntest_1.jpg,b\nx.jpg,a\ny.jpg,b\n")
+    bad = check_data(tmp_path, quiet=True).kinds["bad row"]
+    assert [finding.message.split(": ")[1][:24] for finding in bad] == ["nothing says which split"] * 2

@@ -152,5 +152,18 @@ def test_a_thousand_copies_are_one_group_and_take_no_time(textures):
     assert len(found) == 999 and len(group(found)) == 1
 
 
+def test_among_many_pictures_all_but_the_least_alike_are_found():
+    rng = np.random.default_rng(0)
+    hashes = rng.integers(0, 2**64, (3000, 4, 4), dtype=np.uint64)
+    thumbnails = rng.normal(size=(3000, 2, 16, 16))
+    thumbnails = (thumbnails / np.linalg.norm(thumbnails, axis=(2, 3), keepdims=True)).astype(np.float16)
+    for i in range(100):  # each copy is one view of the picture, with 24 of 256 bits turned
+        bits = np.unpackbits(hashes[i, i % 4].view(np.uint8))
+        bits[rng.choice(256, 24, replace=False)] ^= 1
+        hashes[i + 100, 0] = np.packbits(bits).view(np.uint64)
+        thumbnails[i + 100, 0] = thumbnails[i, i % 4 // 2, :, :: -1 if i % 2 else 1]
+    assert set(find_near_duplicates(hashes, thumbnails)) == {(i, i + 100) for i in range(100)}
+
+
 def test_of_nothing_nothing_is_found():
     assert find_near_duplicates(np.empty((0, 4, 4), np.uint64), np.empty((0, 2, 16, 16), np.float16)) == {}

@@ -252,7 +252,7 @@ def test_a_validation_split_of_its_own_is_used_as_it_is(own_validation):
     assert {path.parts[-3] for path in paths_of(splits["validation"])} == {"valid"}
     data = load_data(own_validation, validation_fraction=None, max_samples=NO_LIMIT)
     assert data.sources == {"train": "train", "validation": "valid", "test": "test"}
-    assert data.validation_fraction is None
+    assert not data.shares
     assert data.describe() == "folder of labelled faces; validation is its split valid"
 
 
@@ -267,7 +267,7 @@ def test_a_held_out_split_is_scored_as_test_whatever_it_is_called(train_and_val)
     assert {path.parts[-3] for path in paths_of(data.splits["validation"])} == {"train"}
     assert {split: len(dataset) for split, dataset in data.splits.items()} == {"train": 7, "validation": 7, "test": 14}
     assert data.sources == {"train": "train", "test": "val"}
-    assert (data.validation_fraction, data.split_seed) == (0.5, 0)
+    assert (data.shares["validation"].fraction, data.shares["validation"].seed) == (0.5, 0)
     assert data.describe() == "folder of labelled faces; test is its split val"
 
 

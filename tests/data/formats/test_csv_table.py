@@ -127,7 +127,7 @@ def test_what_a_run_says_of_its_tables(tmp_path):
         write_table(tmp_path / name, [entry[:2] for entry in entries if entry[2] == split], "image,label")
     data = load_data(tmp_path, max_samples=dict.fromkeys(("train", "validation", "test")))
     assert (data.name, data.sources) == ("folder of labelled faces", {"train": "train", "test": "validation"})
-    assert data.validation_fraction == 0.1
+    assert data.shares["validation"].fraction == 0.1
     assert {split: len(dataset) for split, dataset in data.splits.items()} == {"train": 7, "validation": 7, "test": 7}
 
 

@@ -384,7 +384,7 @@ def test_its_own_validation_split_is_used_as_it_is(tmp_path):
     assert {split: list(d["file"])[:1] for split, d in data.splits.items()} == {
         split: [f"{split}/000000"] for split in ("train", "validation", "test")
     }
-    assert data.validation_fraction is None
+    assert not data.shares
     with refused("--validation_fraction 0.1", "(validation)"):
         load_data(None, dataset_name=name, validation_fraction=0.1, max_samples=NO_LIMIT)
 
