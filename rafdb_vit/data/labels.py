@@ -145,15 +145,7 @@ def resolve_classes(written: Collection[str], labels: LabelSet, *, where: str) -
         UserError: They are numbers whose order is not known, or not the classes of the subset that was asked for.
     """
     names = sorted(set(written), key=lambda name: (name.casefold(), name))
-    odd = next((name for name in names if not is_plain(name)), None)
-    if odd is not None:
-        raise UserError(f"{where}: {odd!r:.90} is no name for a class, since it has {NOT_PLAIN}; rename the class")
-    if any(not re.sub(_UNSEEN, "", name).strip() for name in names):
-        raise UserError(f"{where}: a class has a name in which nothing can be seen; expected letters or numbers")
-    if len(names) > MOST_CLASSES:
-        raise UserError(
-            f"{where}: {len(names):,} different labels, {names[0]!r} the first; is this the column of labels?"
-        )
+    _check_plain_names(names, where=where)
     numbers = [name for name in names if re.fullmatch(r"[+-]?\d+([.,]\d*)?", name)]
     others = (other for other in LABEL_SETS.values() if other != labels and labels == BASIC and not numbers)
     for candidate in (labels, *others):
@@ -177,6 +169,19 @@ def resolve_classes(written: Collection[str], labels: LabelSet, *, where: str) -
     _check_own_names(names, where=where)
     own = {fold_name(name): name for name in reversed(names)}
     return LabelSet(OWN, tuple(unicodedata.normalize("NFC", name.strip()) for name in reversed(own.values())))
+
+
+def _check_plain_names(names: Sequence[str], *, where: str) -> None:
+    """Refuses names that cannot be shown in a line, and far more of them than there are classes."""
+    odd = next((name for name in names if not is_plain(name)), None)
+    if odd is not None:
+        raise UserError(f"{where}: {odd!r:.90} is no name for a class, since it has {NOT_PLAIN}; rename the class")
+    if any(not re.sub(_UNSEEN, "", name).strip() for name in names):
+        raise UserError(f"{where}: a class has a name in which nothing can be seen; expected letters or numbers")
+    if len(names) > MOST_CLASSES:
+        raise UserError(
+            f"{where}: {len(names):,} different labels, {names[0]!r} the first; is this the column of labels?"
+        )
 
 
 def _check_own_names(names: Sequence[str], *, where: str) -> None:

@@ -152,11 +152,14 @@ def _enter_cache(name: str, folder: Path) -> tuple[Path, Path]:
     saved = [place for place in list_folders(folder) if is_saved(place)]
     if len(saved) == 1:
         return saved[0], folder
-    prepared = [Path(path).parent for path in walk_files(folder) if os.path.basename(path) == _INFO_FILE]  # noqa: PTH119
+    files = [*walk_files(folder)]
+    prepared = [os.path.dirname(path) for path in files if os.path.basename(path) == _INFO_FILE]  # noqa: PTH119, PTH120
     if len(prepared) > 1 and not saved:
-        listed = ", ".join(str(place.relative_to(folder)) for place in prepared[:3])
+        listed = ", ".join(os.path.relpath(place, folder) for place in prepared[:3])
         raise UserError(f"--dataset_name {name}: holds {len(prepared)} data sets ({listed}); give the folder of one")
-    return (prepared[0] if len(prepared) == 1 and not saved else folder), folder
+    tables = [path for path in files if path.lower().endswith(SUFFIXES)]
+    is_cache = len(prepared) == 1 and all(path.startswith(os.path.join(prepared[0], "")) for path in tables)  # noqa: PTH118
+    return (Path(prepared[0]) if is_cache and not saved else folder), folder
 
 
 def _choose_revision(name: str, repository: Path) -> Path:

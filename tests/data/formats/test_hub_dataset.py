@@ -726,12 +726,12 @@ def write_form(folder, form):
     return folder.parent / "kept"
 
 
-@pytest.mark.parametrize("needed", [("train", "test"), ("test",)])
 @pytest.mark.parametrize(
-    "form",
+    ("form", "needed"),
     [
-        *("saved", "saved below", "parquet", "data", "splits", "cache", "metadata csv -", "metadata jsonl -"),
-        *("metadata parquet -", "metadata csv images/", "metadata jsonl images/"),
+        *((form, ("train", "test")) for form in ("saved", "saved below", "parquet", "data", "splits", "cache")),
+        *((f"metadata {form}", ("train", "test")) for form in ("csv -", "jsonl -", "parquet -", "jsonl images/")),
+        *((form, ("test",)) for form in ("parquet", "metadata csv images/")),
     ],
 )
 def test_a_data_set_is_the_same_by_either_flag(tmp_path, form, needed):

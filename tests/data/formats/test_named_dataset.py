@@ -368,7 +368,7 @@ def test_pictures_that_systems_keep_are_in_no_class(tmp_path):
         for i, name in enumerate(("happy", "sad")):
             (tmp_path / split / name).mkdir(parents=True)
             PIL.Image.new("RGB", (8, 8), (i * 9, len(split), 9)).save(tmp_path / split / name / "0.png")
-    write_system_files(tmp_path, tmp_path / "train", tmp_path / "test/sad")
+    write_system_files(tmp_path / "test/sad")
     loaded = open_named(str(tmp_path))
     assert {split: len(faces) for split, faces in loaded.items()} == {"train": 2, "test": 2}
     assert loaded["train"].features["label"].names == ["happy", "sad"]
