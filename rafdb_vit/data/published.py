@@ -3,13 +3,13 @@
 Sources:
 
 - RAF-DB: the readme of its release (Li et al., 2017).
-- FER2013: 28,709, 3,589 and 3,589 faces on Kaggle's page of the challenge; 35,887 by class in Goodfellow et al., 2013,
-  "Challenges in Representation Learning", which those of the three splits add up to.
+- FER2013: 35,887 faces by class in Goodfellow et al., 2013, "Challenges in Representation Learning". Classes by split
+  are those that public code for it lists; they add up to the paper's, and to 28,709, 3,589 and 3,589.
 - FER+: Microsoft's readme (github.com/microsoft/FERPlus): a row for each of FER2013's faces. How many of them have a
   majority it does not state.
-- AffectNet: 287,651 and 4,000 faces of eight classes (Mollahosseini et al., 2017, and the lists of its release);
-  283,901 and 3,500 without contempt; some copies of the validation set have 3,999. It has no public test set:
-  validation is what is tested on.
+- AffectNet (Mollahosseini et al., 2017): 287,651 and 4,000 faces of eight classes, 283,901 and 3,500 without contempt.
+  Classes of train are those that public code for it lists, which add up to these; validation has 500 of each. An
+  edition of 3,999 is about. It has no public test set: validation is what is tested on.
 """
 
 from collections.abc import Mapping
