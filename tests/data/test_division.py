@@ -155,7 +155,7 @@ def test_a_column_or_a_pattern_that_cannot_be(data, official, tmp_path):
     table = write_rows(shutil.copytree(data, tmp_path / "d") / "x.csv", tmp_path / "d", ("who", lambda name: name[1:2]))
     with refused("--group_column person: no such column in", "it has image, label, who"):
         load_rafdb(table, test_fraction=0.2, group_column="person")
-    with refused(f"--group_column: {official} is no CSV file"):
+    with refused(f"--group_column: {official} holds official release, no CSV file"):
         load_rafdb(official, group_column="who")
     table.write_text(table.read_text().replace(",0\n", ",\n", 1))
     with refused("x.csv, row ", "the column of persons is empty"):

@@ -62,11 +62,7 @@ def check_data(
     report = Reporter(findings.add)
     columns: Any = {"image_column": image_column, "label_column": label_column, "group_column": group_column}
     form = DataForm(subset, aligned, group_pattern=group_pattern, needed=("train",), **columns)
-    _refuse_data_set(path, form)
-    found = find_faces(path, form, report)
-    root = Path(found.folder or path) if found.layout is Layout.TABLE or os.path.isfile(path) else path
-    check_splits(root, found.splits, report)
-    found = replace(found, splits={**{split: Faces() for split in SPLITS}, **found.splits})
+    root, found = _find_faces(path, form, report)
     _check_completeness(root, found, report)
     _check_persons(root, found, form, report)
     boxes = _check_annotations(root, found, form, report)
@@ -87,12 +83,17 @@ def check_data(
     return CheckResult.build(root, found, findings, published=published, **pictures)
 
 
-def _refuse_data_set(path: Path, form: DataForm) -> None:
+def _find_faces(path: Path, form: DataForm, report: Reporter) -> tuple[Path, FoundData[Faces]]:
+    """Returns the folder that is checked and its faces, in every split that there may be."""
     if is_data_set(path, form):
         raise UserError(
             f"{printable(path)}: is a data set of `datasets`; `rafdb-vit check` looks into folders of images and CSV "
             "files only. Training and evaluation take it as --data_dir, and check its rows when they load it"
         )
+    found = find_faces(path, form, report)
+    root = Path(found.folder or path) if found.layout is Layout.TABLE or os.path.isfile(path) else path
+    check_splits(root, found.splits, report)
+    return root, replace(found, splits={**{split: Faces() for split in SPLITS}, **found.splits})
 
 
 def _collect_contents(found: FoundData[Faces]) -> dict[str, bytes]:

@@ -155,7 +155,7 @@ def test_several_processes_say_what_one_says(tmp_path, monkeypatch):
     assert here == there
 
 
-def inspect_or_die(path, content):
+def inspect_or_die(path):
     if path.endswith("/100.jpg"):
         os._exit(1)
     return inspect_file(path)
@@ -168,7 +168,7 @@ def test_a_process_that_dies_is_one_line(tmp_path, monkeypatch):
         list(inspect_files(paths, processes=2))
 
 
-def note_process(path, content):
+def note_process(path):
     return os.getpid()
 
 

@@ -91,7 +91,7 @@ def test_labels_are_those_of_the_annotations(data):
     found = load_data(data, validation_fraction=0.3, scored=None)
     assert found.class_names == list(EIGHT.names) and found.name == "folder in AffectNet layout"
     assert found.sources == {"train": "train_set", "test": "val_set"}
-    assert found.validation_fraction == 0.3 and "test is its split val_set" in found.describe()
+    assert found.shares["validation"].fraction == 0.3 and "test is its split val_set" in found.describe()
     assert {split: len(of) for split, of in found.splits.items()} == {"train": 16, "validation": 8, "test": 16}
     for dataset in found.splits.values():
         for face in dataset:
