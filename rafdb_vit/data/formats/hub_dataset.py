@@ -66,7 +66,8 @@ def find_named_splits(name: str, form: DataForm = DEFAULT_FORM) -> FoundData[Dat
         )
         faces = faces.add_column("file", files, feature=Value("string"))
         if form.group_column is not None:
-            faces = faces.add_column(PERSON, _read_persons(name, split, dataset, form.group_column))
+            persons = _read_persons(name, split, dataset, form.group_column)
+            faces = faces.add_column(PERSON, persons, feature=Value("string"))
         named[split] = faces.cast_column("image", Image(mode="RGB"))
     splits, sources = _divide(where, named, form.needed, labels)
     _refuse_repeated(where, [file for dataset in splits.values() for file in dataset["file"][:]])
