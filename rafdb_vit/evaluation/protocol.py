@@ -119,6 +119,7 @@ class CheckpointProtocol:
         value: That metric of it, during training.
         step: Its optimizer step; `steps_trained` are those of the whole run.
         epoch: Its epoch; `epochs_trained` are those of the whole run.
+        diverged_at: The step at which training diverged, and ended; None where it did not.
     """
 
     chosen_by: str
@@ -127,6 +128,11 @@ class CheckpointProtocol:
     epoch: float | None
     epochs_trained: float
     steps_trained: int
+    diverged_at: int | None = None
+
+    def describe(self) -> dict[str, Any]:
+        """Returns it as it stands in JSON."""
+        return {name: value for name, value in vars(self).items() if name != "diverged_at" or value is not None}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -184,7 +190,8 @@ class Protocol:
 
     def describe(self) -> dict[str, Any]:
         """Returns the protocol as it stands in JSON."""
-        return {**asdict(self), "validation": self.validation.describe()}
+        parts = {"validation": self.validation.describe(), "checkpoint": self.checkpoint.describe()}
+        return {**asdict(self), **parts}
 
 
 @dataclass(frozen=True)
