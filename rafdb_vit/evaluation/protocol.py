@@ -121,6 +121,7 @@ class CheckpointProtocol:
         value: That metric of it, during training.
         step: Its optimizer step; `steps_trained` are those of the whole run.
         epoch: Its epoch; `epochs_trained` are those of the whole run.
+        diverged_at: The step at which training diverged, and ended; None where it did not.
     """
 
     chosen_by: str
@@ -129,6 +130,11 @@ class CheckpointProtocol:
     epoch: float | None
     epochs_trained: float
     steps_trained: int
+    diverged_at: int | None = None
+
+    def describe(self) -> dict[str, Any]:
+        """Returns it as it stands in JSON."""
+        return {name: value for name, value in vars(self).items() if name != "diverged_at" or value is not None}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -191,7 +197,8 @@ class Protocol:
     def describe(self) -> dict[str, Any]:
         """Returns the protocol as it stands in JSON."""
         test = self.test_split and self.test_split.describe()
-        return {**asdict(self), "validation": self.validation.describe(), "test_split": test}
+        parts = {"validation": self.validation.describe(), "checkpoint": self.checkpoint.describe()}
+        return {**asdict(self), **parts, "test_split": test}
 
 
 @dataclass(frozen=True)

@@ -114,6 +114,10 @@ def _find_warnings(evaluation: Evaluation) -> list[str]:
     if evaluation.data.name == DRAWN:
         drawn = "These faces are drawn. The metrics say nothing about real faces"
         warnings.append(f"{drawn}; they show that the way from data to metrics works.")
+    if evaluation.trained is not None and (step := evaluation.trained.checkpoint.diverged_at) is not None:
+        kept = f"The model is the best one before that, of step {evaluation.trained.checkpoint.step:,}"
+        diverged = f"Training diverged at step {step:,}: its numbers were not finite any more, and it ended there."
+        warnings.append(f"{diverged} {kept}; a run with a lower learning rate may do better.")
     if evaluation.data.subsampled:
         warnings.append("A trial on a sample of the data: not to be quoted.")
     if warning := SPLIT_WARNINGS.get((evaluation.split, evaluation.trained is not None)):

@@ -6,6 +6,7 @@ connections close and the others' calls fail at once. With a single process noth
 """
 
 import atexit
+import gc
 import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -60,12 +61,20 @@ def _patient_group() -> Any:
 def _close_groups() -> None:
     """Ends gloo's threads while the interpreter still runs: some that outlive it abort the process, with status 134.
 
+    Such a thread lets go of a finished collective's tensors on its own time, for which it needs the interpreter. Where
+    that is ending, Python 3.13 and older end the thread instead, through C++ that may not be left so, and the process
+    aborts (pytorch/pytorch#190489). `destroy_process_group` alone ends no thread of gloo's: they end with the last
+    reference to the group, of which this module has one, and a model in a circle of references another. (torch's own
+    caches keep that of a sharded model; nothing has gone over it for long.) Delete when torch ends the threads itself.
+
     Groups of other backends stay: closing them may wait for processes that have failed.
     """
     import torch.distributed as dist
 
     if dist.is_initialized():
         dist.destroy_process_group(None if dist.get_backend() == "gloo" else _patient_group())
+    _patient_group.cache_clear()
+    gc.collect()
 
 
 def gather(value: Any) -> list[Any]:

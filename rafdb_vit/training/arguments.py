@@ -50,6 +50,8 @@ class ExpressionTrainingArguments(TrainingArguments):
     - `dataloader_num_workers`: None, chosen by device;
     - `lr_scheduler_type` also takes `step`, with `--lr_scheduler_kwargs '{"step_size": 10, "gamma": 0.1}'` in epochs;
     - `resume_from_checkpoint` without a value takes the newest checkpoint of the output folder;
+    - `dataloader_drop_last` is kept as `drops_last`, since upstream would leave out faces of validation as well;
+    - `logging_nan_inf_filter` False: training ends where upstream would show a loss of 0;
     - `push_to_hub` is kept as `publishes`, since the Trainer's own way of publishing is not taken;
     - `remove_unused_columns` False (transforms need the columns), `ddp_find_unused_parameters` False (DDP warns else).
     """
@@ -82,6 +84,8 @@ class ExpressionTrainingArguments(TrainingArguments):
     metric_for_best_model: str | None = flag(
         "macro_f1", "Metric on validation that chooses the checkpoint: loss, f1_fear, ..."
     )
+    logging_nan_inf_filter: bool = flag(False, "Always false here.")
+    dataloader_drop_last: bool = flag(False, "Leave out the faces of train that fill no whole step, anew each epoch.")
     push_to_hub: bool = flag(False, "Publish the run when it has been scored.")
     hub_model_id: str | None = flag(None, "USER/NAME to publish it as.")
     hub_revision: str | None = flag(None, "Branch to publish it on. Default: main.")
@@ -99,6 +103,7 @@ class ExpressionTrainingArguments(TrainingArguments):
 
     def __post_init__(self) -> None:
         self.publishes, self.push_to_hub = self.push_to_hub, False
+        self.drops_last, self.dataloader_drop_last = self.dataloader_drop_last, False
         self.step_schedule = self._take_step_schedule()
         device = pick_device(use_cpu=self.use_cpu)
         self.use_cpu = device == "cpu"
@@ -121,6 +126,11 @@ class ExpressionTrainingArguments(TrainingArguments):
             raise UserError(f"--report_to: {error}") from error
         # Upstream would split each batch over all GPUs with torch's DataParallel, which torch itself advises against.
         self._n_gpu = min(self.n_gpu, 1)
+
+    @property
+    def effective_batch_size(self) -> int:
+        """The faces of an optimizer step, over all processes and accumulated batches."""
+        return self.train_batch_size * self.world_size * self.gradient_accumulation_steps
 
     def _take_step_schedule(self) -> StepSchedule | None:
         """Reads the schedule `step`, which upstream does not know, and leaves upstream one that it does."""

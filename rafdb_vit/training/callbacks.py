@@ -1,5 +1,6 @@
 """What happens at the Trainer's events: the transform learns the epoch, the person gets a line for each."""
 
+import math
 from typing import Any
 
 from transformers import ProgressCallback, TrainerCallback, TrainerControl, TrainerState, TrainingArguments
@@ -76,7 +77,7 @@ class EpochLineCallback(TrainerCallback):
         """Marks an evaluation that beats the best before it: `state.best_metric` is updated only after this event."""
         name = f"eval_{(args.metric_for_best_model or 'loss').removeprefix('eval_')}"
         value, best = logs.get(name), state.best_metric
-        if value is None:
+        if value is None or not math.isfinite(value):
             return ""
         better = best is None or (value > best if args.greater_is_better else value < best)
         return "  best so far" if better else ""

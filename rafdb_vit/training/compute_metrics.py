@@ -1,5 +1,6 @@
 """The metrics of `EvaluationResult` as an `evaluate.Metric`, and the Trainer's `compute_metrics` hook."""
 
+import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -60,7 +61,9 @@ def build_compute_metrics(names: Sequence[str]) -> Callable[[EvalPrediction], di
     metric = ExpressionMetric(names)
 
     def compute_metrics(prediction: EvalPrediction) -> dict[str, float]:
-        """Returns the metrics of one evaluation."""
-        return metric.compute(predictions=prediction.predictions, references=prediction.label_ids)
+        """Returns the metrics of one evaluation; of logits that are not finite, none is a number."""
+        metrics = metric.compute(predictions=prediction.predictions, references=prediction.label_ids)
+        is_finite = bool(np.isfinite(prediction.predictions).all())
+        return metrics if is_finite else dict.fromkeys(metrics, math.nan)
 
     return compute_metrics

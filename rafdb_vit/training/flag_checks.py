@@ -37,7 +37,7 @@ UNSUPPORTED_FLAGS: dict[str, str] = {
     **dict.fromkeys(("fp16_full_eval", "bf16_full_eval"), "the metrics are always computed in fp32; leave it out"),
     "remove_unused_columns": "the transforms need every column; leave it out",
     "label_names": "the collator names the labels; leave it out",
-    "dataloader_drop_last": "it would drop faces of validation too; leave it out",
+    "logging_nan_inf_filter": "training ends at the first loss that is not finite; leave it out",
     "load_best_model_at_end": "the run folder always holds the best checkpoint; leave it out",
     "enable_jit_checkpoint": "a run that it stops looks finished; leave it out",
     "ignore_data_skip": "a resumed run would see other faces than an uninterrupted one; leave it out",

@@ -119,14 +119,24 @@ def read_progress(checkpoint: Path) -> dict[str, Any]:
     Raises:
         UserError: One of them is damaged; the message names it.
     """
-    state = _read(checkpoint, STATE_FILE, _STATE)
-    with naming_damage(checkpoint, STATE_FILE):
-        _check_state(state, named=step_of(checkpoint))
+    state = read_state(checkpoint)
     progress = _read(checkpoint, PROGRESS_FILE, _PROGRESS)
     with naming_damage(checkpoint, PROGRESS_FILE):
         if progress["last_logged_step"] > state["global_step"]:
             raise ValueError(f"last_logged_step is {progress['last_logged_step']}, later than the checkpoint")
     return progress
+
+
+def read_state(checkpoint: Path) -> dict[str, Any]:
+    """Returns what `trainer_state.json` of a checkpoint holds.
+
+    Raises:
+        UserError: It is damaged.
+    """
+    state = _read(checkpoint, STATE_FILE, _STATE)
+    with naming_damage(checkpoint, STATE_FILE):
+        _check_state(state, named=step_of(checkpoint))
+    return state
 
 
 def _check_state(state: Mapping[str, Any], *, named: int) -> None:

@@ -24,7 +24,7 @@ _MAY_DIFFER = frozenset(
     trackio_space_id trackio_bucket_id trackio_static_space_id log_level log_level_replica log_on_each_node
     save_total_limit ddp_timeout ddp_backend ddp_bucket_cap_mb ddp_broadcast_buffers ddp_static_graph
     ddp_find_unused_parameters skip_memory_metrics torch_empty_cache_steps eval_on_start debug fp16 bf16
-    push_to_hub hub_model_id hub_private_repo hub_revision""".split()
+    num_train_epochs max_steps push_to_hub hub_model_id hub_private_repo hub_revision""".split()
 )
 _IDENTIFYING = ("file", "label", "crop", "distribution")
 
@@ -41,12 +41,13 @@ def describe_training(args: ExpressionTrainingArguments, *, processes: int) -> d
         "warmup_steps": args.warmup_steps,
         "epochs": args.num_train_epochs,
         "max_steps": args.max_steps,
-        "batch_size": args.train_batch_size * processes * args.gradient_accumulation_steps,
+        "batch_size": args.effective_batch_size,
         "batch": {
             "per_device": args.per_device_train_batch_size,
             "processes": processes,
             "gradient_accumulation_steps": args.gradient_accumulation_steps,
         },
+        **({"drop_last": True} if args.drops_last else {}),
         "max_grad_norm": args.max_grad_norm,
         "label_smoothing": args.label_smoothing_factor,
         "sharding": "FSDP" if is_fsdp_chosen() else None,
@@ -56,8 +57,10 @@ def describe_training(args: ExpressionTrainingArguments, *, processes: int) -> d
     }
 
 
-def describe_checkpoint(args: ExpressionTrainingArguments, state: TrainerState) -> CheckpointProtocol:
-    """Returns which checkpoint was kept, and why."""
+def describe_checkpoint(
+    args: ExpressionTrainingArguments, state: TrainerState, *, diverged_at: int | None = None
+) -> CheckpointProtocol:
+    """Returns which checkpoint was kept, and why; `diverged_at` is the step at which training diverged."""
     direction = "highest" if args.greater_is_better else "lowest"
     metric = str(args.metric_for_best_model).removeprefix("eval_")
     best: Any = state.best_metric
@@ -70,6 +73,7 @@ def describe_checkpoint(args: ExpressionTrainingArguments, state: TrainerState) 
         epoch=epoch_of_step(state, step),
         epochs_trained=epochs,
         steps_trained=state.global_step,
+        diverged_at=diverged_at,
     )
 
 
@@ -83,7 +87,8 @@ def describe_identity(
     """Returns what has to be the same when a run is resumed from a checkpoint, by name.
 
     Every training flag counts but those of `_MAY_DIFFER`: a resumed run would ignore some of them, since optimizer
-    and early stopping are restored, and with any of them the metrics would be those of neither run.
+    and early stopping are restored, and with any of them the metrics would be those of neither run. Of another number
+    of steps `rafdb_vit.training.length` decides.
 
     Args:
         args: The training arguments.
@@ -96,10 +101,11 @@ def describe_identity(
     return {
         **{f"{split} data": f"{len(faces)} faces {_hash_faces(faces)}" for split, faces in splits.items()},
         **{f"model {name}": value for name, value in asdict(model).items()},
-        "batch size": args.train_batch_size * args.world_size * args.gradient_accumulation_steps,
+        "batch size": args.effective_batch_size,
         "sharding": "FSDP" if is_fsdp_chosen() else None,
         **flags,
         **settings,
+        "dataloader_drop_last": args.drops_last,
         "precision": args.precision,
         "schedule": args.step_schedule,
     }

@@ -3,73 +3,52 @@
 The private names of transformers in use are listed in `rafdb_vit.training`.
 """
 
-import json
 import math
-import os
 import time
-from collections.abc import Mapping
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import torch
-from accelerate.utils.constants import OPTIMIZER_NAME as FSDP_OPTIMIZER_NAME
-from transformers import Trainer, TrainerCallback, TrainerState
-from transformers.trainer import OPTIMIZER_NAME, SCALER_NAME, SCHEDULER_NAME
-from transformers.trainer_callback import ExportableState
+from transformers import EarlyStoppingCallback, TrainerCallback, TrainerState
 from transformers.trainer_utils import TrainOutput
+from transformers.utils import CONFIG_NAME
 
 from rafdb_vit.model.download import quiet_loading
+from rafdb_vit.runtime.console import say_line
 from rafdb_vit.runtime.errors import Interrupted
-from rafdb_vit.runtime.processes import count_processes, gather, process_index
+from rafdb_vit.runtime.processes import count_processes, process_index
 from rafdb_vit.runtime.signals import SignalWatch, hold_signals, release_signals
-from rafdb_vit.training.checkpoints import find_best, prune_checkpoints, write_checkpoint
-from rafdb_vit.training.progress import PROGRESS_FILE, STATE_FILE, naming_damage, read_progress
-from rafdb_vit.training.restored_state import (
-    check_archive,
-    check_form,
-    check_optimizer,
-    check_random,
-    check_scaler,
-    check_schedule,
-    load_tensors,
-)
+from rafdb_vit.training.checkpointing import CheckpointingTrainer
+from rafdb_vit.training.checkpoints import find_best, prune_checkpoints
+from rafdb_vit.training.divergence import find_step_fault, find_weight_fault
+from rafdb_vit.training.length import refuse_other_length
+from rafdb_vit.training.progress import STATE_FILE, naming_damage, read_progress, read_state
 
 
-class ResumableTrainer(Trainer):
-    """`transformers.Trainer` with its checkpoints, its resuming and its end by a signal replaced.
+class ResumableTrainer(CheckpointingTrainer):
+    """`CheckpointingTrainer` with the stock Trainer's resuming and its ways to end before its time replaced.
 
-    It knows nothing of faces. Differences from the stock Trainer:
+    It knows nothing of faces. Differences from the stock Trainer, besides `CheckpointingTrainer`'s:
 
-    - a checkpoint appears whole or not at all, whichever process fails and whenever it is killed;
-    - the best evaluation always has a checkpoint;
-    - beside the stock files, a checkpoint says what the run was (`identity`) and where within its epoch it stood;
     - a run that is resumed anywhere, also within an epoch, within an accumulated step or before an evaluation that was
       due, continues as the uninterrupted one did: the same weights, optimizer, schedule, best step, early-stopping
       count and logged losses;
+    - it may go on to more steps than it was begun with, where that is the same as having asked for them at once
+      (`rafdb_vit.training.length`);
     - SIGINT and SIGTERM, noted by a `SignalWatch`, end training where all processes stand at the same step: with a
-      checkpoint, and an `Interrupted` that says so.
+      checkpoint, and an `Interrupted` that says so;
+    - so does a loss, a gradient norm or a weight that is not finite, with a `Diverged`, and without a checkpoint.
 
     Args:
-        identity: What has to be the same in a resumed run; written into each checkpoint.
         signals: Notes signals; None leaves them to the caller.
-
-    Attributes:
-        saved_step: The step of the newest checkpoint in the run folder, -1 if there is none.
-        last_step: Gradient norm and learning rate of the last step, which the next log line will show.
-        epoch_has_ended: Whether the events of the end of an epoch have come since the last step.
     """
 
-    def __init__(
-        self, *args: Any, identity: Mapping[str, Any] | None = None, signals: SignalWatch | None = None, **kwargs: Any
-    ) -> None:
-        self.identity = dict(identity or {})
-        self.signals, self.saved_step = signals, -1
-        self.last_step: dict[str, Any] = {"grad_norm": None, "learning_rate": None}
-        self.epoch_has_ended = False
+    def __init__(self, *args: Any, signals: SignalWatch | None = None, **kwargs: Any) -> None:
+        self.signals = signals
         self._resumed_from: Path | None = None
         self._progress: dict[str, Any] = {}
         self._had_stopped = False
-        self._limit: int | None = None
         self._at_step_begin: tuple[torch.Tensor, Any, torch.Tensor, Any] | None = None
         super().__init__(*args, **kwargs)
 
@@ -78,6 +57,7 @@ class ResumableTrainer(Trainer):
         if resume_from_checkpoint:
             self._resumed_from = Path(resume_from_checkpoint)
             self._progress = read_progress(self._resumed_from)
+            self.check_length(self._resumed_from)
             # It was done when the run began, and early stopping would count it twice.
             self.args.eval_on_start = False
         # Last of all callbacks: an evaluation that was still due is shown by those before it.
@@ -107,72 +87,45 @@ class ResumableTrainer(Trainer):
             release_signals()
             torch.set_rng_state(state)
 
+    # ---- Length ----
+
     def steps_per_epoch(self) -> int:
         """Returns the optimizer steps of an epoch."""
-        faces: Any = self.train_dataset
+        faces: Any = self._get_train_sampler(self.train_dataset)
         batches = math.ceil(len(faces) / (self.args.train_batch_size * self.args.world_size))
         return math.ceil(batches / self.args.gradient_accumulation_steps)
 
-    @property
-    def run_folder(self) -> Path:
-        """The folder that checkpoints are written into."""
-        return Path(str(self.args.output_dir))
+    def total_steps(self) -> int:
+        """Returns the optimizer steps of the run, unless it stops early."""
+        if self.args.max_steps > 0:
+            return self.args.max_steps
+        return math.ceil(self.args.num_train_epochs * self.steps_per_epoch())
 
-    # ---- Checkpoints ----
+    def check_length(self, checkpoint: Path) -> None:
+        """Refuses to resume from a checkpoint of a run of another length, where that gives another run.
 
-    def _determine_best_metric(self, *args: Any, **kwargs: Any) -> bool:
-        """Tells whether an evaluation is the best so far; then a checkpoint is due.
-
-        The stock Trainer saves when the schedule says so: a best evaluation in between has no checkpoint, and an older
-        one is taken for the best.
+        Raises:
+            UserError: It does; see `refuse_other_length`.
         """
-        is_best = super()._determine_best_metric(*args, **kwargs)
-        self.control.should_save |= is_best
-        return is_best
+        run = checkpoint.resolve().parent
+        refuse_other_length(
+            checkpoint,
+            read_state(checkpoint),
+            steps=self.total_steps(),
+            steps_per_epoch=self.steps_per_epoch(),
+            rate_of=self._rate_of,
+            args=self.args,
+            start=run if (run / CONFIG_NAME).is_file() else checkpoint,
+        )
 
-    def _save_checkpoint(self, model: Any, trial: Any = None) -> None:
-        """Writes a checkpoint under another name and renames it, and deletes old ones.
-
-        The stock method writes into the final folder, so that a killed run leaves a half-written checkpoint that looks
-        like a whole one, and decides by file times which checkpoints are old.
-        """
-        self.store_flos()
-        run, step, best = self.run_folder, self.state.global_step, self.state.best_global_step
-        progress = self._describe_progress()
-        if best and (best == step or (run / f"checkpoint-{best}").is_dir()):
-            self.state.best_model_checkpoint = str(run / f"checkpoint-{best}")
-        writes = self.args.should_save
-        with write_checkpoint(run, step, writes=writes, identity=self.identity) as folder:
-            self.save_model(str(folder), _internal_call=True)
-            self._save_optimizer_and_scheduler(str(folder))
-            self._save_scaler(str(folder))
-            self._save_rng_state(str(folder))
-            if writes:
-                self._write_state(folder, progress)
-        self.saved_step = step
-        if writes:
-            prune_checkpoints(run, keep=self._limit, best_step=best)
-
-    def _describe_progress(self) -> dict[str, Any]:
-        """Returns what the stock Trainer does not save, and a resumed run needs to log the same metrics."""
-        norm = self.last_step["grad_norm"]
-        return {
-            "train_loss": gather(self._tr_loss.item()),
-            "last_logged_step": self._globalstep_last_logged,
-            "last_step": {**self.last_step, "grad_norm": norm.item() if isinstance(norm, torch.Tensor) else norm},
-            "epoch_has_ended": self.epoch_has_ended,
-        }
-
-    def _write_state(self, folder: Path, progress: dict[str, Any]) -> None:
-        states: Any = self._describe_callbacks()
-        self.state.stateful_callbacks = states
-        self.state.save_to_json(str(folder / STATE_FILE))
-        (folder / PROGRESS_FILE).write_text(json.dumps(progress) + "\n", encoding="utf-8")
-
-    def _describe_callbacks(self) -> dict[str, Any]:
-        """Returns what the callbacks keep, by class."""
-        exported = [cb for cb in [*self.callback_handler.callbacks, self.control] if isinstance(cb, ExportableState)]
-        return {type(cb).__name__: cb.state() for cb in exported}
+    def _rate_of(self, steps: int) -> Callable[[int], float] | None:
+        """Returns the schedule of a run of so many steps, a factor by step; None where it goes by the metrics."""
+        stands_in = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=1.0)
+        kept, self.lr_scheduler = self.lr_scheduler, None
+        factors = getattr(self.create_scheduler(steps, stands_in), "lr_lambdas", [None])
+        self.lr_scheduler = kept
+        factor: Callable[[int], float] | None = factors[0]
+        return factor
 
     # ---- Going on ----
 
@@ -203,7 +156,7 @@ class ResumableTrainer(Trainer):
             return super()._init_training_state(max_steps, *args, **kwargs)
         with quiet_loading(), naming_damage(self._resumed_from, STATE_FILE):
             written = TrainerState.load_from_json(str(self._resumed_from / STATE_FILE))
-            self._check_restored(written, max_steps)
+            self._check_callbacks(written)
             found = super()._init_training_state(max_steps, *args, **kwargs)
         # The stock Trainer goes by the intervals in the file; they are this run's flags.
         self.state.compute_steps(self.args, max_steps)
@@ -211,66 +164,20 @@ class ResumableTrainer(Trainer):
         if written.best_global_step:
             best = find_best(self._resumed_from, written.best_global_step, run=self.run_folder)
             self.state.best_model_checkpoint = str(best)
-        self._had_stopped = self.control.should_training_stop
+        self._had_stopped = self.control.should_training_stop = self._tell_stopped(written, max_steps)
         if self._resumed_from.resolve().parent == self.run_folder.resolve():
             self.saved_step = self.state.global_step
         return found
 
-    def _check_restored(self, written: TrainerState, max_steps: int) -> None:
-        """Checks what depends on this run; the stock Trainer sets any attribute of a callback to any value.
-
-        Raises:
-            ValueError: The checkpoint is of a run of another length, or a callback's state is of another form.
-        """
-        if written.max_steps != max_steps:
-            raise ValueError(f"max_steps is {written.max_steps}, and {max_steps} in this run")
-        states: Any = written.stateful_callbacks
-        for name, own in self._describe_callbacks().items():
-            if name in states:
-                check_form(states[name], own, name)
-
-    def _load_optimizer_and_scheduler(self, checkpoint: str | None) -> None:
-        """Restores optimizer and schedule, after a look at what the files hold; a sharded optimizer's is not known."""
-        if checkpoint is None:
-            return super()._load_optimizer_and_scheduler(checkpoint)
-        folder, optimizer, schedule = Path(checkpoint), cast(Any, self.optimizer), cast(Any, self.lr_scheduler)
-        with naming_damage(folder, SCHEDULER_NAME):
-            steps = load_tensors(folder / SCHEDULER_NAME)
-            check_schedule(steps, schedule.state_dict(), most_steps=(self.state.global_step + 1) * count_processes())
-        if self.is_fsdp_enabled:
-            whole = folder / f"{FSDP_OPTIMIZER_NAME}.bin"
-            with naming_damage(folder, FSDP_OPTIMIZER_NAME):
-                if whole.exists():
-                    check_archive(whole)
-                return super()._load_optimizer_and_scheduler(checkpoint)
-        with naming_damage(folder, OPTIMIZER_NAME):
-            restored = load_tensors(folder / OPTIMIZER_NAME)
-            check_optimizer(restored, optimizer)
-            optimizer.load_state_dict(restored)
-        schedule.load_state_dict(steps)
-
-    def _load_scaler(self, checkpoint: str | None) -> None:
-        """Restores loss scaling (FP16), after a look at what the file holds."""
-        if checkpoint is None or not os.path.lexists(path := Path(checkpoint) / SCALER_NAME):
-            return
-        with naming_damage(Path(checkpoint), SCALER_NAME):
-            scaler: Any = self.accelerator.scaler
-            if scaler is None:
-                raise ValueError("this run trains without loss scaling")
-            restored = load_tensors(path)
-            check_scaler(restored, scaler.state_dict())
-            scaler.load_state_dict(restored)
-
-    def _load_rng_state(self, checkpoint: str | None) -> None:
-        """Restores torch's, NumPy's and Python's random numbers, after a look at what the file holds."""
-        if checkpoint is None:
-            return
-        several = self.args.world_size > 1
-        name = f"rng_state_{self.args.process_index}.pth" if several else "rng_state.pth"
-        with naming_damage(Path(checkpoint), name):
-            if os.path.lexists(Path(checkpoint) / name):
-                check_random(load_tensors(Path(checkpoint) / name))
-            super()._load_rng_state(checkpoint)
+    def _tell_stopped(self, written: TrainerState, max_steps: int) -> bool:
+        """Tells whether a resumed run had stopped: early, or at its end, from where a longer one goes on."""
+        stopped, is_longer = self.control.should_training_stop, max_steps > written.max_steps
+        if stopped and is_longer and written.global_step >= written.max_steps:
+            early = [cb for cb in self.callback_handler.callbacks if isinstance(cb, EarlyStoppingCallback)]
+            stopped = any(cb.early_stopping_patience_counter >= cb.early_stopping_patience for cb in early)
+        if stopped and is_longer:
+            say_line(f"Early stopping ended the run at step {written.global_step}: more steps train it no further.")
+        return stopped
 
     def _finish_pending(self) -> None:
         step = self.last_step
@@ -310,6 +217,7 @@ class ResumableTrainer(Trainer):
     def _maybe_log_save_evaluate(self, tr_loss: Any, grad_norm: Any, *args: Any, **kwargs: Any) -> None:
         """Logs, evaluates and saves what is due, unless a signal has come: that comes first."""
         self.last_step = {"grad_norm": grad_norm, "learning_rate": kwargs.get("learning_rate")}
+        self.end_if_diverged(find_step_fault(tr_loss, grad_norm, self.accelerator))
         ends = self.control.should_training_stop or self.control.should_epoch_stop or self._is_last_step()
         if self.signals is None or (ends and not self.epoch_has_ended):
             # The end of the epoch follows at once, and may have more to do at this step.
@@ -325,6 +233,8 @@ class ResumableTrainer(Trainer):
         return self._log_save_evaluate(tr_loss, grad_norm, *args, **kwargs)
 
     def _log_save_evaluate(self, *args: Any, **kwargs: Any) -> None:
+        if self.control.should_evaluate:
+            self.end_if_diverged(find_weight_fault(self.model_wrapped))
         try:
             super()._maybe_log_save_evaluate(*args, **kwargs)
         except Interrupted as stop:

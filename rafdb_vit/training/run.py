@@ -29,6 +29,7 @@ from rafdb_vit.runtime.lock import hold_on_main
 from rafdb_vit.runtime.processes import broadcast_from_main, main_process_first, raise_on_one
 from rafdb_vit.runtime.signals import SignalWatch
 from rafdb_vit.training.arguments import NEWEST_CHECKPOINT, ExpressionTrainingArguments
+from rafdb_vit.training.divergence import Diverged
 from rafdb_vit.training.flags import DataArguments, ModelArguments
 from rafdb_vit.training.optimizer import default_layer_decay
 from rafdb_vit.training.past_run import TEST_FILES
@@ -162,16 +163,38 @@ class _Run:
         with SignalWatch() as signals:
             identity = self.describe_identity(network)
             trainer = self.build_trainer(network, signals=signals, identity=identity)
+            if checkpoint is not None:
+                broadcast_from_main(lambda: trainer.check_length(checkpoint))
             self.folder.open(asked, resume_from=checkpoint, identity=identity)
             self.say_start(trainer, threads)
-            with naming_resume_command(argv), raise_on_one():
-                trainer.train(resume_from_checkpoint=checkpoint and str(checkpoint))
-                outcome, predictions = self.score(trainer)
-            protocol = broadcast_from_main(lambda: self.write_results(outcome, trainer))
+            with naming_resume_command(argv):
+                diverged = self.train(trainer, checkpoint)
+                with raise_on_one():
+                    outcome, predictions = self.score(trainer)
+            protocol = broadcast_from_main(lambda: self.write_results(outcome, trainer, diverged))
         self.show_end(outcome)
         page = self.folder.output, self.found, predictions, outcome.test
         broadcast_from_main(lambda: write_run_page(*page, protocol=protocol))
+        if diverged is not None:
+            best = f"the best model before that, of step {protocol.checkpoint.step}"
+            raise UserError(f"{diverged.line}. {self.folder.path} holds {best}, and its metrics") from diverged
         return outcome
+
+    def train(self, trainer: ExpressionTrainer, checkpoint: Path | None) -> Diverged | None:
+        """Trains; returns what ended training if it diverged after a checkpoint that can be scored.
+
+        Raises:
+            Diverged: It diverged before.
+        """
+        diverged = None
+        with raise_on_one():
+            try:
+                trainer.train(resume_from_checkpoint=checkpoint and str(checkpoint))
+            except Diverged as end:
+                diverged = end
+        if diverged is not None and trainer.state.best_model_checkpoint is None:
+            raise diverged
+        return diverged
 
     def describe_model(self, network: PreTrainedModel) -> ModelProtocol:
         """Returns what is trained."""
@@ -239,7 +262,7 @@ class _Run:
         results = {split: prediction.score() for split, prediction in predictions.items()}
         return TrainOutcome(self.folder.path, **results), predictions["test"]
 
-    def write_results(self, outcome: TrainOutcome, trainer: ExpressionTrainer) -> Protocol:
+    def write_results(self, outcome: TrainOutcome, trainer: ExpressionTrainer, diverged: Diverged | None) -> Protocol:
         """Writes `results.json`, with which the run is whole, and plots; returns how its metrics came about."""
         args, augmentation = self.args, {"augmentation": trainer.transform.describe()}
         protocol = Protocol(
@@ -248,7 +271,9 @@ class _Run:
             test_split=describe_split(self.found, "test"),
             model=self.describe_model(trainer.network),
             training={**describe_training(args, processes=args.world_size), **self.recipe, **augmentation},
-            checkpoint=describe_checkpoint(args, trainer.state),
+            checkpoint=describe_checkpoint(
+                args, trainer.state, diverged_at=None if diverged is None else diverged.step
+            ),
             files_sha256=hash_model(self.folder.path),
             intervals=outcome.test.interval_method,
             history=describe_history(trainer.state),

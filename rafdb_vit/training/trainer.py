@@ -61,6 +61,7 @@ class ExpressionTrainer(ResumableTrainer):
     - a step's loss is the mean over its faces, however many processes and accumulated batches they come from, and no
       face counts twice (`rafdb_vit.training.loss`);
     - the optimizer's groups have weight decay on matrices only and layer-wise learning-rate decay;
+    - `--dataloader_drop_last` leaves out the faces that fill no whole step, of training alone;
     - `reduce_lr_on_plateau` knows whether the metric should rise or fall;
     - the schedule `step` exists.
 
@@ -81,7 +82,9 @@ class ExpressionTrainer(ResumableTrainer):
         **kwargs: Any,
     ) -> None:
         self.layer_decay = layer_decay
-        self.sampler = EpochSampler(len(train_dataset), seed=args.seed if args.data_seed is None else args.data_seed)
+        seed = args.seed if args.data_seed is None else args.data_seed
+        whole = args.effective_batch_size if args.drops_last else 1
+        self.sampler = EpochSampler(len(train_dataset), seed=seed, whole=whole)
         loss = ExpressionLoss(args.label_smoothing_factor)
         super().__init__(
             args=args,
@@ -131,18 +134,23 @@ class ExpressionTrainer(ResumableTrainer):
         return shield_workers(super().get_eval_dataloader(eval_dataset))
 
     def check_batches(self) -> None:
-        """Refuses a size of batches of which the last has one face, if the model's normalization needs more.
+        """Refuses a size of batches that leaves no step, or a batch of one face to a model that normalizes batches.
 
         Raises:
             UserError: It does; found out without computing anything.
         """
-        dataset: Any = self.train_dataset
-        size, faces = self.args.per_device_train_batch_size, len(dataset)
-        left = math.ceil(faces / self.args.world_size) % size
+        size, faces = self.args.per_device_train_batch_size, self.sampler.length
+        if not len(self.sampler):
+            raise UserError(
+                f"--dataloader_drop_last: leaves out all {faces} faces of train, since a step takes "
+                f"{self.args.effective_batch_size}; lower --per_device_train_batch_size, or leave the flag out"
+            )
+        left = math.ceil(len(self.sampler) / self.args.world_size) % size
         if 1 in (left, size) and not takes_one_picture(self.network, self.processing_class):
+            mend = "give another size" if size == 1 else "add --dataloader_drop_last, or give another size"
             raise UserError(
                 f"--per_device_train_batch_size {size}: leaves a batch of a single face ({faces} in train), which the "
-                "batch normalization of this model does not take; give another size"
+                f"batch normalization of this model does not take; {mend}"
             )
 
     def _get_dataloader(  # type: ignore[override]
@@ -158,11 +166,10 @@ class ExpressionTrainer(ResumableTrainer):
         return super().get_batch_samples(self._without_padding(epoch_iterator), num_batches, device)
 
     def _without_padding(self, batches: Iterable[dict[str, Any]]) -> Iterator[dict[str, Any]]:
-        faces: Any = self.train_dataset
-        processes, process = self.args.world_size, self.args.process_index
+        faces, processes, process = len(self.sampler), self.args.world_size, self.args.process_index
         for batch in batches:
             if self.accelerator.gradient_state.end_of_dataloader:
-                labels = ignore_padding(batch["labels"], faces=len(faces), processes=processes, process=process)
+                labels = ignore_padding(batch["labels"], faces=faces, processes=processes, process=process)
                 batch = {**batch, "labels": labels}
             yield batch
 

@@ -254,6 +254,15 @@ def test_the_base_model_is_named_where_it_is_on_the_hub(origin, words):
     assert words in str(card) and card.data.base_model == ("x/y" if origin == "Hub" else None)
 
 
+def test_a_run_that_diverged_says_so():
+    described = describe_run(describe_data(), {})
+    described["checkpoint"]["diverged_at"] = 321
+    settings = {"repo_id": "USER/NAME", "license": choose_license("RAF-DB basic", None), "revision": None}
+    results = {"validation": random_result(0), "test": random_result(1)}
+    text = str(render_card(**results, protocol=Protocol.read(described), **settings))
+    assert "Training diverged at step 321," in text and "diverged" not in str(render())
+
+
 def test_trials_say_so():
     drawn, sample = describe_data("drawn"), describe_data(subsampled=True)
     assert "drawn faces" in find_objection(DataProtocol(**drawn)) and "on a sample" in find_objection(

@@ -182,6 +182,14 @@ def test_drawn_faces_and_samples_are_called_so(evaluation, page):
 
 
 @pytest.mark.usefixtures("without_charts")
+def test_a_run_that_diverged_says_so(evaluation, page):
+    assert "diverged" not in page.text
+    checkpoint = replace(evaluation.trained.checkpoint, diverged_at=1234)
+    text = Page(render_page(replace(evaluation, trained=replace(evaluation.trained, checkpoint=checkpoint)))).text
+    assert "Training diverged at step 1,234" in text and "the best one before that, of step 120;" in text
+
+
+@pytest.mark.usefixtures("without_charts")
 def test_splits_that_the_model_knows_are_called_so(evaluation, page):
     assert "too high" not in page.text and "learned from these" not in page.text
     for split, trained_here, words in (

@@ -73,7 +73,6 @@ TRAINED = {
     "logging_strategy": ("steps --logging_steps 1", lambda t: history(t, "loss") == [1, 2]),
     "logging_steps": ("2 --logging_strategy steps", lambda t: history(t, "loss") == [2]),
     "logging_first_step": ("True", lambda t: history(t, "loss") == [1, 2]),
-    "logging_nan_inf_filter": ("False", lambda t: not t.args.logging_nan_inf_filter),
     "log_level": ("error", lambda t: logging.get_verbosity() == logging.ERROR),
     "disable_tqdm": ("False", lambda t: "BarsCallback" in t.callback_handler.callback_list),
     "eval_strategy": ("steps --save_strategy steps --eval_steps 1 --save_steps 1", lambda t: saved(t) == [1, 2]),
@@ -89,6 +88,10 @@ TRAINED = {
     "full_determinism": ("True", lambda t: torch.are_deterministic_algorithms_enabled()),
     "seed": ("7", lambda t: t.sampler.seed == 7),
     "data_seed": ("7", lambda t: t.sampler.seed == 7),
+    "dataloader_drop_last": (
+        "True --max_steps -1 --num_train_epochs 1",
+        lambda t: t.state.global_step == len(t.train_dataset) // t.args.effective_batch_size,
+    ),
     "dataloader_num_workers": ("1", lambda t: loader(t).num_workers == 1),
     "dataloader_pin_memory": ("False", lambda t: not loader(t).pin_memory),
     "dataloader_prefetch_factor": ("3 --dataloader_num_workers 1", lambda t: loader(t).prefetch_factor == 3),

@@ -95,6 +95,24 @@ def test_two_processes_follow_one_on_distribution_vectors(folder, alone, soft_al
     assert all(abs(soft_alone[name] - alone[name]) > 1e-3 for name in losses)  # another target than the labels
 
 
+def test_without_incomplete_steps_two_processes_follow_one(folder):
+    dropped = build(folder, "dropped-one", batch=16, dataloader_drop_last=True)
+    dropped.train()
+    assert dropped.state.max_steps == 9  # 3 x 16 of 49 faces, in 3 epochs
+    assert largest_difference(folder, logged(dropped), "logged-dropped.json") < 1e-5
+    accumulated = build(
+        folder, "dropped-accumulated", batch=8, gradient_accumulation_steps=2, dataloader_drop_last=True
+    )
+    accumulated.train()
+    assert largest_difference(folder, logged(accumulated), "logged-dropped.json") < 1e-5
+
+
+def test_two_processes_end_without_aborting(folder, forks):
+    """To repeat it: `torchrun --nproc_per_node 2 tests/support/two_processes.py end FOLDER`."""
+    done = forks.launch(SCENARIOS, "end", folder)
+    assert done.status == 0, done.err[-3000:]
+
+
 @pytest.mark.parametrize("soft", [False, True])
 def test_accumulated_batches_follow_one(folder, alone, soft_alone, soft):
     trainer = build(folder, f"accumulated-{soft}", batch=8, gradient_accumulation_steps=2, soft=soft)

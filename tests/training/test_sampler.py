@@ -20,3 +20,14 @@ def test_the_order_depends_on_seed_and_epoch_alone():
     first = order(epoch=3)
     torch.rand(7)
     assert order(epoch=3) == first
+
+
+def test_whole_steps_leave_out_the_last_faces_of_an_order():
+    sampler = EpochSampler(50, seed=1, whole=16)
+    seen = []
+    for epoch in range(3):
+        sampler.set_epoch(epoch)
+        seen.append(list(sampler))
+        assert len(seen[-1]) == len(sampler) == 48 and seen[-1] == order(epoch=epoch)[:48]
+    assert set().union(*seen) == set(range(50))  # others each epoch
+    assert len(EpochSampler(48, seed=0, whole=16)) == 48 and len(EpochSampler(9, seed=0, whole=16)) == 0

@@ -228,7 +228,32 @@ def test_a_last_batch_of_one_face_is_refused_where_batch_normalization_needs_mor
             trainer.check_batches()
         else:
             with pytest.raises(
-                UserError, match=f"--per_device_train_batch_size {batch_size}: leaves a batch of a single"
+                UserError,
+                match=f"--per_device_train_batch_size {batch_size}: leaves a batch of a single.*--dataloader_drop_last",
             ):
                 trainer.check_batches()
+            trainer = make(model=model, per_device_train_batch_size=batch_size, dataloader_drop_last=True)
+            trainer.processing_class.size = {"height": image_size, "width": image_size}
+            trainer.check_batches()
         assert largest_difference(state(model), before) == 0
+
+
+@pytest.mark.parametrize("accumulation", [1, 2])
+def test_faces_that_fill_no_step_are_left_out_of_training_alone(make, faces, accumulation):
+    size = 16 // accumulation
+    trainer = make(
+        dataloader_drop_last=True,
+        per_device_train_batch_size=size,
+        gradient_accumulation_steps=accumulation,
+        per_device_eval_batch_size=8,
+    )
+    assert [len(batch["labels"]) for batch in trainer.get_train_dataloader()] == [size] * (48 // size)
+    assert sum(len(batch["labels"]) for batch in trainer.get_eval_dataloader()) == len(faces["validation"]) == 21
+    trainer.train()
+    assert (trainer.steps_per_epoch(), trainer.state.global_step, trainer.state.epoch) == (3, 9, 3)
+
+
+def test_a_step_of_more_faces_than_there_are_is_refused(make):
+    with pytest.raises(UserError, match="--dataloader_drop_last: leaves out all 49 faces of train, .* a step takes 50"):
+        make(dataloader_drop_last=True, per_device_train_batch_size=50).check_batches()
+    make(per_device_train_batch_size=50).check_batches()
