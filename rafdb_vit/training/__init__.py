@@ -1,7 +1,7 @@
 """Training: flags, trainer, loss, exact resuming, checkpoints, the run folder and the run itself.
 
-Private names of transformers, accelerate and evaluate that this package overrides or calls. A test holds that each exists with
-these parameters and that no other is in use: a new release fails there, by name, and not in somebody's run.
+Private names of transformers, accelerate and evaluate that this package overrides or calls. A test holds that each
+exists with these parameters and that no other is in use: a new release fails there, by name, and not in somebody's run.
 
 Overridden until the stock Trainer loads a ViT's weights correctly (huggingface/transformers#48805, #48822, #49022):
 
