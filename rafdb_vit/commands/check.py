@@ -73,7 +73,7 @@ def main(check: CheckArguments) -> int:
         for path in draw_pictures(result, figures):
             say_aside(escape(f"Picture  {path}"))  # stdout is the result's
         for number, name in number_undrawn(result.labels.names).items():
-            say_aside(escape(f"In it, {number} stands for {name}, which no font of this machine has"))
+            say_aside(escape(f"In it, {number} stands for {name}, which cannot be drawn with this machine's fonts"))
     return FOUND if result.findings else 0
 
 

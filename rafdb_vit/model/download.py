@@ -183,8 +183,12 @@ def quiet_loading() -> Iterator[None]:
 
 
 @contextmanager
-def quiet_saving(folder: Path) -> Iterator[None]:
-    """Silences `save_pretrained` as `quiet_loading` does, and gives the weights the mode of the other files."""
+def quiet_saving(folder: Path, *, writes: bool = True) -> Iterator[None]:
+    """Silences `save_pretrained` as `quiet_loading` does, and gives the weights the mode of the other files.
+
+    Of several processes, one `writes`.
+    """
     with quiet_loading():
         yield
-    share_mode(folder / CONFIG_FILE, (path for name in (WEIGHTS_FILE, SHARD_FILES) for path in folder.glob(name)))
+    if writes:
+        share_mode(folder / CONFIG_FILE, (path for name in (WEIGHTS_FILE, SHARD_FILES) for path in folder.glob(name)))

@@ -17,7 +17,7 @@ CONFUSION_FILE = "confusion_matrix.png"
 CURVES_FILE = "learning_curves.png"
 _MOST_CELLS, _MOST_TICKS, _MOST_PAIRS = 30, 60, 30
 """Classes whose cells hold counts, classes whose names stand at the axes, and pairs beside them."""
-_NUMBERS = "A number is a class by its place in results.json: no font of this machine has its name"
+_NUMBERS = "A number is a class by its place in results.json: its name could not be drawn"
 _LETTERS_OF_AN_INCH = 9
 _TRAIN, _VALIDATION, _CHOSEN = "#4477aa", "#cc6677", "#666666"
 
@@ -26,8 +26,8 @@ def plot_confusion_matrix(result: EvaluationResult, *, title: str) -> bytes:
     """Draws a confusion matrix as PNG; a row is a labelled class, a column a predicted one.
 
     Counts and row shares stand in the cells. Of more than 30 classes only colours do, and beside them the pairs of
-    classes that are confused most: the picture does not grow any further. A number, from 1, stands for a name whose
-    letters no font of this machine has.
+    classes that are confused most: the picture does not grow any further. A number, from 1, stands for a name that
+    cannot be drawn with this machine's fonts.
 
     Args:
         result: Metrics of one split.

@@ -38,8 +38,9 @@ def drawing(style: Any = None, *, texts: Iterable[str] = ()) -> Iterator[Letteri
     lettering = choose_lettering(texts)
     settings: Any = {**(style or {}), **_PLAIN, "font.family": [*lettering.families]}
     with rc_context(settings), warnings.catch_warnings():
-        # In SVG, the browser has the letters that matplotlib's font lacks.
+        # In SVG, the browser has the letters that matplotlib's font lacks, and shapes those that matplotlib cannot.
         warnings.filterwarnings("ignore", message="Glyph .* missing from font")
+        warnings.filterwarnings("ignore", message="Matplotlib currently does not support .* natively")  # before 3.11
         yield lettering
 
 

@@ -1,7 +1,7 @@
 """Training: flags, trainer, loss, exact resuming, checkpoints, the run folder and the run itself.
 
-Private names of transformers and accelerate that this package overrides or calls. A test holds that each exists with
-these parameters and that no other is in use: a new release fails there, by name, and not in somebody's run.
+Private names of transformers, accelerate and evaluate that this package overrides or calls. A test holds that each
+exists with these parameters and that no other is in use: a new release fails there, by name, and not in somebody's run.
 
 Overridden until the stock Trainer loads a ViT's weights correctly (huggingface/transformers#48805, #48822, #49022):
 
@@ -48,6 +48,10 @@ a head that is drawn anew (`Tensor._is_hf_initialized`):
     HfArgumentParser._parse_dataclass_field(parser, field)
     PretrainedConfig._commit_hash
     PreTrainedModel._no_split_modules
+
+Overridden until a metric that is computed in memory makes no folder in the user's home (evaluate 0.4.6):
+
+    EvaluationModule._build_data_dir(self)
 
 Of accelerate, public names alone are in use; `Trainer.accelerator.gradient_state.end_of_dataloader` and the loaders'
 `base_dataloader` are among them. Its `fsdp2_prepare_model` shards input embeddings by itself (see

@@ -289,7 +289,7 @@ class ExpressionTrainer(ResumableTrainer):
 
     def _save(self, output_dir: str | None = None, state_dict: dict[str, Any] | None = None) -> None:
         """Saves as the stock method does, without its progress bar for each checkpoint."""
-        with quiet_saving(Path(output_dir or self.args.output_dir)):
+        with quiet_saving(Path(output_dir or self.args.output_dir), writes=self.args.should_save):
             super()._save(output_dir, state_dict)
 
 

@@ -366,4 +366,4 @@ def test_names_that_a_picture_may_have_numbers_for_are_listed(monkeypatch, tmp_p
             have_only(patch, *paths)
             cards.append(str(render(names=names)))
     assert cards[0] == cards[1]  # whichever machine rendered it
-    assert f"has no font for: 2 {names[1]}, 3 {names[2]}.\n" in cards[0]
+    assert f"could not be drawn: 2 {names[1]}, 3 {names[2]}.\n" in cards[0]

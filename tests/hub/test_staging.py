@@ -14,6 +14,7 @@ from rafdb_vit.hub.staging import find_leak, stage_run
 from rafdb_vit.model.download import hash_file
 from rafdb_vit.runtime.errors import UserError
 from tests.support.finished_run import describe_data, describe_run, random_result, write_as_a_run, write_finished_run
+from tests.support.modes import odd_modes
 
 TOKENS = ["hf_" + "aB3" * 11, "hf_oauth_" + "aB3" * 11, "hf_jwt_" + "a" * 30, "ghp_" + "a" * 36, "sk-" + "a" * 40]
 PATHS = [
@@ -111,6 +112,7 @@ def allow(run, name):
 
 def test_it_holds_the_files_with_their_checksums_and_is_gone_at_the_end(run):
     with stage_run(run, repo_id="ada/faces", license=None) as staged:
+        assert odd_modes(staged.folder) == {}
         found = {str(path.relative_to(staged.folder)) for path in staged.folder.rglob("*") if path.is_file()}
         assert found == {file.path for file in staged.files} and len(found) == 7
         for file in staged.files:

@@ -336,6 +336,6 @@ def test_names_that_the_picture_has_numbers_for_are_listed(evaluation, page, mon
     names = ["\u9a5a\u304d", *BASIC.names[1:]]
     result = replace(evaluation.predictions, names=names).score()
     shown = Page(render_page(replace(evaluation, result=result))).text
-    assert "a number stands for a name that no font of this machine has: 1 \u9a5a\u304d ." in shown
+    assert "a number stands for a name that could not be drawn: 1 \u9a5a\u304d ." in shown
     of_model = replace(evaluation, result=result, training_counts=evaluation.data.used)  # which draws no picture
     assert "confusion_matrix.png" not in Page(render_page(of_model)).text

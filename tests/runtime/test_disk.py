@@ -3,7 +3,7 @@ from pathlib import Path
 
 import pytest
 
-from rafdb_vit.runtime.disk import expand, parse_yaml, read_bytes, read_yaml, write_whole
+from rafdb_vit.runtime.disk import expand, parse_yaml, read_bytes, read_yaml, share_mode, write_whole
 from rafdb_vit.runtime.errors import UserError
 
 
@@ -72,3 +72,32 @@ def test_the_home_of_nobody():
 def test_yaml_of_a_hundred_thousand_values_is_not_read():
     with pytest.raises(ValueError, match="more than 100,000 values"):
         parse_yaml(f"a: [{'1,' * 100_001}]")
+
+
+@pytest.mark.parametrize("umask", [0o022, 0o002, 0o077])
+@pytest.mark.parametrize("mode", [0o600, 0o666])
+def test_files_share_the_mode_of_a_plain_one(tmp_path, umask, mode):
+    before = os.umask(umask)
+    try:
+        (tmp_path / "plain").touch()
+        (tmp_path / "odd").touch()
+    finally:
+        os.umask(before)
+    (tmp_path / "odd").chmod(mode)
+    (tmp_path / "own").touch(0o600)
+    (tmp_path / "link").symlink_to(tmp_path / "own")
+    share_mode(tmp_path / "plain", [tmp_path / "odd", tmp_path / "link"])
+    assert (tmp_path / "odd").stat().st_mode & 0o777 == 0o666 & ~umask
+    assert (tmp_path / "own").stat().st_mode & 0o777 == 0o600
+
+
+def test_a_disk_that_knows_no_modes(tmp_path, monkeypatch):
+    (tmp_path / "plain").touch()
+    (tmp_path / "odd").touch(0o600)
+
+    def refuse(self, mode):
+        raise PermissionError(1, "Operation not permitted")
+
+    monkeypatch.setattr(Path, "chmod", refuse)
+    share_mode(tmp_path / "plain", [tmp_path / "odd"])
+    assert (tmp_path / "odd").stat().st_mode & 0o777 == 0o600

@@ -94,3 +94,11 @@ def test_the_line_that_goes_on_is_quoted(monkeypatch):
     monkeypatch.setattr(sys, "argv", ["my $(x)/train.py"])
     line = render_resume_command(["--data_dir", "it's $(touch x)", "--run_name=a b"])
     assert read_words(line)[1:4] == ["my $(x)/train.py", "--data_dir", "it's $(touch x)"]
+
+
+@pytest.mark.parametrize("flag", ["--overwrite-output-dir", "--resume-from-checkpoint", "--overwrite_output_dir"])
+@pytest.mark.parametrize("value", [[], ["True"]])
+def test_the_line_that_goes_on_leaves_flags_out_however_they_are_joined(monkeypatch, flag, value):
+    monkeypatch.setattr(sys, "argv", ["train.py"])
+    line = render_resume_command([flag, *value, "--data-dir", "faces"])
+    assert read_words(line)[1:] == ["train.py", "--data-dir", "faces", "--resume_from_checkpoint"]

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 import transformers
+from evaluate import EvaluationModule
 from transformers import HfArgumentParser, PretrainedConfig, PreTrainedModel, Trainer, TrainingArguments
 
 import rafdb_vit.training
@@ -17,6 +18,7 @@ CLASSES = {
     "HfArgumentParser": HfArgumentParser,
     "PreTrainedModel": PreTrainedModel,
     "PretrainedConfig": PretrainedConfig,
+    "EvaluationModule": EvaluationModule,
 }
 LISTED = re.findall(r"^    (\w+)\.(_\w+)(?:\((.*)\))?$", rafdb_vit.training.__doc__, re.M)
 PACKAGE = Path(rafdb_vit.training.__file__).parents[1]

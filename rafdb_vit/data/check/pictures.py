@@ -62,7 +62,7 @@ def refuse_other_pictures(folder: str | Path) -> None:
 def draw_class_counts(result: CheckResult) -> bytes:
     """Draws faces per class and split as bars, the published counts as marks, as PNG.
 
-    A number, from 1, stands for the name of a class whose letters no font of this machine has.
+    A number, from 1, stands for the name of a class that cannot be drawn with this machine's fonts.
     """
     names = list(result.labels.names)
     with drawing(texts=names) as lettering:
