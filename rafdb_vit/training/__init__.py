@@ -15,6 +15,7 @@ has one (#40221); called from there:
     Trainer._determine_best_metric(self, metrics, trial)
     Trainer._save_rng_state(self, output_dir)
     Trainer._save_scaler(self, output_dir)
+    Trainer._get_learning_rate(self)
 
 Overridden until resuming is exact within an epoch and before an evaluation that was due
 (huggingface/transformers#39215, #46628); called from there:
@@ -39,7 +40,7 @@ bar is drawn for each checkpoint; no thread upstream is known:
 
 Overridden, set or read for good, where transformers has no public way: the order of the faces, the schedule `step`,
 one GPU for each process (no `DataParallel`), flags without a value, the commit of a model, the layers that FSDP shards,
-a head that is drawn anew (`Tensor._is_hf_initialized`):
+a head that is drawn anew:
 
     Trainer._get_dataloader(self, dataset, description, batch_size, ...)
     Trainer._get_train_sampler(self, train_dataset)
@@ -48,6 +49,7 @@ a head that is drawn anew (`Tensor._is_hf_initialized`):
     HfArgumentParser._parse_dataclass_field(parser, field)
     PretrainedConfig._commit_hash
     PreTrainedModel._no_split_modules
+    PreTrainedModel._is_hf_initialized
 
 Overridden until a metric that is computed in memory makes no folder in the user's home (evaluate 0.4.6):
 

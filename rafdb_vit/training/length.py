@@ -40,19 +40,17 @@ def refuse_other_length(
     begun, done = state["max_steps"], state["global_step"]
     if steps == begun:
         return
-    name = "max_steps" if args.max_steps > 0 else "num_train_epochs"
-    value = f"{getattr(args, name):g}"
-    if steps < begun:
-        why = "only more steps than that can be asked for"
-    else:
+    why = "only more steps than that can be asked for"
+    if steps > begun:
         why = (
             _name_rates(rate_of(begun), rate_of(steps), done=done, args=args)
             or _name_share(args)
             or _name_evaluation(state, steps_per_epoch, args)
         )
     if why:
+        name = "max_steps" if args.max_steps > 0 else "num_train_epochs"
         raise UserError(
-            f"--{name} {value}: {checkpoint} is of a run of {begun:,} steps, and this one has {steps:,}: {why}. Go on "
+            f"--{name} {getattr(args, name):g}: {checkpoint} is of a run of {begun:,} steps, and this one has {steps:,}: {why}. Go on "
             f"with as many as it had, or start a new run from its weights: --model_name_or_path {start}, with another "
             "--output_dir"
         )

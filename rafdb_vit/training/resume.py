@@ -20,7 +20,7 @@ from rafdb_vit.runtime.errors import Interrupted
 from rafdb_vit.runtime.processes import count_processes, process_index
 from rafdb_vit.runtime.signals import SignalWatch, hold_signals, release_signals
 from rafdb_vit.training.checkpointing import CheckpointingTrainer
-from rafdb_vit.training.checkpoints import find_best, prune_checkpoints
+from rafdb_vit.training.checkpoints import compare_identity, find_best, prune_checkpoints
 from rafdb_vit.training.divergence import find_step_fault, find_weight_fault
 from rafdb_vit.training.length import refuse_other_length
 from rafdb_vit.training.progress import STATE_FILE, naming_damage, read_progress, read_state
@@ -100,6 +100,15 @@ class ResumableTrainer(CheckpointingTrainer):
         if self.args.max_steps > 0:
             return self.args.max_steps
         return math.ceil(self.args.num_train_epochs * self.steps_per_epoch())
+
+    def check_start(self, checkpoint: Path) -> None:
+        """Refuses to resume from a checkpoint of another run, before anything is written.
+
+        Raises:
+            UserError: It is; see `compare_identity` and `check_length`.
+        """
+        compare_identity(checkpoint, self.identity)
+        self.check_length(checkpoint)
 
     def check_length(self, checkpoint: Path) -> None:
         """Refuses to resume from a checkpoint of a run of another length, where that gives another run.

@@ -164,7 +164,7 @@ class _Run:
             identity = self.describe_identity(network)
             trainer = self.build_trainer(network, signals=signals, identity=identity)
             if checkpoint is not None:
-                broadcast_from_main(lambda: trainer.check_length(checkpoint))
+                broadcast_from_main(lambda: trainer.check_start(checkpoint))
             self.folder.open(asked, resume_from=checkpoint, identity=identity)
             self.say_start(trainer, threads)
             with naming_resume_command(argv):
