@@ -50,9 +50,9 @@ def refuse_other_length(
     if why:
         name = "max_steps" if args.max_steps > 0 else "num_train_epochs"
         raise UserError(
-            f"--{name} {getattr(args, name):g}: {checkpoint} is of a run of {begun:,} steps, and this one has {steps:,}: {why}. Go on "
-            f"with as many as it had, or start a new run from its weights: --model_name_or_path {start}, with another "
-            "--output_dir"
+            f"--{name} {getattr(args, name):g}: {checkpoint} is of a run of {begun:,} steps, and this one has "
+            f"{steps:,}: {why}. Go on with as many as it had, or start a new run from its weights: "
+            f"--model_name_or_path {start}, with another --output_dir"
         )
 
 
