@@ -2,6 +2,7 @@ import ast
 import importlib.util
 import re
 from collections import Counter
+from copy import deepcopy
 from html.parser import HTMLParser
 
 import numpy as np
@@ -21,7 +22,7 @@ from tests.support.fonts import have_only, write_font
 
 
 def render(data=None, *, license=None, repo_id="ada/faces", revision=None, names=BASIC.names, **model):
-    data = data or describe_data()
+    data = deepcopy(data or describe_data())
     for counts in data["used"].values():
         counts.update(dict.fromkeys({*names} - {*counts}, 9))
     protocol = describe_run(data, {})
