@@ -13,6 +13,7 @@ has one (#40221); called from there:
 
     Trainer._save_checkpoint(self, model, trial)
     Trainer._determine_best_metric(self, metrics, trial)
+    Trainer._get_learning_rate(self)
     Trainer._save_rng_state(self, output_dir)
     Trainer._save_scaler(self, output_dir)
 
