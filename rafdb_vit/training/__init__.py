@@ -13,9 +13,9 @@ has one (#40221); called from there:
 
     Trainer._save_checkpoint(self, model, trial)
     Trainer._determine_best_metric(self, metrics, trial)
+    Trainer._get_learning_rate(self)
     Trainer._save_rng_state(self, output_dir)
     Trainer._save_scaler(self, output_dir)
-    Trainer._get_learning_rate(self)
 
 Overridden until resuming is exact within an epoch and before an evaluation that was due
 (huggingface/transformers#39215, #46628); called from there:

@@ -20,9 +20,9 @@ from rafdb_vit.runtime.errors import Interrupted
 from rafdb_vit.runtime.processes import count_processes, process_index
 from rafdb_vit.runtime.signals import SignalWatch, hold_signals, release_signals
 from rafdb_vit.training.checkpointing import CheckpointingTrainer
-from rafdb_vit.training.checkpoints import compare_identity, find_best, prune_checkpoints
+from rafdb_vit.training.checkpoints import find_best, prune_checkpoints
 from rafdb_vit.training.divergence import find_step_fault, find_weight_fault
-from rafdb_vit.training.length import refuse_other_length
+from rafdb_vit.training.length import RunLength
 from rafdb_vit.training.progress import STATE_FILE, naming_damage, read_progress, read_state
 
 
@@ -101,31 +101,16 @@ class ResumableTrainer(CheckpointingTrainer):
             return self.args.max_steps
         return math.ceil(self.args.num_train_epochs * self.steps_per_epoch())
 
-    def check_start(self, checkpoint: Path) -> None:
-        """Refuses to resume from a checkpoint of another run, before anything is written.
-
-        Raises:
-            UserError: It is; see `compare_identity` and `check_length`.
-        """
-        compare_identity(checkpoint, self.identity)
-        self.check_length(checkpoint)
-
     def check_length(self, checkpoint: Path) -> None:
         """Refuses to resume from a checkpoint of a run of another length, where that gives another run.
 
         Raises:
-            UserError: It does; see `refuse_other_length`.
+            UserError: It does; see `RunLength.refuse_other`.
         """
         run = checkpoint.resolve().parent
-        refuse_other_length(
-            checkpoint,
-            read_state(checkpoint),
-            steps=self.total_steps(),
-            steps_per_epoch=self.steps_per_epoch(),
-            rate_of=self._rate_of,
-            args=self.args,
-            start=run if (run / CONFIG_NAME).is_file() else checkpoint,
-        )
+        start = run if (run / CONFIG_NAME).is_file() else checkpoint
+        length = RunLength(self.total_steps(), self.steps_per_epoch(), self._rate_of, self.args)
+        length.refuse_other(checkpoint, read_state(checkpoint), start=start)
 
     def _rate_of(self, steps: int) -> Callable[[int], float] | None:
         """Returns the schedule of a run of so many steps, a factor by step; None where it goes by the metrics."""

@@ -163,9 +163,7 @@ class _Run:
         with SignalWatch() as signals:
             identity = self.describe_identity(network)
             trainer = self.build_trainer(network, signals=signals, identity=identity)
-            if checkpoint is not None:
-                broadcast_from_main(lambda: trainer.check_start(checkpoint))
-            self.folder.open(asked, resume_from=checkpoint, identity=identity)
+            self.folder.open(asked, resume_from=checkpoint, identity=identity, check=trainer.check_length)
             self.say_start(trainer, threads)
             with naming_resume_command(argv):
                 diverged = self.train(trainer, checkpoint)
@@ -177,7 +175,8 @@ class _Run:
         broadcast_from_main(lambda: write_run_page(*page, protocol=protocol))
         if diverged is not None:
             best = f"the best model before that, of step {protocol.checkpoint.step}"
-            raise UserError(f"{diverged.line}. {self.folder.path} holds {best}, and its metrics") from diverged
+            left = "; it was not published" if self.args.publishes else ""
+            raise UserError(f"{diverged.line}. {self.folder.path} holds {best}, and its metrics{left}") from diverged
         return outcome
 
     def train(self, trainer: ExpressionTrainer, checkpoint: Path | None) -> Diverged | None:

@@ -2,7 +2,7 @@
 
 import os
 import platform
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -216,7 +216,12 @@ class RunFolder:
         recover(self.path)
 
     def open(
-        self, asked: Mapping[str, Any], *, resume_from: Path | None = None, identity: Mapping[str, Any] | None = None
+        self,
+        asked: Mapping[str, Any],
+        *,
+        resume_from: Path | None = None,
+        identity: Mapping[str, Any] | None = None,
+        check: Callable[[Path], None] | None = None,
     ) -> None:
         """Makes the folder ready for a run, the last thing before it trains; every process has to call it.
 
@@ -224,12 +229,13 @@ class RunFolder:
             asked: The settings that were asked for, by flag name.
             resume_from: The checkpoint that the run resumes from; what it has written so far is kept.
             identity: What that checkpoint has to share with the run.
+            check: Refuses that checkpoint for another reason.
 
         Raises:
             UserError: On every process: it cannot be written to, the checkpoint is another run's, or another machine of
                 the run does not see it.
         """
-        broadcast_from_main(lambda: self._start(asked, resume_from, identity or {}))
+        broadcast_from_main(lambda: self._start(asked, resume_from, identity or {}, check))
         with raise_on_all():
             if not (self.path / CONFIG_FILE).is_file():
                 raise UserError(
@@ -237,9 +243,17 @@ class RunFolder:
                     "that all machines of the run share"
                 )
 
-    def _start(self, asked: Mapping[str, Any], resume_from: Path | None, identity: Mapping[str, Any]) -> None:
+    def _start(
+        self,
+        asked: Mapping[str, Any],
+        resume_from: Path | None,
+        identity: Mapping[str, Any],
+        check: Callable[[Path], None] | None,
+    ) -> None:
         if resume_from is not None:
             compare_identity(resume_from, identity)
+            if check is not None:
+                check(resume_from)
             if self._is_own(resume_from):
                 self._adopt(identity)
             say_line(f"Going on from {resume_from}.")

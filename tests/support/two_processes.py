@@ -10,6 +10,7 @@ import shutil
 import signal
 import sys
 import time
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
@@ -149,13 +150,24 @@ def check_scoring(folder):
         assert np.abs(found - alone).max() < 1e-5
 
 
+def count_gloo_workers():
+    """Returns how many threads of gloo's this process has; 0 without /proc (macOS)."""
+    names = []
+    for thread in Path("/proc/self/task").glob("*/comm"):
+        with suppress(OSError):  # it has just ended
+            names.append(thread.read_text())
+    return sum(name.startswith("pt_gloo") for name in names)
+
+
 def check_ended_threads(most):
     """Ends this process with status 3 if more of gloo's workers outlive what Python does at its end."""
     if hasattr(sys, "last_type"):
         return  # it failed, and its traceback keeps what was in use
-    threads = Path("/proc/self/task")
-    names = [(thread / "comm").read_text() for thread in threads.iterdir()] if threads.is_dir() else []
-    if sum(name.startswith("pt_gloo") for name in names) > most:
+    # A thread that has been joined may still stand there for a moment.
+    deadline = time.monotonic() + 5
+    while (left := count_gloo_workers()) > most and time.monotonic() < deadline:
+        time.sleep(0.01)
+    if left > most:
         sys.stderr.write("workers of gloo's outlived their groups\n")
         sys.stderr.flush()
         os._exit(3)
@@ -163,6 +175,8 @@ def check_ended_threads(most):
 
 def starve_gloo():
     """Lets gloo's threads run when nothing else wants the one core of this process, which is busy: as by bad luck."""
+    if not hasattr(os, "SCHED_IDLE"):
+        return
     core = process_index() % os.cpu_count()
     for thread in map(int, os.listdir("/proc/self/task")):
         os.sched_setaffinity(thread, {core})
