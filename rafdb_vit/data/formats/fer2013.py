@@ -2,10 +2,12 @@
 
 `fer2013.csv`, or `icml_face_data.csv` as Kaggle has it too, has the columns emotion, pixels and Usage, in any order: a
 code from 0 to 6, 48 x 48 grey levels and the split (Goodfellow et al., 2013, "Challenges in Representation Learning").
-Faces are named as FER+ names their images: `fer0000000` is the first.
+Faces are named by their rows, as pandas counts them: `row00000` is the first; with FER+ by the names of its images.
 """
 
+import re
 import warnings
+from codecs import BOM_UTF16_BE, BOM_UTF16_LE
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -63,17 +65,20 @@ def find_pixel_tables(root: Path, folder: Path) -> list[Path]:
 
 
 def has_pixels(path: Path) -> bool:
-    """Tells whether a CSV file has FER2013's columns of codes and pixels, by its first line."""
-    return {"emotion", "pixels"} <= _read_header(path)
+    """Tells whether a CSV file has FER2013's pixels and another of its columns, by its first line."""
+    header = _read_header(path)
+    return "pixels" in header and not header.isdisjoint(("emotion", "usage"))
 
 
 def _read_header(path: Path) -> set[str]:
     try:
         with open_plain(path, most=None) as file:
-            header = file.readline(_LONGEST_HEADER).decode("utf-8-sig", "replace")
+            start = file.read(_LONGEST_HEADER)
     except OSError:
         return set()
-    return {name.strip(' "\r\n').lower() for name in header.split(",")}
+    encoding = "utf-16" if start.startswith((BOM_UTF16_LE, BOM_UTF16_BE)) else "utf-8-sig"
+    header = start.decode(encoding, "replace").partition("\n")[0]
+    return {name.strip(' "\r').lower() for name in re.split("[,;\t]", header)}
 
 
 def read_fer2013(root: Path, path: Path, votes: Path | None, form: DataForm, report: Reporter) -> FoundData[Faces]:
@@ -92,7 +97,7 @@ def read_fer2013(root: Path, path: Path, votes: Path | None, form: DataForm, rep
     splits: dict[str, Faces] = {}
     left_out: dict[str, Counter[str]] = {}
     for row in _read_rows(path, report, votes=votes, of_rows=of_rows):
-        split, label = _USAGES[row.usage], row.label
+        split, label, name = _USAGES[row.usage], row.label, f"row{row.index:05d}"
         faces = splits.setdefault(split, Faces())
         if of_rows is not None:
             vote = of_rows[row.index]
@@ -100,9 +105,9 @@ def read_fer2013(root: Path, path: Path, votes: Path | None, form: DataForm, rep
                 if vote is not None:
                     left_out.setdefault(vote.reason, Counter())[split] += 1
                 continue
-            label = vote.label
+            label, name = vote.label, vote.name
             faces.distributions.append(vote.distribution)
-        faces.add(f"{path}, row {row.number}", label, f"fer{row.index:07d}")
+        faces.add(f"{path}, row {row.number}", label, name)
         faces.contents.append(row.image)
     layout, labels = (Layout.FER2013, BASIC) if votes is None else (Layout.FERPLUS, EIGHT)
     sources = {split: usage for usage, split in _USAGES.items() if split in splits}

@@ -37,6 +37,7 @@ class Vote:
     Attributes:
         number: The row in the file.
         usage: Its column Usage.
+        name: The name of the image, without its suffix; empty of a face that is not used.
         label: Id of the class that most people saw; None of a face that is left out.
         distribution: Share of the votes of each class, single ones not counted.
         reason: Why it is left out; empty where it is not.
@@ -44,6 +45,7 @@ class Vote:
 
     number: int
     usage: str
+    name: str
     label: int | None
     distribution: list[float]
     reason: str
@@ -75,18 +77,24 @@ def read_votes(path: Path, report: Reporter) -> list[Vote | None]:
         raise UserError(f"{printable(path)}: has no column {missing[0]!r}; expected {_WHAT}")
     usage, name, *candidates = map(header.index, expected)
     votes: list[Vote | None] = []
+    last = ""
     for number, fields in rows:
         try:
             if len(fields) != len(header):
                 raise ValueError("more or fewer fields")
             counted = _count_written(tuple(fields[at] for at in candidates))
+            if fields[name] and fields[name] <= last:
+                words = f"the image {fields[name]!r:.90} comes after {last!r:.90}; expected FER+'s order: copy it anew"
+                raise UserError(f"{printable(path)}, row {number}: {words}")
+            last = fields[name] or last
         except ValueError:
             found = ",".join(fields)
             words = f"expected {len(header)} columns, a number of votes for each class, found {found:.90}"
             report("bad row", f"{path}, row {number}: {words}")
             votes.append(None)
         else:
-            votes.append(Vote(number, fields[usage], *(counted if fields[name] else (None, [], UNUSED))))
+            stem = fields[name].rpartition(".")[0] or fields[name]
+            votes.append(Vote(number, fields[usage], stem, *(counted if fields[name] else (None, [], UNUSED))))
     return votes
 
 

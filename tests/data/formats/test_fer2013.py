@@ -67,7 +67,7 @@ def test_codes_pixels_and_splits_are_those_of_the_file(tmp_path, name, columns):
             assert SPLITS[usage] == split
             assert BASIC.names[face["label"]] == FER2013_CODES[code]
             assert (np.asarray(face["image"]) == levels[..., None]).all() and face["image"].mode == "RGB"
-    assert found.splits["train"]["file"][:2] == ["fer0000000", "fer0000001"]
+    assert found.splits["train"]["file"][:2] == ["row00000", "row00001"]
 
 
 def test_the_folder_may_be_given_and_one_above(table):
@@ -180,6 +180,21 @@ def test_a_file_that_lies_elsewhere_is_not_opened(table, tmp_path):
     with refused(folder / "fer2013.csv", "leads out of", table):
         load_rafdb(folder)
     assert len(load_rafdb(folder / "fer2013.csv")["test"]) == 14
+
+
+@pytest.mark.parametrize(("separator", "encoding"), [(";", "utf-8"), ("\t", "utf-8-sig"), (";", "utf-16")])
+def test_tables_as_spreadsheets_write_them(table, separator, encoding):
+    expected = load_rafdb(table)["test"]
+    table.write_text(table.read_text().replace(",", separator), encoding=encoding)
+    found = load_rafdb(table)["test"]
+    assert found["file"][:] == expected["file"][:] and found["label"][:] == expected["label"][:]
+
+
+@pytest.mark.parametrize("lost", ["emotion", "Usage"])
+def test_a_column_that_is_lost_is_named(table, lost):
+    table.write_text(table.read_text().replace(lost, "x", 1))
+    with refused(table, f"has no column {lost}"):
+        load_rafdb(table)
 
 
 def test_what_else_kaggle_has_beside_it_does_not_matter(table):

@@ -105,7 +105,7 @@ def test_votes_are_distributions_and_the_majority_the_label(data):
     assert train[0]["distribution"] == pytest.approx(share(anger=0.4, happiness=0.6))
     assert train[24]["distribution"] == pytest.approx(share(contempt=0.8, neutral=0.2))
     pictures = {face["file"]: face["image"].tobytes() for face in load_rafdb(data / "fer2013.csv")["train"]}
-    assert all(pictures[face["file"]] == face["image"].tobytes() for face in train)
+    assert all(pictures[f"row000{face['file'][-2:]}"] == face["image"].tobytes() for face in train)
     assert found.targets == "distribution vectors; scored on single labels"
 
 
@@ -174,10 +174,22 @@ def test_rows_that_do_not_belong_together(data):
     edit(votes, 7, lambda row: row.replace("Training", "PrivateTest"))
     with refused(f"{data / 'fer2013.csv'}, row 7: ", "'Training' here", f"'PrivateTest' in row 7 of {votes}"):
         load_rafdb(data)
-    for text, words in ((whole.rsplit("\n", 2)[0], "more rows"), (f"{whole}{whole.splitlines()[-1]}\n", "fewer rows")):
+    for text, words in ((whole.rsplit("\n", 2)[0], "more rows"), (f"{whole}PrivateTest,{',0' * 10}\n", "fewer rows")):
         votes.write_text(text)
         with refused(data / "fer2013.csv", words, votes):
             load_rafdb(data)
+
+
+def test_faces_have_the_names_of_ferplus_whatever_their_rows(data):
+    votes = data / "fer2013new.csv"
+    named = [face["file"] for face in load_rafdb(data)["test"]]
+    votes.write_text(votes.read_text().replace(",fer00", ",fer01"))
+    assert [face["file"] for face in load_rafdb(data)["test"]] == [name.replace("fer00", "fer01") for name in named]
+    lines = votes.read_text().splitlines()
+    lines[2], lines[5] = lines[5], lines[2]
+    votes.write_text("\n".join(lines))
+    with refused(votes, "comes after 'fer01", "expected FER+'s order: copy it anew"):
+        load_rafdb(data)
 
 
 @pytest.mark.parametrize(
