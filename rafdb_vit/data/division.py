@@ -102,7 +102,9 @@ def _set_aside(
     chosen = choose_share(labels, files, fraction=fraction, seed=seed, flag=flag, groups=groups)
     inside = set(chosen)
     kept = [i for i in range(len(train)) if i not in inside]
-    notes = () if groups is None else _describe_miss(found, split, fraction, labels, [labels[i] for i in chosen])
+    # Where each face is for itself, a share of few faces is merely rounded.
+    is_grouped = groups is not None and len(set(groups)) < len(groups)
+    notes = _describe_miss(found, split, fraction, labels, [labels[i] for i in chosen]) if is_grouped else ()
     share = Share(fraction, seed, words, hash_files([files[i] for i in chosen]))
     splits = {**found.splits, "train": train.select(kept), split: train.select(chosen)}
     found = replace(found, splits=splits, shares={**found.shares, split: share}, notes=(*found.notes, *notes))

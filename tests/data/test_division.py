@@ -2,6 +2,7 @@
 
 import shutil
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -9,7 +10,9 @@ from datasets import ClassLabel, Dataset, DatasetDict, Features, Value
 from datasets import Image as ImageFeature
 
 from rafdb_vit.data.dataset import load_data, load_rafdb
+from rafdb_vit.data.division import Division, divide
 from rafdb_vit.data.form import DataForm
+from rafdb_vit.data.grouping import Grouping
 from tests.data.test_grouping import ALIKE
 from tests.support.refusals import refused
 from tests.support.undivided import write_undivided
@@ -174,3 +177,11 @@ def test_the_persons_of_validation_are_not_in_train_and_those_of_test_are_told(f
     assert persons["validation"] and not persons["validation"] & persons["train"]
     assert "test" not in found.shares and found.shares["validation"].kept_together.startswith("persons")
     assert any("persons have pictures in several splits of the data" in note for note in found.notes)
+
+
+def test_a_share_that_is_merely_rounded_is_not_blamed_on_groups(tmp_path):
+    found = load_data(write_undivided(tmp_path / "data"), DataForm(needed=("test",)), scored=None)
+    whole = replace(found, splits={"train": found.splits["test"]}, shares={}, notes=())
+    each_for_itself = Grouping(range(len(whole.splits["train"])), "duplicates")
+    divided = divide(whole, Division(test_fraction=0.2, validation_fraction=0.3), each_for_itself)
+    assert {*divided.splits} == {"train", "validation", "test"} and divided.notes == ()
