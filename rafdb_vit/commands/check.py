@@ -67,13 +67,15 @@ def main(check: CheckArguments) -> int:
     )
     say(result.to_json() if check.json else result.render())
     if figures is not None:
-        from rafdb_vit.data.check.pictures import draw_pictures
+        from rafdb_vit.data.check.pictures import COUNTS_FILE, draw_pictures
         from rafdb_vit.runtime.fonts import number_undrawn
 
         for path in draw_pictures(result, figures):
             say_aside(escape(f"Picture  {path}"))  # stdout is the result's
         for number, name in number_undrawn(result.labels.names).items():
-            say_aside(escape(f"In it, {number} stands for {name}, which cannot be drawn with this machine's fonts"))
+            say_aside(
+                escape(f"In {COUNTS_FILE}, {number} stands for {name}, which cannot be drawn with this machine's fonts")
+            )
     return FOUND if result.findings else 0
 
 

@@ -14,6 +14,7 @@ _PRETRAINED = "a model is pretrained unless --from_scratch is given; --model_nam
 _RATIO = "here it is --warmup_steps, a share of all steps where it is below 1"
 _SCRATCH = "here it is --image_size, with --from_scratch; a pretrained model has its own"
 _TRACKED = "here it is --report_to, with the tracker's name (wandb, tensorboard, mlflow)"
+_NAMED = "a run is named by its folder, --output_dir; for a tracker (--report_to) its name is --run_name"
 _PRECISION = "here it is --fp16, or --bf16; without them the device decides"
 _BARS = "bars are silenced by the environment variable TQDM_DISABLE=1"
 _BALANCED = "there is no such flag: every face counts alike, and --metric_for_best_model is macro-F1 by default"
@@ -53,7 +54,7 @@ _FOREIGN = (
     _Foreign("cpu no_cuda cpu_only no_gpu", "use_cpu"),
     _Foreign("workers num_workers n_workers", "dataloader_num_workers"),
     _Foreign("wandb use_wandb tensorboard mlflow tracker log_with logger", "report_to", _TRACKED),
-    _Foreign("name exp_name experiment experiment_name project_name wandb_project", "run_name"),
+    _Foreign("name exp_name experiment experiment_name project_name wandb_project", "run_name", _NAMED),
     _Foreign("save_dir output out out_dir outdir output_path output_folder save_path", "output_dir figures"),
     _Foreign("resume resume_from resume_training auto_resume", "resume_from_checkpoint"),
     _Foreign("patience early_stopping early_stop", "early_stopping_patience"),

@@ -193,7 +193,8 @@ def find_splits(
         *(found.layout, found.folder, found.labels, built, found.sources, images),
         targets=_SOFT if has_votes else FoundData.targets,
         passed_over=found.passed_over,
-        left_out=found.left_out,
+        unusable=found.unusable,
+        notes=found.notes,
     )
 
 
@@ -209,7 +210,7 @@ def _find_faces(root: Path, form: DataForm) -> FoundData[Faces]:
     report = Reporter(refuse_or_count)
     found = find_faces(root, form, report)
     ordered = {split: found.splits[split] for split in ORDER if split in found.splits}
-    check_splits(root, ordered, report, needed=form.needed)
+    check_splits(root, ordered, found.layout, report, needed=form.needed)
     check_names(ordered, report)
     return replace(found, splits=ordered, passed_over=_describe_passed_over(passed_over))
 

@@ -8,7 +8,7 @@ from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, replace
 
-from rafdb_vit.data.found import SPLITS, Faces
+from rafdb_vit.data.found import SPLITS, Faces, Layout
 from rafdb_vit.data.labels import LABEL_SETS, LabelSet
 from rafdb_vit.data.splits import is_misplaced, split_of_file
 from rafdb_vit.runtime.errors import UserError, escape
@@ -39,6 +39,8 @@ class Finding:
 SAME_NAME = "two faces of one name"
 TEST_SHARE = "--test_fraction 0.2, which sets that share of each class aside as test"
 """What to add where the data has no test split."""
+_DIVIDED = (Layout.FER2013, Layout.FERPLUS, Layout.AFFECTNET)
+"""Forms of single data sets, which are published with the splits that are needed."""
 MOST_LISTED = 1_000
 """Findings of a kind that are kept: a file of millions of bad rows fills no memory, and nobody reads more."""
 
@@ -118,12 +120,14 @@ def printable(path: object) -> str:
 
 
 def check_splits(
-    where: object, splits: Mapping[str, Faces], report: Reporter, *, needed: Collection[str] = SPLITS
+    where: object, splits: Mapping[str, Faces], layout: Layout, report: Reporter, *, needed: Collection[str] = SPLITS
 ) -> None:
     """Reports splits without faces: of those that are `needed`, and of those that the data has."""
     for split in (*needed, *sorted(set(splits) - set(needed))):
         if not (split in splits and splits[split].files):
             words = f"; or add {TEST_SHARE}" if split == "test" and split not in splits else ""
+            if layout in _DIVIDED:
+                words = f": {layout.value} has one, so a part is missing or cut off; download it anew"
             report("empty split", f"{where}: the {split} split is empty; expected faces of every class in it{words}")
 
 

@@ -135,11 +135,11 @@ class FoundData(Generic[Split]):
         counts: Faces by class name, by split, as found: before validation was split off and samples drawn.
         names_sha256: Hash of the names of all faces, of all splits, before any were left out.
         shares: The splits that were set aside from others, by name; none of them where the data has all.
-        excluded: Faces by class name of the classes that were left out because that was asked for.
+        left_out: Faces by class name of the classes that were left out because that was asked for.
         notes: What a person should know of how the data was divided, a sentence each.
         passed_over: Which files that lie among the images are none, in a few words; empty where all are.
-        left_out: How many faces the data lists and cannot be used, by split, by the reason in a few words.
-        unused: Paths of images that are left out.
+        unusable: How many faces the data lists and cannot be used, by split, by the reason in a few words.
+        unused: Paths of the images of such faces.
         without_groups: Why the scored split has no gender, race and age though the data does; None otherwise.
     """
 
@@ -154,10 +154,10 @@ class FoundData(Generic[Split]):
     counts: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
     names_sha256: str = ""
     shares: Mapping[str, Share] = field(default_factory=dict)
-    excluded: Mapping[str, int] = field(default_factory=dict)
+    left_out: Mapping[str, int] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
     passed_over: str = ""
-    left_out: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
+    unusable: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
     unused: Sequence[str] = ()
     without_groups: str | None = None
 
@@ -176,8 +176,8 @@ class FoundData(Generic[Split]):
         notes = [self.name]
         if "test" in self.shares:
             notes.append(f"test is our own share of it, {self.shares['test'].fraction:g} of each class")
-        if self.excluded:
-            counted = (f"{name} ({count:,})" for name, count in self.excluded.items())
+        if self.left_out:
+            counted = (f"{name} ({count:,})" for name, count in self.left_out.items())
             notes.append(f"left out: {', '.join(counted)}")
         if self.sources.get("test") not in ("test", None):
             notes.append(f"test is its split {self.sources['test']}")
@@ -189,24 +189,24 @@ class FoundData(Generic[Split]):
             notes.append(f"trained on {self.targets}")
         if self.passed_over:
             notes.append(self.passed_over)
-        if self.left_out:
-            notes.append(self.describe_left_out())
+        if self.unusable:
+            notes.append(self.describe_unusable())
         if self.layout is Layout.FERPLUS:
             notes.append("for FER2013's own labels, give --data_dir the file fer2013.csv itself")
         return "; ".join(notes)
 
-    def describe_left_out(self) -> str:
+    def describe_unusable(self) -> str:
         """Returns which faces are left out, and why; empty where none is."""
-        counts = {reason: sum(of.values()) for reason, of in self.left_out.items()}
+        counts = {reason: sum(of.values()) for reason, of in self.unusable.items()}
         total, reasons = sum(counts.values()), ", ".join(f"{count:,} {reason}" for reason, count in counts.items())
         noun, verb = ("face", "is") if total == 1 else ("faces", "are")
         if len(counts) == 1:
             return f"{total:,} {noun} {next(iter(counts))} {verb} left out"
         return f"{total:,} {noun} {verb} left out: {reasons}" if counts else ""
 
-    def count_left_out(self) -> Counter[str]:
+    def count_unusable(self) -> Counter[str]:
         """Returns how many faces are left out, by split."""
-        return sum((Counter(of) for of in self.left_out.values()), Counter())
+        return sum((Counter(of) for of in self.unusable.values()), Counter())
 
 
 def count_labels(labels: Sequence[int], names: Sequence[str]) -> dict[str, int]:

@@ -308,6 +308,8 @@ def open_face(
     try:
         picture = open_picture(source)
     except PICTURE_ERRORS as error:
+        if isinstance(error, OSError) and error.errno is not None:
+            raise UserError(f"{name}: cannot be read ({error.strerror}); check the file and its permissions") from error
         reason = "no known format" if isinstance(error, UnidentifiedImageError) else error
         raise UserError(f"{name}: cannot be read as an image ({reason}); put a whole one in its place") from error
     try:

@@ -211,6 +211,14 @@ def _check_own_names(names: Sequence[str], *, where: str) -> None:
             raise UserError(f"{where}: {name!r} is no class but nearly {close[0]!r}; expected one name for each class")
 
 
+def describe_codes(written: Collection[str], labels: LabelSet) -> tuple[str, ...]:
+    """Says what numbers are taken for, where all classes are written as RAF-DB's codes; nothing where they are not."""
+    if labels.subset == OWN or not all(map(labels.read_code, written)):
+        return ()
+    codes = ", ".join(f"{code} {name}" for code, name in zip(labels.codes, labels.names, strict=True))
+    return (f"the classes are numbers, and are taken for RAF-DB's codes: {codes}",)
+
+
 def match_classes(written: Collection[str], labels: LabelSet, *, where: str) -> dict[str, int]:
     """Returns the label id, by name, of each class as the folders or label column of one split have it.
 

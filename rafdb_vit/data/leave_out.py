@@ -46,7 +46,7 @@ def leave_out(found: FoundData[Dataset], written: Sequence[str]) -> FoundData[Da
         splits[split] = _relabel(faces, old, order, labels)
         if not len(splits[split]):
             raise UserError(f"{_FLAG}: leaves no face in {split}; expected faces of every class in it")
-    return replace(found, labels=labels, splits=splits, excluded=counts)
+    return replace(found, labels=labels, splits=splits, left_out=counts)
 
 
 def _match(written: Sequence[str], labels: LabelSet) -> set[int]:

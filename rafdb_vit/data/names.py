@@ -25,8 +25,8 @@ def name_data(found: FoundData[Any], dataset_name: str | None = None) -> str:
 
     `dataset_name` is its name on the Hub, or its folder.
     """
-    left_out = found.count_left_out()
-    if equal := next((published for published in PUBLISHED if published.equals(found.counts, left_out)), None):
+    unusable = found.count_unusable()
+    if equal := next((published for published in PUBLISHED if published.equals(found.counts, unusable)), None):
         return equal.name
     if dataset_name is not None and found.layout is Layout.HUB:
         return dataset_name
@@ -39,8 +39,8 @@ def find_published(found: FoundData[Any], name: str) -> Published | None:
     Of several editions it is that which the data equals in size, else the first.
     """
     editions = [edition for edition in PUBLISHED if edition.name == name and edition.classes == found.labels.names]
-    left_out = found.count_left_out()
-    equal = (of for of in editions if of.count_listed(found.counts, left_out) == of.totals)
+    unusable = found.count_unusable()
+    equal = (of for of in editions if of.count_listed(found.counts, unusable) == of.totals)
     return next(equal, editions[0] if editions else None)
 
 

@@ -30,35 +30,35 @@ class Published:
         classes: Its classes.
         totals: Faces of each split.
         counts: Faces of each class, in the order of `classes`, by split, where that is published.
-        with_left_out: Faces that have no class are among the totals.
+        with_unusable: Faces that have no class are among the totals.
     """
 
     name: str
     classes: tuple[str, ...]
     totals: dict[str, int]
     counts: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
-    with_left_out: bool = False
+    with_unusable: bool = False
 
     def of_split(self, split: str) -> dict[str, int]:
         """Returns the faces of a split by class name; empty where that is not published."""
         counts = self.counts.get(split)
         return dict(zip(self.classes, counts, strict=True)) if counts else {}
 
-    def equals(self, counts: Mapping[str, Mapping[str, int]], left_out: Mapping[str, int] = _NONE) -> bool:
+    def equals(self, counts: Mapping[str, Mapping[str, int]], unusable: Mapping[str, int] = _NONE) -> bool:
         """Tells whether counts are the published ones: of every class, or in all where no more is published.
 
         Args:
             counts: Faces by class name, by split, as found.
-            left_out: Faces that have no class, by split.
+            unusable: Faces that have no class, by split.
         """
-        return self.count_listed(counts, left_out) == self.totals and all(
+        return self.count_listed(counts, unusable) == self.totals and all(
             set(of) == set(self.classes) and (split not in self.counts or dict(of) == self.of_split(split))
             for split, of in counts.items()
         )
 
-    def count_listed(self, counts: Mapping[str, Mapping[str, int]], left_out: Mapping[str, int]) -> dict[str, int]:
+    def count_listed(self, counts: Mapping[str, Mapping[str, int]], unusable: Mapping[str, int]) -> dict[str, int]:
         """Returns the faces of each split that are to be compared with the totals; see `equals` for the arguments."""
-        more = left_out if self.with_left_out else _NONE
+        more = unusable if self.with_unusable else _NONE
         return {split: sum(of.values()) + more.get(split, 0) for split, of in counts.items()}
 
 
@@ -83,7 +83,7 @@ _AFFECTNET_OF_SEVEN = {"train": (14090, 6378, 3803, 134415, 25459, 24882, 74874)
 PUBLISHED: tuple[Published, ...] = (
     *RAFDB.values(),
     Published("FER2013", BASIC.names, _FER2013_TOTALS, _FER2013),
-    Published("FER+", EIGHT.names, _FER2013_TOTALS, with_left_out=True),
+    Published("FER+", EIGHT.names, _FER2013_TOTALS, with_unusable=True),
     Published("AffectNet", EIGHT.names, {"train": 287651, "test": 4000}, _AFFECTNET),
     Published("AffectNet", EIGHT.names, {"train": 287651, "test": 3999}, {"train": _AFFECTNET["train"]}),
     Published("AffectNet", BASIC.names, {"train": 283901, "test": 3500}, _AFFECTNET_OF_SEVEN),

@@ -79,9 +79,17 @@ def choose_share(
     drawn = draw_faces([labels[i] for i in free], [files[i] for i in free], np.clip(lacking, 0, singles), seed)
     chosen = sorted([*chosen, *(free[i] for i in drawn)])
     if not chosen:
-        words = "train has one face of each class" if groups is None else "all faces of a class are of one group"
-        raise UserError(f"{flag}: {words}, none to set aside; expected two or more")
+        raise UserError(f"{flag}: {_explain_none(groups)}, none to set aside; expected two or more")
     return chosen
+
+
+def _explain_none(groups: Sequence[int] | None) -> str:
+    if groups is None or len(set(groups)) == len(groups):
+        return "train has one face of each class"
+    count = len(set(groups))
+    found = "1 person or group of duplicates was" if count == 1 else f"{count:,} persons and groups of duplicates were"
+    hint = "is that what --group_pattern or --group_column means?"
+    return f"the faces of each class belong together ({found} found: {hint})"
 
 
 def _find_members(files: Sequence[str], groups: Sequence[int] | None) -> list[list[int]]:

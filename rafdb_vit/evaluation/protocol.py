@@ -260,7 +260,7 @@ def describe_data(found: "FoundData[Dataset]") -> DataProtocol:
         sources=dict(found.sources),
         images=found.images,
         targets=found.targets,
-        left_out=dict(found.excluded),
+        left_out=dict(found.left_out),
     )
 
 

@@ -73,6 +73,7 @@ class ExpressionTrainingArguments(TrainingArguments):
     bf16: bool | None = flag(  # type: ignore[assignment]
         None, "Mixed precision with bfloat16.", nargs="?", const=True
     )
+    disable_tqdm: bool | None = flag(None, "Show no progress bars.", nargs="?", const=True)
     dataloader_num_workers: int | None = flag(  # type: ignore[assignment]
         None, "Data workers of each process. Default: chosen by device."
     )

@@ -140,7 +140,7 @@ class FormArguments:
             leave_out=tuple(self.leave_out or ()),
         )
 
-    def is_data_set(self) -> bool:
+    def _is_data_set(self, form: DataForm) -> bool:
         """Tells whether `datasets` reads the data, and keeps it in a cache that all processes share.
 
         Raises:
@@ -151,7 +151,7 @@ class FormArguments:
 
         if self.dataset_name is not None or self.data_dir is None:
             return self.dataset_name is not None
-        return is_data_set(find_root(self.data_dir), self.form)
+        return is_data_set(find_root(self.data_dir), form)
 
     def load(
         self,
@@ -174,7 +174,7 @@ class FormArguments:
 
         form = replace(self.form, needed=needed)
         division = Division(self.test_fraction, self.validation_fraction, self.split_seed, self.max_samples)
-        with main_process_first() if broadcast_from_main(self.is_data_set) else raise_on_all():
+        with main_process_first() if broadcast_from_main(lambda: self._is_data_set(form)) else raise_on_all():
             found = find_data(root or self.data_dir, form, division, dataset_name=self.dataset_name, drawn=drawn)
 
         def group() -> Grouping:

@@ -119,7 +119,7 @@ def test_help_imports_none_of_the_heavy_libraries():
     ("argv", "words"),
     [
         (["nowhere"], "nowhere: no such folder"),
-        (["."], "holds neither"),
+        (["."], "is empty"),
         ([], "DATA_DIR"),
         (["a", "b"], "unrecognized arguments: b"),
         (["a", "--jsn"], "--jsn: no such flag; did you mean --json?"),

@@ -209,7 +209,7 @@ def test_what_a_person_sees(train, capfd):
 
 
 def test_without_bars_only_lines_are_left(train, capfd):
-    outcome = train("--num_train_epochs", "2", "--disable_tqdm", "True")
+    outcome = train("--num_train_epochs", "2", "--disable_tqdm")
     seen = capfd.readouterr()
     assert len([line for line in seen.out.splitlines() if line.startswith("epoch ")]) == 2
     assert seen.err == "" and "\r" not in seen.out

@@ -259,7 +259,7 @@ def test_what_cannot_be_opened_is_named_in_one_line(make, tmp_path):
     path = tmp_path / "face.jpg"
     if make == "mkdir":
         path.mkdir()
-    with pytest.raises(UserError, match=f"^{path}: cannot be read as an image .*put a whole one in its place"):
+    with pytest.raises(UserError, match=f"^{path}: cannot be read .*; check the file and its permissions"):
         open_face({"path": str(path)}, "train_00001")
 
 
@@ -540,3 +540,12 @@ def test_a_bmp_of_runs_is_as_large_as_can_be_unpacked_in_time():
     assert open_picture(write(8, b"\x08\x00\x00\x00" * 8 + b"\x00\x01")).size == (8, 8)
     with pytest.raises(PictureTooLarge, match="9480 x 9480 pixels, more than 4,194,304"):
         open_picture(write(9480, b"\0\0" * 9480 + b"\0\1"))
+
+
+def test_a_file_that_may_not_be_read_is_not_called_broken(tmp_path, monkeypatch):
+    def refuse(source):
+        raise PermissionError(13, "Permission denied", source)
+
+    monkeypatch.setattr("rafdb_vit.data.images.open_picture", refuse)
+    with pytest.raises(UserError, match=r"^a.jpg: cannot be read \(Permission denied\); check the file and its perm"):
+        open_face({"path": "a.jpg"})

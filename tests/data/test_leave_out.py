@@ -22,7 +22,7 @@ def test_the_seven_that_are_left_are_rafdbs(eight, written):
     found = load_data(eight, DataForm(needed=SCORED, leave_out=written))
     faces = found.splits["test"]
     assert found.labels is BASIC and faces.features["label"].names == list(BASIC.names)
-    assert found.excluded == {"Contempt": 10} and len(faces) == 70
+    assert found.left_out == {"Contempt": 10} and len(faces) == 70
     for face in faces.select_columns(["label", "file"]):
         assert BASIC.names[face["label"]] in face["file"]
     assert found.counts == {"test": dict.fromkeys(BASIC.names, 10)}
@@ -33,7 +33,7 @@ def test_the_seven_that_are_left_are_rafdbs(eight, written):
 def test_others_keep_their_names_in_alphabetical_order(eight, written):
     found = load_data(eight, DataForm(needed=SCORED, leave_out=written))
     names = sorted(set(CLASSES) - {"Contempt", "Happiness"})
-    assert found.class_names == names and found.excluded == {"Contempt": 10, "Happiness": 10}
+    assert found.class_names == names and found.left_out == {"Contempt": 10, "Happiness": 10}
     assert all(names[face["label"]] in face["file"] for face in found.splits["test"].select_columns(["label", "file"]))
 
 

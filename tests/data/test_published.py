@@ -15,8 +15,8 @@ TOTALS = {
 }
 
 
-def find(layout, labels, counts, left_out=None):
-    return FoundData(layout, Path("/data"), labels, {}, {}, counts=counts, left_out=left_out or {})
+def find(layout, labels, counts, unusable=None):
+    return FoundData(layout, Path("/data"), labels, {}, {}, counts=counts, unusable=unusable or {})
 
 
 def count(published):
@@ -69,8 +69,8 @@ def test_faces_that_fer_plus_leaves_out_count():
     fer_plus = next(of for of in PUBLISHED if of.name == "FER+")
     counts = count(fer_plus)
     counts["train"]["Anger"] -= 12
-    left_out = {"one reason": {"train": 5, "test": 0}, "another": {"train": 7}}
-    assert name_data(find(Layout.FERPLUS, EIGHT, counts, left_out)) == "FER+"
+    unusable = {"one reason": {"train": 5, "test": 0}, "another": {"train": 7}}
+    assert name_data(find(Layout.FERPLUS, EIGHT, counts, unusable)) == "FER+"
     assert name_data(find(Layout.FERPLUS, EIGHT, counts)) == "folder in FER+ layout"
 
 

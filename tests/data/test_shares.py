@@ -63,7 +63,15 @@ def test_groups_and_single_faces_both_give_their_share():
 
 
 @pytest.mark.parametrize(
-    ("labels", "groups", "words"), [([0, 0, 0], [1, 1, 1], "of one group"), ([0, 1], None, "one face")]
+    ("labels", "groups", "words"),
+    [
+        (
+            [0, 0, 0],
+            [1, 1, 1],
+            "belong together (1 person or group of duplicates was found: is that what --group_pattern",
+        ),
+        ([0, 1], None, "one face"),
+    ],
 )
 def test_nothing_to_set_aside(labels, groups, words):
     with refused("--test_fraction: ", words):

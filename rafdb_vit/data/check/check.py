@@ -92,7 +92,7 @@ def _find_faces(path: Path, form: DataForm, report: Reporter) -> tuple[Path, Fou
         )
     found = find_faces(path, form, report)
     root = Path(found.folder or path) if found.layout is Layout.TABLE or os.path.isfile(path) else path
-    check_splits(root, found.splits, report)
+    check_splits(root, found.splits, found.layout, report)
     return root, replace(found, splits={**{split: Faces() for split in SPLITS}, **found.splits})
 
 
@@ -249,7 +249,7 @@ def _check_counts(found: FoundData[Faces], report: Reporter) -> Published | None
     published = find_published(found, f"RAF-DB {found.labels.subset}" if is_rafdb else found.layout.value)
     if published is None:
         return None
-    listed = published.count_listed(found.counts, found.count_left_out())
+    listed = published.count_listed(found.counts, found.count_unusable())
     for split, total in published.totals.items():
         counts = Counter(found.counts.get(split))
         wrong = [

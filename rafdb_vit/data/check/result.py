@@ -48,7 +48,7 @@ class CheckResult:
         places: Split and class of every image that has a label, by path.
         published: What is published of the data set that this is meant to be; None for others.
         contents: The images that findings name and that are no files of their own, by path.
-        left_out: Which faces cannot be used, and why; empty where all can.
+        unusable: Which faces cannot be used, and why; empty where all can.
     """
 
     root: Path
@@ -64,7 +64,7 @@ class CheckResult:
     places: Mapping[str, Place]
     published: Published | None
     contents: Mapping[str, bytes]
-    left_out: str
+    unusable: str
 
     @classmethod
     def build(
@@ -93,7 +93,7 @@ class CheckResult:
             *(root, layout, found.labels, counts, order, numbers, findings.blocking),
             *(images, usual, uniform, places, published),
             {file: contents[file] for finding in order for file in finding.files if file in contents},
-            found.describe_left_out(),
+            found.describe_unusable(),
         )
 
     @property
@@ -110,7 +110,7 @@ class CheckResult:
         size = f", most of {width} x {height} pixels" if self.uniform else ""
         found = f"{len(self.labels.names)} classes, {self.images:,} images{size}"
         head = f"{printable(self.root)}: {escape(self.layout)}, {found}"
-        parts = [f"{head}\n{self.left_out}".rstrip(), self._render_table()]
+        parts = [f"{head}\n{self.unusable}".rstrip(), self._render_table()]
         if not self.findings:
             return "\n\n".join([*parts, "Nothing found."])
         kinds, total = self.kinds, sum(self.numbers.values())
@@ -134,8 +134,8 @@ class CheckResult:
                 rows.append(("published", published))
         table, of = render_counts(rows), self.published
         totals = [f"{split} {total:,}" for split, total in of.totals.items() if split not in of.counts] if of else []
-        with_left_out = " (those left out too)" if of and of.with_left_out else ""
-        return f"{table}\n  published: {', '.join(totals)}{with_left_out}" if totals else table
+        with_unusable = " (those left out too)" if of and of.with_unusable else ""
+        return f"{table}\n  published: {', '.join(totals)}{with_unusable}" if totals else table
 
     def describe(self) -> dict[str, Any]:
         """Returns the result for programs, as it stands in JSON; paths are relative to `root`."""
@@ -146,7 +146,7 @@ class CheckResult:
             "classes": list(self.labels.names),
             "images": self.images,
             "counts": self.counts,
-            "left_out": self.left_out,
+            "unusable": self.unusable,
             "published_counts": {split: of.of_split(split) for split in of.counts} if of else {},
             "published_totals": dict(of.totals) if of else {},
             "summary": dict(self.numbers),

@@ -79,8 +79,8 @@ def read_affectnet(
     """
     if form.labels != BASIC:
         raise UserError(f"--subset {form.subset}: {printable(folder)} holds AffectNet, which has none; leave it out")
-    left_out: dict[str, Counter[str]] = {reason: Counter() for reason in (NO_EXPRESSION, NO_ANNOTATION, NO_IMAGE)}
-    coded = {split: _read_split(root, place, split, left_out, report) for split, place in splits.items()}
+    unusable: dict[str, Counter[str]] = {reason: Counter() for reason in (NO_EXPRESSION, NO_ANNOTATION, NO_IMAGE)}
+    coded = {split: _read_split(root, place, split, unusable, report) for split, place in splits.items()}
     unused = [path for of_split in coded.values() for _, path, code in of_split if code >= len(_NAMES)]
     coded = {split: [face for face in of_split if face[2] < len(_NAMES)] for split, of_split in coded.items()}
     labels = EIGHT if any(_NAMES[code] == "Contempt" for of in coded.values() for *_, code in of) else BASIC
@@ -90,14 +90,14 @@ def read_affectnet(
             faces[split].add(path, labels.names.index(_NAMES[code]), name)
     name_by_paths(faces, folder)
     sources = {split: path.name for split, path in splits.items()}
-    left_out = {reason: of for reason, of in left_out.items() if of.total()}
-    return FoundData(Layout.AFFECTNET, folder, labels, faces, sources, left_out=left_out, unused=unused)
+    unusable = {reason: of for reason, of in unusable.items() if of.total()}
+    return FoundData(Layout.AFFECTNET, folder, labels, faces, sources, unusable=unusable, unused=unused)
 
 
 def _read_split(
-    root: Path, place: Path, split: str, left_out: Mapping[str, Counter[str]], report: Reporter
+    root: Path, place: Path, split: str, unusable: Mapping[str, Counter[str]], report: Reporter
 ) -> list[tuple[str, str, int]]:
-    """Returns name, path and code of each image that has one; counts those that are `left_out`."""
+    """Returns name, path and code of each image that has one; counts those that are `unusable`."""
     images, annotations = place / _IMAGES, place / _ANNOTATIONS
     if not os.path.isdir(images):
         raise UserError(f"{printable(images)}: no such folder; expected the images of AffectNet in it")
@@ -108,14 +108,14 @@ def _read_split(
         if code is None:
             words = f"{path}: no annotation {annotations / stem}{_END}; training does not use this image"
             report("image without annotation", words, path, blocks=False)
-            left_out[NO_ANNOTATION][split] += 1
+            unusable[NO_ANNOTATION][split] += 1
         elif code != _UNREADABLE:
-            left_out[NO_EXPRESSION][split] += code >= len(_NAMES)
+            unusable[NO_EXPRESSION][split] += code >= len(_NAMES)
             faces.append((name, path, code))
     for stem in codes:
         path = f"{annotations / stem}{_END}"
         report("annotation without image", f"{path}: no image {stem} in {images}", path, blocks=False)
-        left_out[NO_IMAGE][split] += 1
+        unusable[NO_IMAGE][split] += 1
     return faces
 
 

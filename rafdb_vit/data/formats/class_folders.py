@@ -11,7 +11,7 @@ from rafdb_vit.data.formats.label_file import LABEL_FILES, read_csv_file
 from rafdb_vit.data.formats.release import find_label_file
 from rafdb_vit.data.found import SPLITS, Faces, FoundData, Layout, compose, list_names, name_by_paths
 from rafdb_vit.data.images import is_image
-from rafdb_vit.data.labels import LabelSet, match_classes, resolve_classes
+from rafdb_vit.data.labels import LabelSet, describe_codes, match_classes, resolve_classes
 from rafdb_vit.data.names import resembles_rafdb
 from rafdb_vit.data.splits import find_split, is_misplaced, split_of_file
 from rafdb_vit.runtime.disk import check_inside
@@ -156,7 +156,8 @@ def read_class_folders(
         _report_twins(found, report)
     name_by_paths(found, folder)
     sources = {split: path.name for split, path in splits.items()}
-    return FoundData(Layout.CLASS_FOLDERS, folder, labels, found, sources)
+    notes = () if is_own else describe_codes([path.name for path in every], labels)
+    return FoundData(Layout.CLASS_FOLDERS, folder, labels, found, sources, notes=notes)
 
 
 def _report_loose(split: Path, classes: Sequence[Path], report: Reporter) -> None:

@@ -14,7 +14,7 @@ from rafdb_vit.data.form import DataForm
 from rafdb_vit.data.formats.label_file import LABEL_FILES, TABLE_SUFFIXES, drop_empty_end, read_csv_rows
 from rafdb_vit.data.found import ATTRIBUTES, ORDER, PERSON, Faces, FoundData, Layout, list_names, name_by_paths
 from rafdb_vit.data.images import is_image
-from rafdb_vit.data.labels import match_classes, resolve_classes
+from rafdb_vit.data.labels import describe_codes, match_classes, resolve_classes
 from rafdb_vit.data.names import resembles_rafdb
 from rafdb_vit.data.splits import find_split, split_of_file
 from rafdb_vit.runtime.disk import check_inside, is_inside
@@ -112,7 +112,8 @@ def read_tables(root: Path, tables: dict[str | None, Path], form: DataForm, repo
         where = f"{entry.where}, {entry.image:.300}"
         check_place(where, entry.path, str(entry.split), faces, report, is_own=is_own)
     name_by_paths(faces, root)
-    return FoundData(Layout.TABLE, root, labels, faces, {split: split for split in faces})
+    notes = () if is_own else describe_codes(classes, labels)
+    return FoundData(Layout.TABLE, root, labels, faces, {split: split for split in faces}, notes=notes)
 
 
 def _divide_rest(entries: list[Entry], form: DataForm, report: Reporter) -> list[Entry]:
@@ -218,6 +219,13 @@ def _find_columns(path: Path, header: list[str], form: DataForm) -> tuple[tuple[
         if image is None:
             image = 0 if label is None else 1 - label
         return (image, 1 - image, None), has_header
+    if header[0].lower().startswith(("<!doctype", "<html")):
+        raise UserError(f"{printable(path)}: is a web page, not the data; download it anew, signed in if need be")
+    if "subdirectory_filepath" in map(str.lower, header):
+        raise UserError(
+            f"{printable(path)}: is a list of AffectNet's first release, which is not read; write its images and their "
+            "classes as a CSV file of path, label and split"
+        )
     if len(header) == 1:
         raise UserError(
             f"{printable(path)}: one column; expected image and label, separated by commas, semicolons or tabs"

@@ -112,9 +112,9 @@ def find_faces(root: Path, form: DataForm, report: Reporter) -> FoundData[Faces]
     if not form.aligned and not found.release:
         raise UserError(f"--aligned False: {printable(folder)} is not the official release; only it has boxes")
     own = validation_as_test({split: split for split in found.splits})
-    left_out = {reason: {split: of.get(was, 0) for split, was in own.items()} for reason, of in found.left_out.items()}
+    unusable = {reason: {split: of.get(was, 0) for split, was in own.items()} for reason, of in found.unusable.items()}
     splits, sources = validation_as_test(found.splits), validation_as_test(found.sources)
-    return replace(found, splits=splits, sources=sources, left_out=left_out)
+    return replace(found, splits=splits, sources=sources, unusable=unusable)
 
 
 def _refuse_votes_alone(votes: Path) -> None:
@@ -138,7 +138,8 @@ def _read_folder(root: Path, form: DataForm, report: Reporter) -> FoundData[Face
     if len(copies) > 1:
         listed = ", ".join(printable(place) for place, _ in copies)
         raise UserError(
-            f"{printable(root)}: holds more than one copy of the data ({listed}); give --data_dir one of them"
+            f"{printable(root)}: holds more than one copy of the data ({listed}); give --data_dir one of them, or move "
+            "the others elsewhere"
         )
     if copies:
         ((_, read),) = copies
@@ -164,8 +165,9 @@ def _find_copies(root: Path, form: DataForm) -> list[tuple[Path, _Reader]]:
         # The release's other subset is not meant.
         releases = [folder for folder in releases if folder.name not in set(LABEL_SETS) - {form.subset}]
     copies: list[tuple[Path, _Reader]] = [(folder, partial(read_release, root, folder)) for folder in releases]
+    lists = [folder / VOTES_FILE for folder in folders if os.path.lexists(folder / VOTES_FILE)]
     for folder in folders:
-        votes = folder / VOTES_FILE if os.path.lexists(folder / VOTES_FILE) else None
+        votes = next((path for path in lists if path.parent == folder), lists[0] if lists else None)
         copies += [(table, partial(read_fer2013, root, table, votes)) for table in find_pixel_tables(root, folder)]
     whole: list[tuple[Path, _Reader]] = []
     single: list[tuple[Path, _Reader]] = []
@@ -195,6 +197,27 @@ def _refuse_export(root: Path) -> None:
         raise UserError(f"{printable(root)}: {found}")
 
 
+def _refuse_bare_files(root: Path) -> None:
+    """Refuses a folder without folders in it, or whose data lies one folder further down."""
+    where, entries, folders = printable(root), scan(root), list_folders(root)
+    archives = [entry.name for entry in entries if entry.name.lower().endswith(_ARCHIVES)]
+    if not entries:
+        raise UserError(f"{where}: is empty; expected the folder that holds the faces")
+    if archives and not folders:
+        raise UserError(f"{where}: holds no faces but archives, {printable(archives[0])} first; unpack them")
+    if not folders and any(may_be_image(entry.path) for entry in islice(entries, _MOST_PEEKS)):
+        raise UserError(
+            f"{where}: holds images, and nothing says of which class each is; expected a folder of images for each "
+            "class (if this is the folder of one, give --data_dir the folder above), or a CSV file of path and label"
+        )
+    inner = [folder for folder in folders if os.access(folder, os.R_OK | os.X_OK)]
+    below = [] if is_undivided(root) else [folder for folder in inner[:_MOST_PEEKS] if is_undivided(folder)]
+    if len(below) == 1 and not any(find_split(folder.name) for folder in inner):
+        raise UserError(
+            f"{where}: the folders of classes lie in {below[0].name}/; give --data_dir {printable(below[0])}"
+        )
+
+
 def _refuse_other_content(root: Path, form: DataForm) -> NoReturn:
     """Refuses a folder in which no data was found, with what is missing, where that can be told.
 
@@ -202,9 +225,7 @@ def _refuse_other_content(root: Path, form: DataForm) -> NoReturn:
         UserError: Always.
     """
     where = printable(root)
-    entries = scan(root)
-    if entries and all(entry.name.lower().endswith(_ARCHIVES) for entry in entries):
-        raise UserError(f"{where}: holds nothing but archives, {printable(entries[0].name)} first; unpack them")
+    _refuse_bare_files(root)
     train = next((folder for folder in list_folders(root) if find_split(folder.name) == "train"), None)
     if train is not None and any(may_be_image(entry.path) for entry in islice(scan(train), _MOST_PEEKS)):
         raise UserError(

@@ -65,9 +65,13 @@ def find_pixel_tables(root: Path, folder: Path) -> list[Path]:
 
 
 def has_pixels(path: Path) -> bool:
-    """Tells whether a CSV file has FER2013's pixels and another of its columns, by its first line."""
+    """Tells whether a CSV file has FER2013's pixels and another of its columns, by its first line.
+
+    So it has where that line, which should name the columns, holds pixels.
+    """
     header = _read_header(path)
-    return "pixels" in header and not header.isdisjoint(("emotion", "usage"))
+    holds_pixels = any(re.fullmatch(r"[0-9]{1,3}( [0-9]{1,3}){99,}.*", name) for name in header)
+    return holds_pixels or ("pixels" in header and not header.isdisjoint(("emotion", "usage")))
 
 
 def _read_header(path: Path) -> set[str]:
@@ -95,7 +99,7 @@ def read_fer2013(root: Path, path: Path, votes: Path | None, form: DataForm, rep
         raise UserError(f"--subset {form.subset}: {printable(path)} holds FER2013, which has none; leave it out")
     of_rows = None if votes is None else read_votes(votes, report)
     splits: dict[str, Faces] = {}
-    left_out: dict[str, Counter[str]] = {}
+    unusable: dict[str, Counter[str]] = {}
     for row in _read_rows(path, report, votes=votes, of_rows=of_rows):
         split, label, name = _USAGES[row.usage], row.label, f"row{row.index:05d}"
         faces = splits.setdefault(split, Faces())
@@ -103,7 +107,7 @@ def read_fer2013(root: Path, path: Path, votes: Path | None, form: DataForm, rep
             vote = of_rows[row.index]
             if vote is None or vote.label is None:
                 if vote is not None:
-                    left_out.setdefault(vote.reason, Counter())[split] += 1
+                    unusable.setdefault(vote.reason, Counter())[split] += 1
                 continue
             label, name = vote.label, vote.name
             faces.distributions.append(vote.distribution)
@@ -111,7 +115,7 @@ def read_fer2013(root: Path, path: Path, votes: Path | None, form: DataForm, rep
         faces.contents.append(row.image)
     layout, labels = (Layout.FER2013, BASIC) if votes is None else (Layout.FERPLUS, EIGHT)
     sources = {split: usage for usage, split in _USAGES.items() if split in splits}
-    return FoundData(layout, path.parent, labels, splits, sources, left_out=left_out)
+    return FoundData(layout, path.parent, labels, splits, sources, unusable=unusable)
 
 
 def _read_rows(
@@ -136,7 +140,7 @@ def _read_rows(
                 there = f"{vote.usage[:80]!r} in row {vote.number} of {votes}"
                 raise ValueError(f"Usage is {row.usage!r} here and {there}; expected the same faces in the same order")
         except ValueError as error:
-            report("bad row", f"{path}, row {number}: {error}")
+            report("bad row", f"{path}, row {number}: {error}; copy the file anew")
         else:
             yield row
     if of_rows is not None and count != len(of_rows):

@@ -75,31 +75,39 @@ def read_votes(path: Path, report: Reporter) -> list[Vote | None]:
     expected = ("usage", "image name", *_CANDIDATES)
     if missing := [name for name in expected if name not in header]:
         raise UserError(f"{printable(path)}: has no column {missing[0]!r}; expected {_WHAT}")
-    usage, name, *candidates = map(header.index, expected)
+    places = [header.index(name) for name in expected]
     votes: list[Vote | None] = []
     last = ""
     for number, fields in rows:
         try:
-            if len(fields) != len(header):
-                raise ValueError("more or fewer fields")
-            counted = _count_written(tuple(fields[at] for at in candidates))
-            if fields[name] and fields[name] <= last:
-                words = f"the image {fields[name]!r:.90} comes after {last!r:.90}; expected FER+'s order: copy it anew"
-                raise UserError(f"{printable(path)}, row {number}: {words}")
-            last = fields[name] or last
-        except ValueError:
-            found = ",".join(fields)
-            words = f"expected {len(header)} columns, a number of votes for each class, found {found:.90}"
-            report("bad row", f"{path}, row {number}: {words}")
+            vote = _read_vote(number, fields, places, columns=len(header))
+        except ValueError as error:
+            report("bad row", f"{path}, row {number}: {error}; copy the file anew")
             votes.append(None)
-        else:
-            stem = fields[name].rpartition(".")[0] or fields[name]
-            votes.append(Vote(number, fields[usage], stem, *(counted if fields[name] else (None, [], UNUSED))))
+            continue
+        if vote.name and vote.name <= last:
+            words = f"the image {vote.name!r:.90} comes after {last!r:.90}; expected FER+'s order: copy it anew"
+            raise UserError(f"{printable(path)}, row {number}: {words}")
+        last = vote.name or last
+        votes.append(vote)
     return votes
+
+
+def _read_vote(number: int, fields: Sequence[str], places: Sequence[int], *, columns: int) -> Vote:
+    """Returns a row's votes; `places` are those of Usage, the image's name and the votes.
+
+    Raises:
+        ValueError: It has another number of columns, or something else than a number of votes.
+    """
+    if len(fields) != columns:
+        raise ValueError(f"expected {columns} columns, found {len(fields)}")
+    usage, name, *votes = (fields[at] for at in places)
+    counted = _count_written(tuple(votes))
+    return Vote(number, usage, name.rpartition(".")[0] or name, *(counted if name else (None, [], UNUSED)))
 
 
 @lru_cache(maxsize=2**12)  # of all ways in which ten votes fall a few are usual
 def _count_written(votes: tuple[str, ...]) -> tuple[int | None, list[float], str]:
-    if not all(re.fullmatch("[0-9]{1,3}", written, re.ASCII) for written in votes):
-        raise ValueError("not a number of votes")
+    if odd := [written for written in votes if not re.fullmatch("[0-9]{1,3}", written, re.ASCII)]:
+        raise ValueError(f"expected a number of votes for each class, found {odd[0]!r:.40}")
     return count_votes([int(written) for written in votes])

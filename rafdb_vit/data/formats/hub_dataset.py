@@ -4,7 +4,7 @@ import operator
 import os
 import re
 from collections import Counter
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import combinations
 from pathlib import Path, PurePosixPath
 from typing import Any, NoReturn
@@ -16,13 +16,15 @@ from huggingface_hub.constants import HF_HUB_CACHE
 
 from rafdb_vit.data.annotations import is_attribute
 from rafdb_vit.data.files import Names, describe_no_images, may_be_image, walk_files
-from rafdb_vit.data.findings import TEST_SHARE, printable
+from rafdb_vit.data.findings import printable
 from rafdb_vit.data.form import DEFAULT_FORM, DataForm
 from rafdb_vit.data.formats.csv_table import IMAGE_COLUMNS, LABEL_COLUMNS, list_columns
+from rafdb_vit.data.formats.dataset_division import divide_dataset
 from rafdb_vit.data.formats.named_dataset import find_folder, is_description, open_named
-from rafdb_vit.data.found import ORDER, PERSON, SPLITS, FoundData, Layout, name_face
-from rafdb_vit.data.labels import LABEL_SETS, LabelSet, match_classes, resolve_classes
-from rafdb_vit.data.splits import find_split, is_misplaced, split_of_file, validation_as_test
+from rafdb_vit.data.found import PERSON, FoundData, Layout, name_face
+from rafdb_vit.data.labels import describe_codes, match_classes, resolve_classes
+from rafdb_vit.data.names import resembles_rafdb
+from rafdb_vit.data.splits import split_of_file
 from rafdb_vit.runtime.disk import is_inside
 from rafdb_vit.runtime.errors import NOT_PLAIN, UserError, is_plain
 
@@ -58,23 +60,24 @@ def find_named_splits(name: str, form: DataForm = DEFAULT_FORM) -> FoundData[Dat
     ids = match_classes(classes, labels, where=where)
     named = DatasetDict()
     for split, dataset in loaded.items():
-        files = _choose_names(dataset, paths[split], split)
-        _refuse_unprintable(name, split, files)
         faces = _set_paths(_select_columns(dataset, image, label), paths[split])
-        faces = faces.add_column(
-            "label", [ids[value] for value in written[split]], feature=ClassLabel(names=labels.names)
-        )
+        of_class = [ids[value] for value in written[split]]
+        faces = faces.add_column("label", of_class, feature=ClassLabel(names=labels.names))
+        files = _name_faces(name, split, dataset, paths[split])
         faces = faces.add_column("file", files, feature=Value("string"))
         if form.group_column is not None:
             persons = _read_persons(name, split, dataset, form.group_column)
             faces = faces.add_column(PERSON, persons, feature=Value("string"))
         named[split] = faces.cast_column("image", Image(mode="RGB"))
-    splits, sources = _divide(where, named, form.needed, labels)
-    _refuse_repeated(where, [file for dataset in splits.values() for file in dataset["file"][:]])
+    splits, sources = divide_dataset(where, named, form.needed, labels)
+    names = {split: dataset["file"][:] for split, dataset in splits.items()}
+    _refuse_repeated(where, [file for files in names.values() for file in files])
     _refuse_shared(where, loaded, image)
     folder = find_folder(name)
     layout = Layout.HUB if folder is None else Layout.ON_DISK
-    return FoundData(layout, folder, labels, splits, sources, passed_over=_describe_unread(folder, stored))
+    notes = () if resembles_rafdb(layout, labels, names) else describe_codes(classes, labels)
+    unread = _describe_unread(folder, stored)
+    return FoundData(layout, folder, labels, splits, sources, passed_over=unread, notes=notes)
 
 
 def _describe_unread(folder: Path | None, stored: Sequence[str]) -> str:
@@ -323,6 +326,12 @@ def _read_paths(name: str, split: str, dataset: Dataset, image: str) -> list[str
     return paths
 
 
+def _name_faces(name: str, split: str, dataset: Dataset, paths: list[str | None]) -> list[str]:
+    files = _choose_names(dataset, paths, split)
+    _refuse_unprintable(name, split, files)
+    return files
+
+
 def _choose_names(dataset: Dataset, paths: list[str | None], split: str) -> list[str]:
     """Returns a name for each face: the file's, from the image column or from another; else split and number."""
     texts = [name for name, feature in dataset.features.items() if _is_text(feature)]
@@ -353,46 +362,3 @@ def _read_official_names(column: Iterable[list[str | None]]) -> list[str]:
 
 def _file_name(path: str | None) -> str:
     return PurePosixPath(path.replace("\\", "/")).name if path else ""
-
-
-def _divide(
-    where: str, loaded: DatasetDict, needed: Collection[str], labels: LabelSet
-) -> tuple[DatasetDict, dict[str, str]]:
-    """Returns train, test and perhaps validation, and what each is called in the data."""
-    if len(loaded) == 1:
-        return _divide_single(where, loaded, needed)
-    found, names = {}, {}
-    for name, dataset in loaded.items():
-        split = find_split(name)
-        if split is None or split in found:
-            listed = ", ".join(loaded)
-            raise UserError(f"{where}: has the splits {listed}; expected train, test and perhaps validation")
-        found[split], names[split] = dataset, name
-    found, names = validation_as_test(found), validation_as_test(names)
-    if not set(needed) <= set(found):
-        raise UserError(f"{where}: has the splits {', '.join(loaded)}; expected {' and '.join(needed)}")
-    splits = DatasetDict({split: found[split] for split in ORDER if split in found})
-    # Names are RAF-DB's where all are; with other classes it is other data, in which they may be anything.
-    for split, dataset in splits.items() if labels.subset in LABEL_SETS else ():
-        wrong = next((file for file in dataset["file"][:] if is_misplaced(file, split, splits)), None)
-        if wrong is not None:
-            raise UserError(f"{where}: {printable(wrong)} of another split stands in {names[split]}; expected none")
-    return splits, names
-
-
-def _divide_single(where: str, loaded: DatasetDict, needed: Collection[str]) -> tuple[DatasetDict, dict[str, str]]:
-    """Divides a single split by its files' names, unless what is needed is held out anyway."""
-    ((name, dataset),) = loaded.items()
-    official = [split_of_file(file) for file in dataset["file"][:]]
-    if set(official) == {"train", "test"}:
-        rows = {split: [i for i, own in enumerate(official) if own == split] for split in SPLITS}
-        splits = DatasetDict({split: dataset.select(chosen) for split, chosen in rows.items()})
-        return splits, dict.fromkeys(SPLITS, f"{name}, divided by file names")
-    if "train" not in needed:
-        return DatasetDict(test=dataset), {"test": name}
-    if "test" not in needed and find_split(name) != "test":
-        return DatasetDict(train=dataset), {"train": name}
-    raise UserError(
-        f"{where}: has a single split ({name}), and file names do not say which faces are RAF-DB's test split; "
-        f"expected the splits train and test, or names like train_00001.jpg and test_0001.jpg; or {TEST_SHARE}"
-    )

@@ -68,8 +68,9 @@ def read_lines(path: Path, *, what: str, most: int = MOST_BYTES) -> Iterator[str
                     raise UserError(f"{where}: has more than {MOST_LINES:,} rows; expected {what}, which has fewer")
                 yield line
     except UnicodeDecodeError as error:
-        # Text is decoded in blocks: the row is this one or one soon after it.
-        words = f"{where}: not a text file (from row {number + 1} on it is not UTF-8); expected {what}"
+        # Text is decoded in blocks, each of many rows; what was decoded before this one has been read.
+        row = number + 1 + error.object[: error.start].count(b"\n")
+        words = f"{where}: not a text file (from row {row} on it is not UTF-8); expected {what}"
         hint = ": save it as UTF-8 (in Excel: 'CSV UTF-8')" if path.suffix.lower() in TABLE_SUFFIXES else ""
         raise UserError(f"{words}{hint}") from error
     except OSError as error:

@@ -201,6 +201,7 @@ def _list_data_files(folder: Path) -> dict[str, list[str]]:
     """
 
     def resolve(pattern: str) -> list[str]:
+        """Returns the files that a pattern matches, as `datasets` asks for them."""
         try:
             found = datasets.data_files.resolve_pattern(pattern, str(folder))
         except FileNotFoundError:  # nothing matches

@@ -561,9 +561,17 @@ def test_tables_as_people_and_their_spreadsheets_write_them(tmp_path, form):
         assert read(load_rafdb(place)) == expected(tmp_path, entries)
 
 
+def test_numbers_that_are_taken_for_codes_are_said_to_be(tmp_path):
+    entries = write_images(tmp_path, "faces/{split}{number}.jpg")
+    coded = [(image, BASIC.names.index(name) + 1, split) for image, name, split in entries]
+    (note,) = load_data(write_table(tmp_path / "labels.csv", coded)).notes
+    assert note.startswith("the classes are numbers, and are taken for RAF-DB's codes: 1 Surprise, 2 Fear")
+    assert load_data(write_table(tmp_path / "labels.csv", entries)).notes == ()
+
+
 def test_a_table_in_an_old_encoding_is_refused_with_what_to_do(tmp_path):
     write_as(tmp_path, encoding="cp1252", pattern="{split}/ö{number}.jpg")
-    with refused(tmp_path / "faces.csv", "not UTF-8", "save it as UTF-8 (in Excel: 'CSV UTF-8')"):
+    with refused(tmp_path / "faces.csv", "(from row 2 on it is not UTF-8)", "save it as UTF-8 (in Excel: 'CSV UTF-8')"):
         load_rafdb(tmp_path)
 
 

@@ -71,8 +71,26 @@ def test_missing_folder(tmp_path):
 
 
 def test_neither_layout(tmp_path):
-    (tmp_path / "holiday.jpg").touch()
+    (tmp_path / "holiday.docx").touch()
     assert_refused(tmp_path, tmp_path, "official layout", "Kaggle layout", "EmoLabel", "train/1..7/")
+
+
+def test_a_folder_without_folders_is_said_to_be_what_it_is(tmp_path):
+    assert_refused(tmp_path, f"{tmp_path}: is empty")
+    (tmp_path / "notes.txt").touch()
+    (tmp_path / "faces.rar").touch()
+    assert_refused(tmp_path, "holds no faces but archives, faces.rar first; unpack them")
+    (tmp_path / "faces.rar").rename(tmp_path / "a.jpg")
+    assert_refused(tmp_path, "nothing says of which class each is", "give --data_dir the folder above")
+
+
+def test_class_folders_that_lie_one_folder_further_down_are_named(tmp_path):
+    for code in (1, 2):
+        (tmp_path / "high" / "FACES" / str(code)).mkdir(parents=True)
+        paint_face(code, 1).save(tmp_path / "high" / "FACES" / str(code) / "a.jpg")
+    there = tmp_path / "high" / "FACES"
+    assert_refused(tmp_path / "high", f"the folders of classes lie in FACES/; give --data_dir {there}")
+    assert_refused(there, "add --test_fraction 0.2")
 
 
 def test_both_layouts_at_once(official):

@@ -97,7 +97,7 @@ def test_what_cannot_be_read_tells_nothing(tmp_path):
 
 def test_archives_are_to_be_unpacked(tmp_path):
     (tmp_path / "faces.zip").touch()
-    with refused(f"{tmp_path}: holds nothing but archives, faces.zip first; unpack them"):
+    with refused(f"{tmp_path}: holds no faces but archives, faces.zip first; unpack them"):
         load_data(tmp_path)
     with refused("faces.zip: is a file", "unpack it first"):
         load_data(tmp_path / "faces.zip")

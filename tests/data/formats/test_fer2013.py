@@ -116,7 +116,7 @@ def test_quotes_and_spaces_and_windows_line_ends(table):
 )
 def test_a_malformed_row_is_named(table, change, words):
     edit_row(table, 9, change)
-    with refused(f"{table}, row 9: ", words):
+    with refused(f"{table}, row 9: ", words, "copy the file anew"):
         load_rafdb(table.parent)
 
 
@@ -124,7 +124,9 @@ def test_a_malformed_row_is_named(table, change, words):
     ("content", "words"),
     [
         ("emotion,pixels\n0,1 2 3\n", "no column Usage; expected FER2013's file"),
-        ("emotion,pixels,Usage\n", "the train split is empty"),
+        ("emotion,pixels,Usage\n", "the train split is empty; expected faces of every class in it: FER2013 has one"),
+        (f"0,{'7 ' * 2304},Training\n", "no column emotion; expected FER2013's file"),
+        ("<!DOCTYPE html><html>\n", "is a web page, not the data; download it anew"),
         ('emotion,pixels,Usage\n0,"1 2 3,Training\n', "a quote that is opened here is never closed"),
         ("emotion,pixels,Usage\n0,\0,Training\n", "NUL byte"),
         ("emotion,pixels,Usage\n" + "0" * 2**21, "row 2 is longer than"),

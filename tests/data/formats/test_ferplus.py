@@ -112,7 +112,7 @@ def test_votes_are_distributions_and_the_majority_the_label(data):
 def test_what_is_left_out_is_counted_and_said(data):
     found = load_data(data, scored=None)
     assert found.name == "folder in FER+ layout"
-    assert {reason: dict(of) for reason, of in found.left_out.items()} == {
+    assert {reason: dict(of) for reason, of in found.unusable.items()} == {
         NO_MAJORITY: {"train": 1, "validation": 0, "test": 0},
         NO_FACE: {"train": 1, "validation": 0, "test": 0},
         UNUSED: {"train": 1, "validation": 1, "test": 0},
@@ -124,12 +124,12 @@ def test_what_is_left_out_is_counted_and_said(data):
     assert "published: train 28,709, validation 3,589, test 3,589 (those left out too)" in result.render()
     (counts, *_) = result.kinds["counts are not the published ones"]
     assert counts.message == "train: 28 faces, published 28,709"
-    assert result.describe()["left_out"] == words
+    assert result.describe()["unusable"] == words
 
 
 def test_the_file_itself_is_fer2013(data):
     found = load_data(data / "fer2013.csv", scored=None)
-    assert (found.layout, found.class_names, found.left_out) == (Layout.FER2013, list(BASIC.names), {})
+    assert (found.layout, found.class_names, found.unusable) == (Layout.FER2013, list(BASIC.names), {})
     assert "distribution" not in found.splits["train"].column_names
 
 
@@ -149,7 +149,7 @@ def test_votes_without_faces(data, place):
 @pytest.mark.parametrize(
     ("change", "words"),
     [
-        (lambda row: row.rsplit(",", 1)[0], "expected 12 columns, a number of votes for each class"),
+        (lambda row: row.rsplit(",", 1)[0], "expected 12 columns, found 11"),
         (lambda row: f"{row},0", "expected 12 columns"),
         (lambda row: f"{row.rsplit(',', 1)[0]},-1", "a number of votes"),
         (lambda row: f"{row.rsplit(',', 1)[0]},x", "a number of votes"),
@@ -204,6 +204,23 @@ def test_faces_have_the_names_of_ferplus_whatever_their_rows(data):
 def test_a_file_that_is_broken_is_one_line(data, content, words):
     (data / "fer2013new.csv").write_text(content)
     with refused(data / "fer2013new.csv", words):
+        load_rafdb(data)
+
+
+def test_votes_in_a_folder_beside_that_of_the_faces_are_read(data):
+    expected = load_rafdb(data)["test"]["file"][:]
+    for name, folder in (("fer2013.csv", "faces"), ("fer2013new.csv", "FERPlus")):
+        (data / folder).mkdir()
+        (data / name).rename(data / folder / name)
+    assert load_rafdb(data)["test"]["file"][:] == expected
+
+
+def test_a_row_that_holds_something_else_than_votes_is_named(data):
+    edit(data / "fer2013new.csv", 7, lambda row: row.rsplit(",", 1)[0] + ",-1")
+    with refused("fer2013new.csv, row 7: expected a number of votes for each class, found '-1'; copy the file anew"):
+        load_rafdb(data)
+    edit(data / "fer2013new.csv", 7, lambda row: row.rsplit(",", 1)[0])
+    with refused("fer2013new.csv, row 7: expected 12 columns, found 11"):
         load_rafdb(data)
 
 

@@ -286,7 +286,7 @@ def test_a_pipe_is_not_waited_for(tmp_path):
     [
         ("x" * LONGEST_LINE + "x\n", "row 1 is longer than 1,048,576 letters"),
         ("a.jpg 1\nb.jpg\0 1\n", "row 2 holds a NUL byte"),
-        ("a.jpg 1\nb.jpg 1\n\udcff", "not UTF-8"),
+        ("a.jpg 1\nb.jpg 1\n\udcff", "from row 3 on it is not UTF-8"),
         ("\n" * 1_000_001, "more than 1,000,000 rows"),
     ],
     ids=["long", "NUL", "not UTF-8", "rows"],
