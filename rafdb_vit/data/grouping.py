@@ -67,7 +67,7 @@ def group_faces(
         source = f"column {form.group_column}" if form.group_column is not None else f"file names, {form.group_pattern}"
         words.append(f"persons ({shorten(source)})")
         number = len(set(persons["train"]))
-        notes.append(f"{number:,} persons in train, whose faces stay on one side of what is set aside")
+        notes.append(f"{number:,} persons were found; all faces of one stay in train, or are set aside together")
         if straddling := describe_straddling(find_straddling(persons)):
             notes.append(f"{straddling}: metrics may be too high, since the model knows these persons")
     return Grouping(_join(groups) if groups else None, " and ".join(words) or None, tuple(notes))
