@@ -15,8 +15,8 @@ from rafdb_vit.commands.parser import parse_arguments
 from rafdb_vit.commands.predict import PredictArguments
 from rafdb_vit.commands.push import PushArguments
 from rafdb_vit.commands.summarize import SummarizeArguments
-from rafdb_vit.training.arguments import NEWEST_CHECKPOINT, ExpressionTrainingArguments
 from rafdb_vit.training.flags import DataArguments, FormArguments, ModelArguments
+from rafdb_vit.training.training_flags import NEWEST_CHECKPOINT, read_training_flags
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -45,7 +45,7 @@ def test_every_training_command_is_parsed(command, monkeypatch, tmp_path):
     launcher = launch_command_parser().parse_args(words[2:])
     assert launcher.training_script == "train.py" and Path(launcher.config_file or ".").exists()
     words = ["accelerate", "launch", *words[words.index("train.py") :]]
-    types = (DataArguments, ModelArguments, ExpressionTrainingArguments)
+    types = (DataArguments, ModelArguments, read_training_flags())
     (data, _, _), _ = parse_arguments(types, [*words[3:], "--use_cpu"], prog="p", description="d")
     assert (
         data.demo or data.data_dir in ("RAFDB", "AFFECTNET", "FACES", "faces.csv") or data.dataset_name == "USER/FACES"
@@ -93,7 +93,7 @@ def test_the_slurm_job_is_short_and_its_command_is_parsed():
     (command,) = [line for line in lines if line.startswith("srun ")]
     words = shlex.split(command)
     assert words[:3] == ["srun", "python", "train.py"]
-    types = (DataArguments, ModelArguments, ExpressionTrainingArguments)
+    types = (DataArguments, ModelArguments, read_training_flags())
     (_, _, args), _ = parse_arguments(types, [*words[3:], "--use_cpu"], prog="p", description="d")
     assert args.resume_from_checkpoint == NEWEST_CHECKPOINT
 

@@ -10,7 +10,7 @@ from rafdb_vit.commands.parser import check_settings, parse_arguments
 from rafdb_vit.runtime.disk import expand
 from rafdb_vit.runtime.errors import UserError
 from rafdb_vit.runtime.hardware import EVAL_BATCH_SIZE
-from rafdb_vit.training.flags import WORKERS_LIMIT, DataArguments, FormArguments, flag
+from rafdb_vit.training.flags import DATA, OUTPUT, WORKERS_LIMIT, DataArguments, FormArguments, flag
 
 _SPLITS_OF_FLAGS = {
     "max_test_samples": ["test"],
@@ -31,9 +31,15 @@ class EvaluateArguments:
             "path": True,
         }
     )
-    split: str = flag("test", "The split to score.", choices=["train", "validation", "test"])
+    split: str = flag(
+        "test", "The split to score.", choices=["train", "validation", "test"], example="validation", group=DATA
+    )
     output_dir: str | None = flag(
-        None, "Folder for what is written. Default: evaluations/DATA-SPLIT in the model's folder.", path=True
+        None,
+        "Folder for what is written. Default: evaluations/DATA-SPLIT in the model's folder.",
+        path=True,
+        example="scores",
+        group=OUTPUT,
     )
     model_revision: str | None = flag(None, "Branch, tag or commit on the Hub.")
     per_device_eval_batch_size: int = flag(EVAL_BATCH_SIZE, "Faces at once on each process.")

@@ -49,7 +49,9 @@ _FOREIGN = (
         "model_name_or_path model run",
     ),
     _Foreign("data data_path data_root root dataset_dir train_dir input_dir folder", "data_dir images"),
-    _Foreign("dataset dataset_id", "dataset_name"),
+    _Foreign("dataset dataset_id", "dataset_name data_dir"),
+    _Foreign("image img input file files source picture pictures photo", "images data_dir"),
+    _Foreign("run run_dir run_folder experiment_dir", "run model runs"),
     _Foreign("device devices gpu gpus gpu_id gpu_ids cuda num_gpus n_gpu accelerator", "use_cpu", _DEVICE),
     _Foreign("cpu no_cuda cpu_only no_gpu", "use_cpu"),
     _Foreign("workers num_workers n_workers", "dataloader_num_workers"),
@@ -132,17 +134,21 @@ def describe_unknown(
 
 def _translate(name: str, flags: Collection[str], positionals: Sequence[str], dashes: str) -> str | None:
     """Returns what a name of another tool is called here; None if it is none of those that are known."""
-    if name in positionals:
-        return f"here it stands without a flag, as {name.upper()}"
+    if positional := find_positional(name, positionals):
+        return f"here it stands without a flag, as {positional.upper()}"
     for foreign in _FOREIGN:
         if name not in foreign.names.split():
             continue
         for flag in foreign.flags.split():
-            if flag in positionals:
-                return f"here it stands without a flag, as {flag.upper()}"
             if flag in flags:
                 return foreign.words or f"here it is {dashes}{flag}"
     return _EVERYWHERE.get(name)
+
+
+def find_positional(name: str, positionals: Sequence[str]) -> str | None:
+    """Returns what stands on a command line without a flag that is meant by the name of one; None if nothing is."""
+    flags = [flag for foreign in _FOREIGN if name in foreign.names.split() for flag in foreign.flags.split()]
+    return next((flag for flag in (name, *flags) if flag in positionals), None)
 
 
 def find_near(name: str, flags: Collection[str]) -> str | None:

@@ -3,8 +3,8 @@
 import re
 import signal
 import sys
-from argparse import Action, ArgumentDefaultsHelpFormatter, ArgumentError, Namespace
-from collections.abc import Callable, Mapping, Sequence
+from argparse import SUPPRESS, Action, ArgumentError, Namespace
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from copy import copy
 from dataclasses import field, fields
 from functools import wraps
@@ -12,14 +12,16 @@ from pathlib import Path
 from types import FrameType, MappingProxyType
 from typing import Any, NoReturn, TypeVar
 
-from rafdb_vit.commands.flag_names import UNKNOWN, describe_unknown, fold_flag
+from rafdb_vit.commands.flag_names import UNKNOWN, describe_unknown, find_positional, fold_flag
+from rafdb_vit.commands.help import HELP_ALL, HelpPage, ShowHelp
 from rafdb_vit.commands.settings import SettingsReader, check_number, check_text
 from rafdb_vit.runtime.bars import prepare_bars
 from rafdb_vit.runtime.caches import naming_caches, prepare_caches
 from rafdb_vit.runtime.console import escaping_warnings, refuse_lost_output, say_aside, steady_streams
 from rafdb_vit.runtime.disk import expand, read_yaml
 from rafdb_vit.runtime.errors import Interrupted, UserError
-from rafdb_vit.training.flags import check_path
+from rafdb_vit.training.flags import NOT_ARGPARSE, OUTPUT, check_path
+from rafdb_vit.training.upstream_flags import load_parser
 
 _NONE: Mapping[str, Any] = MappingProxyType({})
 _NOT_GIVEN = object()
@@ -55,20 +57,12 @@ def command(*dataclass_types: Any, **settings: Any) -> Callable[[Callable[..., R
     return decorate
 
 
-class _Formatter(ArgumentDefaultsHelpFormatter):
-    """Shows defaults, and percent signs in upstream's help as they are."""
+def _build_parser(
+    types: Sequence[Any], refused: Mapping[str, str], *, takes_config: bool, **settings: str | None
+) -> Any:
+    hf_parser = load_parser()
 
-    def _expand_help(self, action: Any) -> str:
-        try:
-            return super()._expand_help(action) or ""
-        except (ValueError, TypeError, KeyError):
-            return action.help or ""
-
-
-def _build_parser(types: Sequence[Any], refused: Mapping[str, str], *, takes_config: bool, **settings: str) -> Any:
-    from transformers import HfArgumentParser
-
-    class OneLineParser(HfArgumentParser):
+    class OneLineParser(hf_parser):  # type: ignore[misc, valid-type]
         """Raises a `UserError` where argparse prints a page of usage and exits; knows positionals and switches too."""
 
         @staticmethod
@@ -80,9 +74,9 @@ def _build_parser(types: Sequence[Any], refused: Mapping[str, str], *, takes_con
                 written = dict.fromkeys((f"--{name}", f"--{name.replace('_', '-')}"))  # as upstream has the others
                 parser.add_argument(*written, help=words["help"], action="store_true")
             else:
-                known = copy(field)  # argparse does not know what else is said of a field
-                known.metadata = {word: value for word, value in words.items() if word != "path"}
-                HfArgumentParser._parse_dataclass_field(parser, known)
+                known = copy(field)
+                known.metadata = {word: value for word, value in words.items() if word not in NOT_ARGPARSE}
+                hf_parser._parse_dataclass_field(parser, known)
 
         def _get_value(self, action: Action, arg_string: str) -> Any:
             try:
@@ -95,12 +89,15 @@ def _build_parser(types: Sequence[Any], refused: Mapping[str, str], *, takes_con
             """Refuses a command line; argparse's own hook."""
             raise UserError(f"{message} (--help lists the flags)")
 
-    parser = OneLineParser(types, allow_abbrev=False, formatter_class=_Formatter, **settings)
-    for action in parser._actions:
-        if action.dest in refused:  # upstream's help promises what is not done here
-            action.help = f"Refused: {refused[action.dest]}."
+    parser = OneLineParser(types, allow_abbrev=False, add_help=False, **settings)
+    metadata = {of.name: dict(of.metadata) for each in reversed(types) for of in fields(each) if of.init}
     if takes_config:
-        parser.add_argument("--config", metavar="FILE.yaml", help="Settings to start from; flags given beside it win.")
+        config = "A YAML file of flags to start from; flags given beside it win."
+        parser.add_argument("--config", help=config)
+        metadata["config"] = {"group": OUTPUT, "example": "settings.yaml"}
+    page = HelpPage(metadata, refused)
+    pages = ("-h", "--help", *(page.is_in_two * (HELP_ALL, HELP_ALL.replace("_", "-"))))
+    parser.add_argument(*pages, action=ShowHelp, page=page)
     return parser
 
 
@@ -132,6 +129,7 @@ def parse_arguments(
     *,
     prog: str,
     description: str,
+    usage: str | None = None,
     settings: Mapping[str, Any] = _NONE,
     implied_recipes: Mapping[str, str] = _NONE,
     refused: Mapping[str, str] = _NONE,
@@ -149,7 +147,9 @@ def parse_arguments(
     Raises:
         UserError: A flag is unknown or its value not accepted; one line says which and why.
     """
-    parser = _build_parser(dataclass_types, refused, takes_config=takes_config, prog=prog, description=description)
+    parser = _build_parser(
+        dataclass_types, refused, takes_config=takes_config, prog=prog, description=description, usage=usage
+    )
     reader = SettingsReader(parser, dataclass_types, refused)
     words, typed, config = _parse_words(parser, argv, refused)
     settings = dict(settings)
@@ -171,9 +171,10 @@ def _parse_words(
     parser: Any, argv: Sequence[str], refused: Mapping[str, str]
 ) -> tuple[dict[str, Any], dict[str, Any], str | None]:
     """Returns what stands on a command line: its words, its flags, both by name, and the file of `--config`."""
-    flags = {action.dest for action in parser._actions if action.option_strings and action.dest != "help"}
+    flags = {action.dest for action in parser._actions if action.option_strings and action.dest != SUPPRESS}
+    argv = list(_take_positionals(argv, parser))
     _check_known(argv, parser, refused)
-    given = vars(parser.parse_args(list(argv), Namespace(**dict.fromkeys(flags, _NOT_GIVEN))))
+    given = vars(parser.parse_args(argv, Namespace(**dict.fromkeys(flags, _NOT_GIVEN))))
     config = given.pop("config", _NOT_GIVEN)
     typed = {name: value for name, value in given.items() if name in flags and value is not _NOT_GIVEN}
     words = {name: value for name, value in given.items() if name not in flags}
@@ -196,6 +197,18 @@ def _make(dataclass_type: Any, values: Mapping[str, Any]) -> Any:
         return dataclass_type(**{name: values[name] for name in own})
     except (ValueError, TypeError, ImportError, OSError) as error:
         raise UserError(" ".join(str(error).split())) from error
+
+
+def _take_positionals(argv: Sequence[str], parser: Any) -> Iterator[str]:
+    """Yields the words of a command line, without flags before what stands there without one: `--image FACE.jpg`."""
+    written = {option for action in parser._actions for option in action.option_strings}
+    positionals = [action.dest for action in parser._actions if not action.option_strings]
+    for word in argv:
+        flag, joined, value = word.partition("=")
+        if not flag.startswith("--") or flag in written or not find_positional(fold_flag(flag), positionals):
+            yield word
+        elif joined:
+            yield value
 
 
 def _check_known(argv: Sequence[str], parser: Any, refused: Mapping[str, str]) -> None:

@@ -10,11 +10,13 @@ from typing import TYPE_CHECKING, Any
 
 from rafdb_vit.commands.parser import parse_arguments
 from rafdb_vit.runtime.caches import naming_caches, prepare_caches
+from rafdb_vit.runtime.console import say_aside
 from rafdb_vit.runtime.errors import UserError
+from rafdb_vit.training.flag_checks import UNSUPPORTED_FLAGS, refuse_without_effect
 from rafdb_vit.training.flags import RUNS, DataArguments, ModelArguments
+from rafdb_vit.training.training_flags import TrainingFlags, read_training_flags
 
 if TYPE_CHECKING:
-    from rafdb_vit.training.arguments import ExpressionTrainingArguments
     from rafdb_vit.training.run import TrainOutcome
 
 _PRETRAINED = ("model_name_or_path", "model_revision")
@@ -50,7 +52,10 @@ def train(**settings: Any) -> "TrainOutcome":
 
 
 def _train(argv: Sequence[str], settings: Mapping[str, Any]) -> "TrainOutcome":
-    data, model, args, asked = parse_training_arguments(argv, settings)
+    data, model, flags, asked = parse_training_arguments(argv, settings)
+    data.refuse_unknown()
+    say_aside("Loading PyTorch and transformers ...")
+    args = flags.resolve()
 
     from rafdb_vit.training.run import run_training
 
@@ -68,39 +73,47 @@ def _render_setting(name: str, value: Any) -> list[str]:
 def parse_training_arguments(
     argv: Sequence[str],
     settings: Mapping[str, Any] = MappingProxyType({}),
-) -> "tuple[DataArguments, ModelArguments, ExpressionTrainingArguments, dict[str, Any]]":
-    """Parses the command line of training, and settings by flag name that stand for one.
+) -> tuple[DataArguments, ModelArguments, TrainingFlags, dict[str, Any]]:
+    """Parses the command line of training, and settings by flag name that stand for one; torch is not loaded.
 
     Returns:
-        Data, model and training arguments, and the settings that were asked for, by flag name.
+        Arguments on data and model, the flags of training, and the settings that were asked for, by flag name.
 
     Raises:
         UserError: A flag is unknown, refused or its value not accepted.
     """
-    from rafdb_vit.training.arguments import ExpressionTrainingArguments
-    from rafdb_vit.training.flag_checks import UNSUPPORTED_FLAGS, refuse_without_effect
-
-    (data, model, args), asked = parse_arguments(
-        (DataArguments, ModelArguments, ExpressionTrainingArguments),
+    (data, model, flags), asked = parse_arguments(
+        (DataArguments, ModelArguments, read_training_flags()),
         argv,
         settings=settings,
-        prog="train.py",
-        description="Fine-tune a Vision Transformer to read facial expressions.",
+        prog="python train.py",
+        usage="python train.py --data_dir RAFDB [flags]",
+        description="Fine-tune a Vision Transformer to read facial expressions. `rafdb-vit train` is the same command.",
         implied_recipes={"demo": "demo.yaml"},
         refused=UNSUPPORTED_FLAGS,
     )
-    refuse_without_effect(asked, vars(args))
+    _check(data, model, flags, asked)
+    if not flags.given.get("output_dir"):
+        flags = type(flags)(**{**flags.given, "output_dir": str(Path(RUNS) / _name_run(data, model))})
+    return data, model, flags, asked
+
+
+def _check(data: DataArguments, model: ModelArguments, flags: TrainingFlags, asked: Mapping[str, Any]) -> None:
+    """Refuses flags that do not work, or not with each other.
+
+    Raises:
+        UserError: The first of them.
+    """
+    flags.check()
+    refuse_without_effect(asked, flags.values)
     if model.from_scratch and (pretrained := next((name for name in _PRETRAINED if name in asked), None)):
         why = "--demo" if data.demo and "from_scratch" not in asked else f"--from_scratch {model.from_scratch}"
         raise UserError(f"--{pretrained}: has no effect with {why}, which trains a new model; leave one of them out")
     if sum(map(bool, (data.data_dir, data.dataset_name, data.demo))) != 1:
         sources = "the folder that holds RAF-DB, or --dataset_name, or --demo for drawn faces"
         raise UserError(f"--data_dir: expected {sources} (one of the three)")
-    if args.publishes and (data.demo or any(data.max_samples.values())):
+    if flags.values["publishes"] and (data.demo or any(data.max_samples.values())):
         raise UserError("--push_to_hub: demo and subsampled runs are trials; push_to_hub.py --force publishes one")
-    if not args.output_dir:
-        args.output_dir = str(Path(RUNS) / _name_run(data, model))
-    return data, model, args, asked
 
 
 def _name_run(data: DataArguments, model: ModelArguments) -> str:

@@ -1,25 +1,20 @@
 """Reads the release's annotations: gender, race, age, landmarks and the face's box; a file for each face and kind.
 
 Formats and codes are those of the release's readme. Coordinates are in pixels of the original photograph.
-
-Other data can name the groups of people too, by columns of a CSV file or a data set.
 """
 
 import os
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from datasets import ClassLabel, Dataset, Features, List, Value
-
 from rafdb_vit.data.files import list_files
-from rafdb_vit.data.findings import Finding, Reporter
+from rafdb_vit.data.findings import Reporter
 from rafdb_vit.data.formats.label_file import read_lines
-from rafdb_vit.data.found import ATTRIBUTES, MOST_GROUPS, NOT_GIVEN, FoundData
 from rafdb_vit.runtime.errors import UserError
 
-_CODES = {
+CODES = {
     "gender": ("male", "female", "unsure"),
     "race": ("Caucasian", "African-American", "Asian"),
     "age": ("0-3", "4-19", "20-39", "40-69", "70+"),
@@ -30,7 +25,6 @@ _LARGEST = 1e6
 """Pixels; no photograph is larger, and NaN compares false."""
 MOST_BYTES = 2**16
 """Of a file of annotations, which holds one face's; 37 points take less than a kilobyte."""
-_POINTS = List(List(Value("float32"), length=2))
 
 
 def _parse_numbers(line: str, count: int, where: str) -> list[float]:
@@ -62,7 +56,7 @@ def parse_manual(text: str) -> dict[str, Any]:
     """
     lines = _split_lines(text, 8)
     values: dict[str, Any] = {"landmarks": _parse_points(lines[:5])}
-    for i, (name, meanings) in enumerate(_CODES.items(), start=6):
+    for i, (name, meanings) in enumerate(CODES.items(), start=6):
         word = lines[i - 1].strip()
         if word not in map(str, range(len(meanings))):
             expected = f"expected a code from 0 to {len(meanings) - 1} in line {i} ({name})"
@@ -100,14 +94,13 @@ class Kind:
     folder: str
     suffix: str
     parse: Callable[[str], dict[str, Any]]
-    columns: Features
+    columns: tuple[str, ...]
 
 
-_PEOPLE = {name: ClassLabel(names=list(meanings)) for name, meanings in _CODES.items()}
 KINDS = (
-    Kind("manual", "_manu_attri.txt", parse_manual, Features(**_PEOPLE, landmarks=_POINTS)),
-    Kind("auto", "_auto_attri.txt", parse_automatic, Features(automatic_landmarks=_POINTS)),
-    Kind("boundingbox", "_boundingbox.txt", parse_box, Features(box=List(Value("float32"), length=4))),
+    Kind("manual", "_manu_attri.txt", parse_manual, (*CODES, "landmarks")),
+    Kind("auto", "_auto_attri.txt", parse_automatic, ("automatic_landmarks",)),
+    Kind("boundingbox", "_boundingbox.txt", parse_box, ("box",)),
 )
 MANUAL, BOX = KINDS[0], KINDS[2]
 
@@ -153,53 +146,3 @@ def _read(path: str, kind: Kind, report: Reporter) -> dict[str, Any]:
     except ValueError as error:
         report("annotation malformed", f"{path}: {error}; put the release's file in its place", path)
         return {}
-
-
-_LONGEST = 60
-"""Letters of a group's name."""
-
-
-def is_attribute(name: str, feature: object) -> bool:
-    """Tells whether a data set's column holds groups of people: by its name, and by whether it is text or classes."""
-    is_text = isinstance(feature, Value) and feature.dtype in ("string", "large_string")
-    return name.strip().lower() in ATTRIBUTES and (is_text or isinstance(feature, ClassLabel))
-
-
-def add_attributes(found: FoundData[Dataset], split: str) -> FoundData[Dataset]:
-    """Adds gender, race and age to a split, from the release's annotations of its faces.
-
-    Data without such annotations stays as it is. Where an annotation is missing or malformed, none is added, and
-    `without_groups` says why.
-    """
-    faces, folder = found.splits[split], Path(found.folder or "")
-    if MANUAL not in find_kinds(found.release):
-        return found
-    findings: list[Finding] = []
-    columns = read_annotations(folder, folder, MANUAL, faces["file"], Reporter(findings.append))
-    if findings:
-        return replace(found, without_groups=findings[0].message)
-    faces = flatten_rows(faces)
-    for name in ATTRIBUTES:
-        faces = faces.add_column(name, columns[name], feature=MANUAL.columns[name])
-    return replace(found, splits={**found.splits, split: faces})
-
-
-def flatten_rows(faces: Dataset) -> Dataset:
-    """Returns a split to which columns can be added; `datasets` would write selected rows into the data's folder."""
-    return faces if faces._indices is None else faces.flatten_indices(keep_in_memory=True)
-
-
-def read_groups(faces: Dataset) -> dict[str, list[str]]:
-    """Returns the group of each face, by attribute that the split has."""
-    groups = {}
-    for name in ATTRIBUTES:
-        feature = faces.features.get(name)
-        if not is_attribute(name, feature):
-            continue
-        values = list(faces[name])
-        if isinstance(feature, ClassLabel):
-            values = [None if value is None or value < 0 else feature.names[value] for value in values]
-        written = [str(value or "").strip()[:_LONGEST] or NOT_GIVEN for value in values]
-        if 1 < len(set(written)) <= MOST_GROUPS:
-            groups[name] = written
-    return groups

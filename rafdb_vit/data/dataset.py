@@ -11,7 +11,8 @@ import numpy as np
 import pyarrow as pa
 from datasets import ClassLabel, Dataset, DatasetDict, Features, Image, List, Value
 
-from rafdb_vit.data.annotations import BOX, Kind, add_attributes, find_kinds, flatten_rows, read_annotations
+from rafdb_vit.data.annotations import BOX, Kind, find_kinds, read_annotations
+from rafdb_vit.data.attributes import FEATURES, add_attributes, flatten_rows
 from rafdb_vit.data.distributions import match_distributions, read_distributions
 from rafdb_vit.data.division import Division, divide
 from rafdb_vit.data.files import NO_IMAGE, WITHOUT_LABEL, describe_no_images, find_root
@@ -231,7 +232,7 @@ def _build_splits(root: Path, found: FoundData[Faces], kinds: list[Kind], form: 
     files = [file for faces in found.splits.values() for file in faces.files]
     for kind in kinds:
         columns |= read_annotations(root, found.release, kind, files, Reporter())
-        features |= dict(kind.columns)
+        features |= {name: FEATURES[name] for name in kind.columns}
     if not form.aligned:
         columns["crop"] = [square_box(box, margin=form.box_margin) for box in columns["box"]]
         features["crop"] = List(Value("int32"), length=3)

@@ -6,10 +6,11 @@ from types import MappingProxyType
 
 from datasets import Dataset
 
+from rafdb_vit.data.draws import draw_samples
 from rafdb_vit.data.found import ORDER, PERSON, FoundData, Share, count_labels
 from rafdb_vit.data.grouping import Grouping
 from rafdb_vit.data.shares import check_fraction, choose_share
-from rafdb_vit.data.splits import draw_samples, hash_files
+from rafdb_vit.data.splits import hash_files
 from rafdb_vit.runtime.errors import UserError
 
 DEFAULT_FRACTION = 0.1

@@ -3,9 +3,9 @@
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
-from datasets import Dataset
 
 from rafdb_vit.data.check.duplicates import join_pairs
 from rafdb_vit.data.check.fingerprint import find_near_duplicates
@@ -17,6 +17,9 @@ from rafdb_vit.data.persons import describe_straddling, find_persons, find_strad
 from rafdb_vit.runtime.bars import show_progress
 from rafdb_vit.runtime.errors import UserError, shorten
 from rafdb_vit.runtime.hardware import count_cpus
+
+if TYPE_CHECKING:
+    from datasets import Dataset
 
 
 @dataclass(frozen=True)
@@ -35,7 +38,7 @@ class Grouping:
 
 
 def group_faces(
-    found: FoundData[Dataset], form: DataForm, *, duplicates: bool = False, quiet: bool = False
+    found: "FoundData[Dataset]", form: DataForm, *, duplicates: bool = False, quiet: bool = False
 ) -> Grouping:
     """Finds out which faces of train have to stay together.
 
@@ -73,7 +76,7 @@ def group_faces(
     return Grouping(_join(groups) if groups else None, " and ".join(words) or None, tuple(notes))
 
 
-def _list_persons(found: FoundData[Dataset], form: DataForm) -> Mapping[str, Sequence[str]] | None:
+def _list_persons(found: "FoundData[Dataset]", form: DataForm) -> Mapping[str, Sequence[str]] | None:
     """Returns the person of each face by split; None where nothing says which is whose."""
     if form.group_column is not None:
         return {split: faces[PERSON][:] for split, faces in found.splits.items()}
@@ -84,7 +87,7 @@ def _list_persons(found: FoundData[Dataset], form: DataForm) -> Mapping[str, Seq
     return {split: [next(persons) for _ in of_split] for split, of_split in names.items()}
 
 
-def _list_names(faces: Dataset, folder: Path | None) -> list[str]:
+def _list_names(faces: "Dataset", folder: Path | None) -> list[str]:
     """Returns the path in the data of each image."""
     tables = faces.select_columns(["image"]).with_format("arrow").iter(1000)
     paths = [path for table in tables for path in table.column("image").combine_chunks().field("path").to_pylist()]
@@ -103,7 +106,7 @@ def _join(groups: Sequence[Sequence[object]]) -> list[int]:
     return join_pairs(pairs, count).tolist()
 
 
-def find_duplicates(faces: Dataset, *, quiet: bool = False) -> list[int]:
+def find_duplicates(faces: "Dataset", *, quiet: bool = False) -> list[int]:
     """Returns a number for each face, the same for those that are duplicates of each other, exact or near.
 
     Neither the order of the faces nor their names have an effect on which these are. Every image is opened, in 1 to 2
@@ -127,7 +130,7 @@ def find_duplicates(faces: Dataset, *, quiet: bool = False) -> list[int]:
     return join_pairs(pairs, len(firsts))[exact.ravel()].tolist()
 
 
-def _list_sources(faces: Dataset) -> Iterator[Source]:
+def _list_sources(faces: "Dataset") -> Iterator[Source]:
     """Yields the path of each image, or its name and what it holds where that stands in the data."""
     for face in select_undecoded(faces, ("image", "file")):
         image = face["image"] or {}

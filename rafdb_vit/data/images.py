@@ -7,13 +7,13 @@ import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 from PIL import Image, UnidentifiedImageError
 
 from rafdb_vit.runtime.disk import open_plain, read_bytes
 from rafdb_vit.runtime.errors import UserError
 
 if TYPE_CHECKING:
+    import numpy as np
     from datasets import Dataset
 
 FORMATS = ("JPEG", "PNG", "BMP", "WEBP", "GIF", "TIFF", "PPM", "AVIF", "JPEG2000")
@@ -239,6 +239,8 @@ def is_deep(image: Image.Image) -> bool:
 
 def _scale_depth(image: Image.Image) -> Image.Image:
     """Returns an image of more than 8 bits as 8-bit grey: 65535 is white; floats span their own range."""
+    import numpy as np  # which nearly no picture needs
+
     extremes = [(values.min(), values.max()) for _, values in _iterate_tiles(image)]
     low, high = min(low for low, _ in extremes), max(high for _, high in extremes)
     top = 65535 if high > 255 else 255
@@ -252,8 +254,10 @@ def _scale_depth(image: Image.Image) -> Image.Image:
     return grey
 
 
-def _iterate_tiles(image: Image.Image) -> Iterator[tuple[tuple[int, int, int, int], np.ndarray]]:
+def _iterate_tiles(image: Image.Image) -> Iterator[tuple[tuple[int, int, int, int], "np.ndarray"]]:
     """Yields boxes of `_MOST_TILE` pixels, and their values: of all pixels at once they would take gigabytes."""
+    import numpy as np
+
     wide = min(image.width, _MOST_TILE)
     high = _MOST_TILE // max(wide, 1)
     for top in range(0, image.height, high):
@@ -270,6 +274,8 @@ def cut_square(picture: Image.Image, square: Sequence[int]) -> Image.Image:
     Raises:
         ValueError: The square lies outside the photograph, or is so large that it holds next to nothing of it.
     """
+    import numpy as np
+
     left, top, side = square
     inside = (max(left, 0), max(top, 0), min(left + side, picture.width), min(top + side, picture.height))
     if inside[0] >= inside[2] or inside[1] >= inside[3]:

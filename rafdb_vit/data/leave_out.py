@@ -6,7 +6,7 @@ from typing import Any
 
 from datasets import ClassLabel, Dataset, List, Value
 
-from rafdb_vit.data.annotations import flatten_rows
+from rafdb_vit.data.attributes import flatten_rows
 from rafdb_vit.data.found import FoundData
 from rafdb_vit.data.labels import BASIC, LabelSet, fold_name, match_classes, resolve_classes
 from rafdb_vit.runtime.errors import UserError, shorten

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from rafdb_vit.data.splits import draw_faces
+from rafdb_vit.data.draws import draw_faces
 from rafdb_vit.runtime.errors import UserError
 
 _ATTEMPTS = 16

@@ -1,17 +1,9 @@
-"""The splits of a data set: what people call them, draws of faces from them, smaller samples.
-
-Draws are seeded and stratified.
-"""
+"""The splits of a data set: what people call them, and which faces they hold."""
 
 import hashlib
 import re
 from collections.abc import Collection, Mapping, Sequence
 from typing import TypeVar
-
-import numpy as np
-from datasets import Dataset
-
-from rafdb_vit.runtime.errors import UserError
 
 T = TypeVar("T")
 
@@ -55,44 +47,6 @@ def validation_as_test(parts: Mapping[str, T]) -> dict[str, T]:
     """
     held_out = "test" in parts or "validation" not in parts
     return {"test" if split == "validation" and not held_out else split: part for split, part in parts.items()}
-
-
-def draw_faces(labels: Sequence[int], files: Sequence[str], shares: np.ndarray, seed: int) -> list[int]:
-    """Returns the sorted positions of a draw of `shares` faces of each class; the order of the faces has no effect."""
-    ids = np.asarray(labels, int)
-    chosen: list[int] = []
-    for label, share in enumerate(shares):
-        positions = sorted(np.flatnonzero(ids == label).tolist(), key=lambda i: files[i])
-        chosen += np.random.default_rng([seed, label]).permutation(positions)[:share].tolist()
-    return sorted(chosen)
-
-
-def _share_out(counts: np.ndarray, total: int) -> np.ndarray:
-    """Shares `total` among classes in proportion to `counts`, at least one for each class that has any (if it goes)."""
-    exact = counts * total / counts.sum()
-    shares = np.minimum(np.maximum(np.floor(exact).astype(int), counts > 0), counts)
-    while shares.sum() != total:
-        step = 1 if shares.sum() < total else -1
-        gap = (exact - shares) * step
-        gap[(shares >= counts) if step > 0 else (shares == 0)] = -np.inf
-        shares[int(np.argmax(gap))] += step
-    return shares
-
-
-def draw_samples(dataset: Dataset, count: int | None, *, seed: int, flag: str) -> Dataset:
-    """Draws a stratified sample of a split, each class in proportion and none lost while `count` allows.
-
-    A `count` of None, or of more faces than there are, keeps all.
-
-    Raises:
-        UserError: `count` is less than 1; the message names the flag that asked for it.
-    """
-    if count is None or count >= len(dataset):
-        return dataset
-    if count < 1:
-        raise UserError(f"{flag} {count}: expected 1 or more faces")
-    labels = dataset["label"][:]
-    return dataset.select(draw_faces(labels, dataset["file"][:], _share_out(np.bincount(labels), count), seed))
 
 
 def hash_files(files: Sequence[str]) -> str:

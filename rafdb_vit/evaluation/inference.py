@@ -7,16 +7,12 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
-from accelerate import PartialState
-from datasets import Dataset
 from torch.utils.data import DataLoader
-from transformers import PreTrainedModel
 
-from rafdb_vit.data.annotations import read_groups
 from rafdb_vit.data.files import walk_images
 from rafdb_vit.evaluation.cells import guard, quote
 from rafdb_vit.evaluation.predictions import PROBABILITY, Predictions
@@ -31,13 +27,17 @@ from rafdb_vit.runtime.hardware import EVAL_BATCH_SIZE, pick_device
 from rafdb_vit.runtime.processes import gather
 from rafdb_vit.runtime.signals import hold_signals, release_signals, shield_workers
 
+if TYPE_CHECKING:  # a picture is read without them
+    from datasets import Dataset
+    from transformers import PreTrainedModel
+
 _CPU_ALLOCATOR = "DefaultCPUAllocator"
 
 
 def predict_logits(
-    model: PreTrainedModel,
+    model: "PreTrainedModel",
     processor: Any,
-    dataset: Dataset,
+    dataset: "Dataset",
     *,
     batch_size: int = EVAL_BATCH_SIZE,
     workers: int = 0,
@@ -59,14 +59,15 @@ def predict_logits(
     Raises:
         UserError: Memory does not hold a batch.
     """
+    from accelerate import PartialState
+
     state = PartialState()
     share = np.array_split(np.arange(len(dataset)), state.num_processes)[state.process_index]
     faces = with_face_transform(dataset.select(share.tolist()), build_eval_transform(processor))
     collator, asked = build_collator(processor), batch_size
     batch_size = fit_batch(batch_size, model, processor)
     loader = shield_workers(DataLoader(faces, batch_size=batch_size, num_workers=workers, collate_fn=collator))
-    model = model.to(state.device).eval()
-    logits: list[np.ndarray] = []
+    model, logits = model.to(state.device).eval(), list[np.ndarray]()
     hold_signals()
     batches = iter(loader)
     release_signals()
@@ -80,7 +81,7 @@ def predict_logits(
     return np.concatenate([part for parts in gather(logits) for part in parts])
 
 
-def _compute_logits(model: PreTrainedModel, pixels: torch.Tensor) -> np.ndarray:
+def _compute_logits(model: "PreTrainedModel", pixels: torch.Tensor) -> np.ndarray:
     # Around the model alone: processors keep tensors for later, and those could not be trained on.
     with torch.inference_mode():
         return model(pixel_values=pixels).logits.float().cpu().numpy()
@@ -103,7 +104,7 @@ def _naming_lack_of_memory(flag: str) -> Iterator[None]:
         raise UserError(f"{flag}: memory does not hold so many pictures at once; take fewer") from error
 
 
-def predict_split(model: PreTrainedModel, processor: Any, dataset: Dataset, **settings: Any) -> Predictions:
+def predict_split(model: "PreTrainedModel", processor: Any, dataset: "Dataset", **settings: Any) -> Predictions:
     """Predicts a split with labels, and keeps what its metrics need; see `predict_logits` for the arguments.
 
     Groups are those of the columns `gender`, `race` and `age`, where the split has them.
@@ -111,6 +112,8 @@ def predict_split(model: PreTrainedModel, processor: Any, dataset: Dataset, **se
     Raises:
         UserError: The model's scores are not finite, or a face cannot be read.
     """
+    from rafdb_vit.data.attributes import read_groups
+
     logits = predict_logits(model, processor, dataset, **settings)
     wrong = np.flatnonzero(~np.isfinite(logits).all(axis=1))
     if len(wrong):
@@ -122,7 +125,7 @@ def predict_split(model: PreTrainedModel, processor: Any, dataset: Dataset, **se
     return Predictions(list(dataset["file"]), np.asarray(dataset["label"]), logits, names, read_groups(dataset))
 
 
-def evaluate_model(model: PreTrainedModel, processor: Any, dataset: Dataset, **settings: Any) -> EvaluationResult:
+def evaluate_model(model: "PreTrainedModel", processor: Any, dataset: "Dataset", **settings: Any) -> EvaluationResult:
     """Scores a model on a split with labels; see `predict_logits` for the arguments and settings."""
     return predict_split(model, processor, dataset, **settings).score()
 

@@ -14,16 +14,18 @@ import hashlib
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
-from datasets import Dataset
 from PIL import Image
 from torchvision import transforms
 from torchvision.transforms.v2 import functional as F
 
 from rafdb_vit.data.images import open_face, select_undecoded
 from rafdb_vit.runtime.errors import UserError
+
+if TYPE_CHECKING:
+    from datasets import Dataset
 
 _LONGEST = 50
 """How many times as long as its shorter side the longer side of a picture may be."""
@@ -274,6 +276,6 @@ def build_collator(processor: Any) -> FaceCollator:
     return FaceCollator(choose_preparation(processor))
 
 
-def with_face_transform(dataset: Dataset, transform: Any) -> Dataset:
+def with_face_transform(dataset: "Dataset", transform: Any) -> "Dataset":
     """Returns a split with a transform set on it, its images decoded by `open_face`."""
     return select_undecoded(dataset, _COLUMNS).with_transform(transform)

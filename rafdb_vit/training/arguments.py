@@ -1,19 +1,15 @@
 """transformers' `TrainingArguments` with the defaults of this package."""
 
-import json
 import os
 from dataclasses import dataclass
-from typing import NamedTuple
 
 from transformers import TrainingArguments
 from transformers.integrations import get_reporting_integration_callbacks
-from transformers.trainer_utils import SchedulerType
 
 from rafdb_vit.runtime.bars import are_bars_silent
 from rafdb_vit.runtime.errors import UserError
 from rafdb_vit.runtime.hardware import (
     ACCELERATE_PRECISION,
-    EVAL_BATCH_SIZE,
     default_workers,
     pick_device,
     resolve_precision,
@@ -23,20 +19,11 @@ from rafdb_vit.training.flag_checks import (
     refuse_sharding,
     refuse_values,
 )
-from rafdb_vit.training.flags import flag
-
-NEWEST_CHECKPOINT = "newest"
-
-
-class StepSchedule(NamedTuple):
-    """The learning rate times `gamma` every `step_size` epochs (torch's `StepLR`, counted in epochs)."""
-
-    step_size: int
-    gamma: float
+from rafdb_vit.training.training_flags import StepSchedule, TrainingDefaults, read_step_schedule
 
 
 @dataclass
-class ExpressionTrainingArguments(TrainingArguments):
+class ExpressionTrainingArguments(TrainingDefaults, TrainingArguments):  # type: ignore[misc] # None is unset
     """`transformers.TrainingArguments` with the defaults of this package.
 
     Differences from upstream, and why:
@@ -55,52 +42,6 @@ class ExpressionTrainingArguments(TrainingArguments):
     - `push_to_hub` is kept as `publishes`, since the Trainer's own way of publishing is not taken;
     - `remove_unused_columns` False (transforms need the columns), `ddp_find_unused_parameters` False (DDP warns else).
     """
-
-    output_dir: str = flag("", "The run folder. Default: runs/<data>-<model>.", path=True)
-    per_device_train_batch_size: int = flag(32, "Faces at once on each device.")
-    per_device_eval_batch_size: int = flag(EVAL_BATCH_SIZE, "The same when evaluating.")
-    num_train_epochs: float = flag(25.0, "Epochs to train, unless stopped early.")
-    learning_rate: float = flag(1e-4, "Peak learning rate of the head.")
-    weight_decay: float = flag(0.05, "Weight decay of matrices; no other parameter has any.")
-    warmup_steps: float = flag(0.1, "Linear warm-up: a share of all steps below 1, else a number of steps.")
-    lr_scheduler_type: str = flag(
-        "cosine", "Learning-rate schedule.", choices=[*(schedule.value for schedule in SchedulerType), "step"]
-    )
-    # Wider than upstream's types: None is unset.
-    fp16: bool | None = flag(  # type: ignore[assignment]
-        None, "Mixed precision with float16; needs a CUDA GPU.", nargs="?", const=True
-    )
-    bf16: bool | None = flag(  # type: ignore[assignment]
-        None, "Mixed precision with bfloat16.", nargs="?", const=True
-    )
-    disable_tqdm: bool | None = flag(None, "Show no progress bars.", nargs="?", const=True)
-    dataloader_num_workers: int | None = flag(  # type: ignore[assignment]
-        None, "Data workers of each process. Default: chosen by device."
-    )
-    eval_strategy: str = flag("epoch", "When to validate: steps or epoch.")
-    save_strategy: str = flag("epoch", "When to save a checkpoint: steps, epoch or best.")
-    logging_strategy: str = flag("epoch", "When to log: no, steps or epoch.")
-    save_total_limit: int | None = flag(2, "Checkpoints to keep; the best is always kept.")
-    load_best_model_at_end: bool = flag(True, "Always true here.")
-    metric_for_best_model: str | None = flag(
-        "macro_f1", "Metric on validation that chooses the checkpoint: loss, f1_fear, ..."
-    )
-    logging_nan_inf_filter: bool = flag(False, "Always false here.")
-    dataloader_drop_last: bool = flag(False, "Leave out the faces of train that fill no whole step, anew each epoch.")
-    push_to_hub: bool = flag(False, "Publish the run when it has been scored.")
-    hub_model_id: str | None = flag(None, "USER/NAME to publish it as.")
-    hub_revision: str | None = flag(None, "Branch to publish it on. Default: main.")
-    hub_private_repo: bool | None = flag(None, "Make the repository private, if it is new.")
-    remove_unused_columns: bool = flag(False, "Always false here.")
-    ddp_find_unused_parameters: bool | None = flag(False, "Passed to DDP.")
-    restore_callback_states_from_checkpoint: bool = flag(True, "Early stopping keeps its count when resuming.")
-    resume_from_checkpoint: str | None = flag(
-        None,
-        "Checkpoint folder to go on from; without a value the newest in --output_dir.",
-        nargs="?",
-        const=NEWEST_CHECKPOINT,
-        path=True,
-    )
 
     def __post_init__(self) -> None:
         self.publishes, self.push_to_hub = self.push_to_hub, False
@@ -135,16 +76,7 @@ class ExpressionTrainingArguments(TrainingArguments):
 
     def _take_step_schedule(self) -> StepSchedule | None:
         """Reads the schedule `step`, which upstream does not know, and leaves upstream one that it does."""
-        if self.lr_scheduler_type != "step":
-            return None
-        given = self.lr_scheduler_kwargs or {}
-        try:
-            schedule = StepSchedule(**(json.loads(given) if isinstance(given, str) else given))
-        except (TypeError, ValueError) as error:
-            raise UserError(
-                f'--lr_scheduler_kwargs {given}: expected {{"step_size": EPOCHS, "gamma": FACTOR}} for step'
-            ) from error
-        if schedule.step_size < 1 or not 0 < schedule.gamma <= 1:
-            raise UserError(f"--lr_scheduler_kwargs {given}: expected step_size 1 or more, gamma above 0 and up to 1")
-        self.lr_scheduler_type, self.lr_scheduler_kwargs = "constant_with_warmup", None
+        schedule = read_step_schedule(self.lr_scheduler_type, self.lr_scheduler_kwargs)
+        if schedule is not None:
+            self.lr_scheduler_type, self.lr_scheduler_kwargs = "constant_with_warmup", None
         return schedule

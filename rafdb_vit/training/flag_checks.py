@@ -8,8 +8,6 @@ import os
 from collections.abc import Collection, Mapping
 from typing import Any
 
-from accelerate.utils import DynamoBackend
-
 from rafdb_vit.runtime.errors import UserError
 from rafdb_vit.training.flags import WORKERS_LIMIT
 
@@ -148,14 +146,21 @@ def refuse_values(values: Mapping[str, Any]) -> None:
         raise UserError("--dataloader_persistent_workers: needs --dataloader_num_workers 1 or more")
     if "tpu_metrics_debug" in (values["debug"] or ""):
         raise UserError("--debug tpu_metrics_debug: is for TPUs, which are not supported; leave it out")
-    backends = [backend.value.lower() for backend in DynamoBackend]
-    if values["torch_compile_backend"] and values["torch_compile_backend"].lower() not in backends:
-        raise UserError(f"--torch_compile_backend {values['torch_compile_backend']}: expected {', '.join(backends)}")
+    if values["torch_compile_backend"]:
+        _refuse_backend(values["torch_compile_backend"])
     if values["lr_scheduler_type"] == "greedy":
         raise UserError("--lr_scheduler_type greedy: does not know whether the metric should rise; take another")
     if values["ddp_backend"] and "RANK" not in os.environ:
         raise UserError(f"--ddp_backend {values['ddp_backend']}: is for several processes, which a launcher starts")
     _refuse_strategies(values)
+
+
+def _refuse_backend(backend: str) -> None:
+    from accelerate.utils import DynamoBackend
+
+    known = [of.value.lower() for of in DynamoBackend]
+    if backend.lower() not in known:
+        raise UserError(f"--torch_compile_backend {backend}: expected {', '.join(known)}")
 
 
 def _refuse_out_of_range(values: Mapping[str, Any]) -> None:

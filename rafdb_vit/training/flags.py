@@ -16,6 +16,10 @@ if TYPE_CHECKING:
 
     from rafdb_vit.data.found import FoundData
 
+DATA, MODEL, TRAINING, OUTPUT, PUBLISHING = GROUPS = ("Data", "Model", "Training", "Output", "Publishing")
+"""Groups of everyday flags, in the order of help."""
+NOT_ARGPARSE = ("path", "example", "group", "positional", "switch")
+"""What is said of a field that argparse does not know."""
 RUNS = "runs"
 """Folder of run folders, unless another is asked for."""
 WORKERS_LIMIT = 2**10
@@ -30,8 +34,9 @@ def flag(default: Any, text: str, **metadata: Any) -> Any:
     Args:
         default: Its value where it is not given.
         text: What it does, for `--help`.
-        **metadata: What else `HfArgumentParser` takes: `choices`, `nargs`, `const`; and `path=True` for a path, which
-            is tried when the command line is parsed, see `check_path`.
+        **metadata: What else `HfArgumentParser` takes: `choices`, `nargs`, `const`; `path=True` for a path, which is
+            tried when the command line is parsed, see `check_path`; and for help `example`, a value, and `group`, one
+            of `GROUPS`, of an everyday flag.
     """
     return field(default=default, metadata={"help": text, **metadata})
 
@@ -66,8 +71,12 @@ class FormArguments:
         None,
         "Folder of RAF-DB, FER2013, FER+, AffectNet, class folders or a data set; or a CSV file of paths and labels.",
         path=True,
+        example="RAFDB",
+        group=DATA,
     )
-    dataset_name: str | None = flag(None, "A data set of the Hub, or on disk, in place of --data_dir.", path=True)
+    dataset_name: str | None = flag(
+        None, "A data set of the Hub, or on disk, in place of --data_dir.", path=True, example="USER/NAME", group=DATA
+    )
     image_column_name: str | None = flag(
         None, "Column of images, or of their paths. Default: found by its name or type."
     )
@@ -80,10 +89,16 @@ class FormArguments:
         DataForm.box_margin, "Context round the face's box, a share of its longer side; --aligned false."
     )
     test_fraction: float | None = flag(
-        None, "Share of each class that is set aside as test, for data without splits; duplicates stay on one side."
+        None,
+        "Share of each class that is set aside as test, for data without splits; duplicates stay on one side.",
+        example="0.2",
+        group=DATA,
     )
     validation_fraction: float | None = flag(
-        None, "Share of each class of train that is set aside. Default: 0.1; data may have its own split."
+        None,
+        "Share of each class of train that is set aside to choose the best epoch. Default: 0.1; data may have its own.",
+        example="0.2",
+        group=DATA,
     )
     split_seed: int = flag(0, "Seed of these choices and of the --max_* draws.")
     group_column: str | None = flag(
@@ -92,7 +107,9 @@ class FormArguments:
     group_pattern: str | None = flag(
         None, "Regular expression that finds the person in a file's name (with a / in it: in its path); likewise."
     )
-    leave_out: list[str] | None = flag(None, "Classes whose faces are left out.", nargs="+")
+    leave_out: list[str] | None = flag(
+        None, "Classes whose faces are left out.", nargs="+", example="Contempt", group=DATA
+    )
     max_validation_samples: int | None = flag(None, "Take a stratified sample of so many for validation.")
     max_test_samples: int | None = flag(None, "Likewise for test.")
 
@@ -153,6 +170,20 @@ class FormArguments:
             return self.dataset_name is not None
         return is_data_set(find_root(self.data_dir), form)
 
+    def refuse_unknown(self) -> None:
+        """Refuses a folder that is not there, or in which no labelled faces are found, before anything is loaded.
+
+        Raises:
+            UserError: It is one.
+        """
+        from rafdb_vit.data.files import find_root
+        from rafdb_vit.data.formats.detect import choose_reader, is_data_set
+
+        if self.data_dir is not None:
+            root = find_root(self.data_dir)
+            if not is_data_set(root, self.form):
+                choose_reader(root, self.form)
+
     def load(
         self,
         root: Path | None = None,
@@ -194,11 +225,11 @@ class FormArguments:
 class DataArguments(FormArguments):
     """What to train on."""
 
-    demo: bool = flag(False, "Train on drawn faces, with settings for a few minutes on a CPU.")
+    demo: bool = flag(False, "Train on drawn faces, with settings for a few minutes on a CPU.", example="", group=DATA)
     distribution_file: str | None = flag(
         None, "Train on the expression distribution vectors of this file (soft labels).", path=True
     )
-    max_train_samples: int | None = flag(None, "Train on a stratified sample of so many.")
+    max_train_samples: int | None = flag(None, "Train on a stratified sample of so many.", example="500", group=DATA)
 
     @property
     def max_samples(self) -> dict[str, int | None]:
@@ -223,21 +254,38 @@ class ModelArguments:
     """What to train."""
 
     model_name_or_path: str = flag(
-        "google/vit-base-patch16-224-in21k", "Image classifier to fine-tune: a name on the Hub or a folder.", path=True
+        "google/vit-base-patch16-224-in21k",
+        "Image classifier to fine-tune: a name on the Hub or a folder.",
+        path=True,
+        example="google/vit-base-patch16-224",
+        group=MODEL,
     )
     model_revision: str | None = flag(None, "Branch, tag or commit on the Hub.")
     from_scratch: str | None = flag(
-        None, "Train a ViT with random weights of this size instead.", choices=["tiny", "small", "base"]
+        None,
+        "Train a ViT with random weights of this size instead.",
+        choices=["tiny", "small", "base"],
+        example="tiny",
+        group=MODEL,
     )
-    image_size: int | None = flag(None, "Input side in pixels, with --from_scratch.")
+    image_size: int | None = flag(None, "Input side in pixels, with --from_scratch.", example="112", group=MODEL)
     patch_size: int | None = flag(None, "Patch side in pixels, with --from_scratch.")
-    early_stopping_patience: int = flag(5, "End after so many evaluations without an improvement; 0: never.")
+    early_stopping_patience: int = flag(
+        5, "End after so many evaluations without an improvement; 0: never.", example="10", group=TRAINING
+    )
     layer_decay: float | None = flag(
-        None, "Layer-wise learning-rate decay; 1: off. Default: 0.75, and 1 with --from_scratch."
+        None,
+        "Layer-wise learning-rate decay; 1: off. Default: 0.75, and 1 with --from_scratch.",
+        example="0.65",
+        group=TRAINING,
     )
     random_erasing: float = flag(0.25, "Probability of RandomErasing; 0: off.")
-    overwrite_output_dir: bool = flag(False, "Delete what an earlier run wrote into --output_dir.")
-    license: str | None = flag(None, "Licence of the published model; see push_to_hub.py.")
+    overwrite_output_dir: bool = flag(
+        False, "Delete what an earlier run wrote into --output_dir.", example="", group=OUTPUT
+    )
+    license: str | None = flag(
+        None, "Licence of the published model; see push_to_hub.py.", example="cc-by-nc-4.0", group=PUBLISHING
+    )
 
     @property
     def source(self) -> str:

@@ -28,7 +28,7 @@ from rafdb_vit.runtime.launch import naming_resume_command
 from rafdb_vit.runtime.lock import hold_on_main
 from rafdb_vit.runtime.processes import broadcast_from_main, main_process_first, raise_on_one
 from rafdb_vit.runtime.signals import SignalWatch
-from rafdb_vit.training.arguments import NEWEST_CHECKPOINT, ExpressionTrainingArguments
+from rafdb_vit.training.arguments import ExpressionTrainingArguments
 from rafdb_vit.training.divergence import Diverged
 from rafdb_vit.training.flags import DataArguments, ModelArguments
 from rafdb_vit.training.optimizer import default_layer_decay
@@ -36,6 +36,7 @@ from rafdb_vit.training.past_run import TEST_FILES
 from rafdb_vit.training.record import describe_checkpoint, describe_history, describe_identity, describe_training
 from rafdb_vit.training.run_folder import RunFolder
 from rafdb_vit.training.trainer import ExpressionTrainer, build_trainer
+from rafdb_vit.training.training_flags import NEWEST_CHECKPOINT
 
 
 @dataclass(frozen=True)

@@ -30,7 +30,7 @@ from rafdb_vit.model.preprocessing import (
 from rafdb_vit.model.trial import fit_batch, takes_one_picture
 from rafdb_vit.runtime.errors import UserError
 from rafdb_vit.runtime.signals import shield_workers
-from rafdb_vit.training.arguments import ExpressionTrainingArguments, StepSchedule
+from rafdb_vit.training.arguments import ExpressionTrainingArguments
 from rafdb_vit.training.callbacks import BarsCallback, EpochCallback, EpochLineCallback
 from rafdb_vit.training.compute_metrics import build_compute_metrics
 from rafdb_vit.training.flags import ModelArguments
@@ -38,6 +38,7 @@ from rafdb_vit.training.loss import ExpressionLoss, ignore_padding
 from rafdb_vit.training.optimizer import build_parameter_groups, default_layer_decay
 from rafdb_vit.training.resume import ResumableTrainer
 from rafdb_vit.training.sampler import EpochSampler
+from rafdb_vit.training.training_flags import StepSchedule
 
 
 def _step_factor(schedule: StepSchedule, steps_per_epoch: int, warmup: int, step: int) -> float:

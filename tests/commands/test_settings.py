@@ -21,9 +21,9 @@ from rafdb_vit.commands.push import PushArguments
 from rafdb_vit.commands.summarize import SummarizeArguments
 from rafdb_vit.commands.train import parse_training_arguments, train
 from rafdb_vit.runtime.errors import UserError, escape
-from rafdb_vit.training.arguments import ExpressionTrainingArguments
 from rafdb_vit.training.flags import DataArguments, ModelArguments
 from rafdb_vit.training.past_run import find_run
+from rafdb_vit.training.training_flags import read_training_flags
 from tests.support.refusals import assert_one_line, refused
 
 
@@ -178,7 +178,8 @@ def test_train_takes_values(tmp_path, faces_dir):
     with refused("--data_dir: expected", "one of the three"):
         train(model_revision="--demo")
     given = {"data_dir": faces_dir, "output_dir": tmp_path / "o", "report_to": ["none"], "use_cpu": True, "bf16": False}
-    data, _, args, asked = parse_training_arguments([], {**given, "lr_scheduler_kwargs": {"num_cycles": 0.5}})
+    data, _, flags, asked = parse_training_arguments([], {**given, "lr_scheduler_kwargs": {"num_cycles": 0.5}})
+    args = flags.resolve()
     assert data.data_dir == str(faces_dir) and args.output_dir == str(tmp_path / "o") and args.report_to == []
     assert args.lr_scheduler_kwargs == {"num_cycles": 0.5} and asked["report_to"] == ["none"]
 
@@ -223,7 +224,7 @@ PATHS = {
     SummarizeArguments: "runs",
     DataArguments: "data_dir dataset_name distribution_file",
     ModelArguments: "model_name_or_path",
-    ExpressionTrainingArguments: "output_dir resume_from_checkpoint",
+    read_training_flags(): "output_dir resume_from_checkpoint",
 }
 
 

@@ -6,7 +6,8 @@ import pytest
 from datasets import ClassLabel, Dataset, DatasetDict, Features, List, Value
 from datasets import Image as ImageFeature
 
-from rafdb_vit.data.annotations import KINDS, parse_automatic, parse_box, parse_manual, read_annotations, read_groups
+from rafdb_vit.data.annotations import KINDS, parse_automatic, parse_box, parse_manual, read_annotations
+from rafdb_vit.data.attributes import read_groups
 from rafdb_vit.data.dataset import load_data, load_rafdb
 from rafdb_vit.data.findings import Reporter
 from rafdb_vit.data.images import open_face

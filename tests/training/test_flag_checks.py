@@ -163,7 +163,7 @@ def as_before():
 
 def parse(flag, value, *more):
     words = ["--data_dir", ".", "--bf16", "False", "--use_cpu", "--dataloader_num_workers", "0", *more]
-    return parse_training_arguments([*words, f"--{flag}", *value.split()])[2]
+    return parse_training_arguments([*words, f"--{flag}", *value.split()])[2].resolve()
 
 
 def skip_if_unknown(flag):

@@ -11,8 +11,6 @@ from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
 
-import numpy as np
-
 from rafdb_vit.data.files import list_files, list_folders, list_images
 from rafdb_vit.data.findings import Reporter, printable
 from rafdb_vit.data.form import DataForm
@@ -166,6 +164,8 @@ def _read_value(content: bytes) -> str:
         ValueError: It is no such file, or holds more, or something else than a number or text.
         TypeError: Likewise, of a type that there is not.
     """
+    import numpy as np  # which a folder in another form does not need
+
     header = _HEADER.match(content)
     if header is None or b"11" in header[2]:
         raise ValueError("no file of one value")

@@ -38,15 +38,16 @@ from rafdb_vit.data.formats.fer2013 import find_pixel_tables, has_pixels, read_f
 from rafdb_vit.data.formats.ferplus import FILE as VOTES_FILE
 from rafdb_vit.data.formats.label_file import TABLE_SUFFIXES
 from rafdb_vit.data.formats.metadata_files import find_metadata, has_labels
-from rafdb_vit.data.formats.named_dataset import is_saved
 from rafdb_vit.data.formats.release import LIST_FILES, is_release, read_release
+from rafdb_vit.data.formats.saved_dataset import is_saved
 from rafdb_vit.data.found import Faces, FoundData, Layout
 from rafdb_vit.data.labels import LABEL_SETS
 from rafdb_vit.data.splits import find_split, validation_as_test
 from rafdb_vit.runtime.disk import is_inside
 from rafdb_vit.runtime.errors import UserError
 
-_Reader = Callable[[DataForm, Reporter], FoundData[Faces]]
+Reader = Callable[[DataForm, Reporter], FoundData[Faces]]
+"""Reads labelled faces in the form that is wanted."""
 _STORED = (".parquet", ".arrow", ".jsonl", ".json")
 """Files in which `datasets` keeps images."""
 _ARCHIVES = (".zip", ".tar", ".tgz", ".gz", ".7z", ".rar")
@@ -84,21 +85,7 @@ def find_faces(root: Path, form: DataForm, report: Reporter) -> FoundData[Faces]
     Raises:
         UserError: Nothing like it is found; or what `report` raises.
     """
-    _check_encoding(root)
-    if os.path.isfile(root) and has_pixels(root):
-        found = read_fer2013(root.parent, root, None, form, report)
-    elif os.path.isfile(root) and root.suffix.lower() in TABLE_SUFFIXES:
-        _refuse_votes_alone(root)
-        found = read_tables(root.parent, {None: root}, form, report)
-    elif os.path.isdir(root):
-        found = _read_folder(root, form, report)
-    elif os.path.isfile(root) and root.suffix.lower() in _STORED:
-        raise UserError(f"{printable(root)}: is one file of a data set; give the folder that holds it")
-    elif os.path.isfile(root):
-        hint = ": unpack it first" if root.suffix.lower() in _ARCHIVES else ""
-        raise UserError(f"{printable(root)}: is a file; expected the folder that holds the faces, or a CSV file{hint}")
-    else:
-        raise UserError(f"{printable(root)}: no such folder; expected the one that holds the faces, or a CSV file")
+    found = choose_reader(root, form)(form, report)
     folder = found.folder or root
     _check_encoding(folder)
     columns = {
@@ -117,6 +104,28 @@ def find_faces(root: Path, form: DataForm, report: Reporter) -> FoundData[Faces]
     return replace(found, splits=splits, sources=sources, unusable=unusable)
 
 
+def choose_reader(root: Path, form: DataForm) -> Reader:
+    """Tells what reads the labelled faces below `root`, from the names of its files and folders alone.
+
+    Raises:
+        UserError: Nothing like labelled faces is found.
+    """
+    _check_encoding(root)
+    if os.path.isdir(root):
+        return _choose_for_folder(root, form)
+    if not os.path.isfile(root):
+        raise UserError(f"{printable(root)}: no such folder; expected the one that holds the faces, or a CSV file")
+    if has_pixels(root):
+        return partial(read_fer2013, root.parent, root, None)
+    if root.suffix.lower() in TABLE_SUFFIXES:
+        _refuse_votes_alone(root)
+        return partial(read_tables, root.parent, {None: root})
+    if root.suffix.lower() in _STORED:
+        raise UserError(f"{printable(root)}: is one file of a data set; give the folder that holds it")
+    hint = ": unpack it first" if root.suffix.lower() in _ARCHIVES else ""
+    raise UserError(f"{printable(root)}: is a file; expected the folder that holds the faces, or a CSV file{hint}")
+
+
 def _refuse_votes_alone(votes: Path) -> None:
     """Refuses FER+'s file where it is not beside the faces that it is about."""
     if votes.name == VOTES_FILE:
@@ -133,7 +142,7 @@ def _check_encoding(root: Path) -> None:
         ) from error
 
 
-def _read_folder(root: Path, form: DataForm, report: Reporter) -> FoundData[Faces]:
+def _choose_for_folder(root: Path, form: DataForm) -> Reader:
     copies = _find_copies(root, form)
     if len(copies) > 1:
         listed = ", ".join(printable(place) for place, _ in copies)
@@ -142,35 +151,39 @@ def _read_folder(root: Path, form: DataForm, report: Reporter) -> FoundData[Face
             "the others elsewhere"
         )
     if copies:
-        ((_, read),) = copies
-        return read(form, report)
+        ((_, reader),) = copies
+        return reader
     if os.path.isfile(root / VOTES_FILE):
         _refuse_votes_alone(root / VOTES_FILE)
     if tables := find_tables(root):
-        return read_tables(root, tables, form, report)
+        return partial(read_tables, root, tables)
     undivided = form.undivided if is_undivided(root) else None
     if not undivided or holds_tool_folders(root):
         _refuse_export(root)
     if undivided:
-        found = read_class_folders(root, root, {undivided: root}, form, report)
-        return replace(found, sources={undivided: undivided})
+        return partial(_read_undivided, root, undivided)
     _refuse_other_content(root, form)
 
 
-def _find_copies(root: Path, form: DataForm) -> list[tuple[Path, _Reader]]:
+def _read_undivided(root: Path, split: str, form: DataForm, report: Reporter) -> FoundData[Faces]:
+    """Reads class folders that lie in no folder of a split, as the split that they stand for."""
+    return replace(read_class_folders(root, root, {split: root}, form, report), sources={split: split})
+
+
+def _find_copies(root: Path, form: DataForm) -> list[tuple[Path, Reader]]:
     """Returns the copies in `root` or one folder below it, and in `DATASET` in there: place and reader."""
     folders = [root, *(folder for folder in list_folders(root) if os.access(folder, os.R_OK | os.X_OK))]
     releases = [folder for folder in folders if is_release(folder)]
     if form.subset in (folder.name for folder in releases):
         # The release's other subset is not meant.
         releases = [folder for folder in releases if folder.name not in set(LABEL_SETS) - {form.subset}]
-    copies: list[tuple[Path, _Reader]] = [(folder, partial(read_release, root, folder)) for folder in releases]
+    copies: list[tuple[Path, Reader]] = [(folder, partial(read_release, root, folder)) for folder in releases]
     lists = [folder / VOTES_FILE for folder in folders if os.path.lexists(folder / VOTES_FILE)]
     for folder in folders:
         votes = next((path for path in lists if path.parent == folder), lists[0] if lists else None)
         copies += [(table, partial(read_fer2013, root, table, votes)) for table in find_pixel_tables(root, folder)]
-    whole: list[tuple[Path, _Reader]] = []
-    single: list[tuple[Path, _Reader]] = []
+    whole: list[tuple[Path, Reader]] = []
+    single: list[tuple[Path, Reader]] = []
     for folder in (*folders, *(folder / "DATASET" for folder in folders[1:])):
         if not folder.is_dir():
             continue

@@ -13,8 +13,6 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
-
 from rafdb_vit.data.files import scan
 from rafdb_vit.data.findings import Reporter, printable
 from rafdb_vit.data.form import DataForm
@@ -167,6 +165,8 @@ def _draw_image(pixels: str) -> bytes:
     Raises:
         ValueError: It has another number of pixels, or one that is no number from 0 to 255.
     """
+    import numpy as np  # which a folder in another form does not need
+
     if len(pixels) > _MOST_LETTERS:
         raise ValueError(f"expected 48 x 48 = {_PIXELS:,} pixels, found {len(pixels):,} letters")
     try:

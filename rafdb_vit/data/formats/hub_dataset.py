@@ -14,7 +14,7 @@ from datasets import ClassLabel, Dataset, DatasetDict, Image, Value
 from datasets.config import HF_DATASETS_CACHE
 from huggingface_hub.constants import HF_HUB_CACHE
 
-from rafdb_vit.data.annotations import is_attribute
+from rafdb_vit.data.attributes import is_attribute
 from rafdb_vit.data.files import Names, describe_no_images, may_be_image, walk_files
 from rafdb_vit.data.findings import printable
 from rafdb_vit.data.form import DEFAULT_FORM, DataForm

@@ -4,8 +4,6 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
-import pyarrow.parquet as pq
-
 from rafdb_vit.data.files import list_folders
 from rafdb_vit.data.formats.csv_table import LABEL_COLUMNS
 from rafdb_vit.data.formats.label_file import read_csv_rows, read_lines
@@ -44,6 +42,8 @@ def has_labels(path: Path, label_column: str | None) -> bool:
 
 def _read_columns(path: Path) -> list[str]:
     if path.suffix == ".parquet":
+        import pyarrow.parquet as pq
+
         return list(pq.read_schema(path).names)
     if path.suffix == ".csv":
         return next(read_csv_rows(path, what=_WHAT), (0, list[str]()))[1]

@@ -31,13 +31,13 @@ from rafdb_vit.data.files import (
 )
 from rafdb_vit.data.formats.dataset_card import CARD, OLD_INFO, SETTINGS, check_card, check_features
 from rafdb_vit.data.formats.metadata_files import METADATA_FILES, find_metadata
+from rafdb_vit.data.formats.saved_dataset import INFO_FILE, SPLITS_FILE, STATE_FILE, is_saved
 from rafdb_vit.data.formats.stored_files import SUFFIXES, Extent, check_arrow, check_table_file
 from rafdb_vit.data.labels import BASIC, fold_name
 from rafdb_vit.runtime.caches import naming_caches
 from rafdb_vit.runtime.disk import is_inside, parse_json, read_text
 from rafdb_vit.runtime.errors import UserError, shorten
 
-_SPLITS_FILE, _STATE_FILE, _INFO_FILE = "dataset_dict.json", "state.json", "dataset_info.json"
 """What `save_to_disk` writes: the names of the splits; in the folder of each its data files, and its columns."""
 
 _MOST_INFO = 2**20
@@ -80,7 +80,7 @@ def open_named(name: str) -> DatasetDict:
 def is_description(path: str) -> bool:
     """Tells by its name whether a file describes a data set, and is none of its images."""
     name = os.path.basename(path)  # noqa: PTH119
-    return name in (CARD, OLD_INFO, _INFO_FILE, _STATE_FILE, _SPLITS_FILE, *METADATA_FILES)
+    return name in (CARD, OLD_INFO, INFO_FILE, STATE_FILE, SPLITS_FILE, *METADATA_FILES)
 
 
 def find_folder(name: str) -> Path | None:
@@ -93,11 +93,6 @@ def find_folder(name: str) -> Path | None:
     if os.path.isfile(folder):
         raise UserError(f"--dataset_name {name}: is a file; expected the folder that holds the data set")
     return folder if os.path.isdir(folder) else None
-
-
-def is_saved(folder: Path) -> bool:
-    """Tells whether `save_to_disk` wrote a folder, by the files that it leaves there."""
-    return any((folder / file).is_file() for file in (_SPLITS_FILE, _STATE_FILE))
 
 
 def _load(name: str) -> Dataset | DatasetDict:
@@ -153,7 +148,7 @@ def _enter_cache(name: str, folder: Path) -> tuple[Path, Path]:
     if len(saved) == 1:
         return saved[0], folder
     files = [*walk_files(folder)]
-    prepared = [os.path.dirname(path) for path in files if os.path.basename(path) == _INFO_FILE]  # noqa: PTH119, PTH120
+    prepared = [os.path.dirname(path) for path in files if os.path.basename(path) == INFO_FILE]  # noqa: PTH119, PTH120
     if len(prepared) > 1 and not saved:
         listed = ", ".join(os.path.relpath(place, folder) for place in prepared[:3])
         raise UserError(f"--dataset_name {name}: holds {len(prepared)} data sets ({listed}); give the folder of one")
@@ -318,19 +313,19 @@ def _check_content(name: str, path: Path, extent: Extent) -> None:
 
 def _list_saved_files(folder: Path) -> Iterator[tuple[Path, bool]]:
     """Yields every file that loading a folder of `save_to_disk` reads, and whether it is one of a table."""
-    if not (folder / _SPLITS_FILE).is_file():
+    if not (folder / SPLITS_FILE).is_file():
         yield from _list_files_of_split(folder)
         return
-    yield folder / _SPLITS_FILE, False
-    for split in parse_json(read_text(folder / _SPLITS_FILE, most=_MOST_INFO))["splits"]:
+    yield folder / SPLITS_FILE, False
+    for split in parse_json(read_text(folder / SPLITS_FILE, most=_MOST_INFO))["splits"]:
         yield from _list_files_of_split(folder / split)
 
 
 def _list_files_of_split(folder: Path) -> Iterator[tuple[Path, bool]]:
-    yield folder / _STATE_FILE, False
-    yield folder / _INFO_FILE, False
-    check_features(parse_json(read_text(folder / _INFO_FILE, most=_MOST_INFO)))
-    for file in parse_json(read_text(folder / _STATE_FILE, most=_MOST_INFO))["_data_files"]:
+    yield folder / STATE_FILE, False
+    yield folder / INFO_FILE, False
+    check_features(parse_json(read_text(folder / INFO_FILE, most=_MOST_INFO)))
+    for file in parse_json(read_text(folder / STATE_FILE, most=_MOST_INFO))["_data_files"]:
         yield folder / file["filename"], True
 
 
