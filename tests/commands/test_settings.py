@@ -269,7 +269,7 @@ EXAMPLES = int(os.environ.get("FUZZ_EXAMPLES", "60"))
 @settings(derandomize=True, database=None, deadline=None, max_examples=EXAMPLES)
 @given(st.data())
 def test_any_value_in_a_config_is_taken_or_refused(tmp_path_factory, data):
-    of = (DataArguments, ModelArguments, ExpressionTrainingArguments)
+    of = (DataArguments, ModelArguments, read_training_flags())
     names = sorted(one.name for each in of for one in fields(each) if one.init)
     name, value = data.draw(st.sampled_from(names)), data.draw(odd)
     path = tmp_path_factory.getbasetemp() / "odd.yaml"
