@@ -31,7 +31,7 @@ from rafdb_vit.data.formats.detect import find_faces, is_data_set
 from rafdb_vit.data.formats.hub_dataset import find_named_splits
 from rafdb_vit.data.found import ORDER, Faces, FoundData, count_labels
 from rafdb_vit.data.grouping import Grouping, group_faces
-from rafdb_vit.data.images import open_row, select_undecoded, square_box
+from rafdb_vit.data.images import square_box
 from rafdb_vit.data.leave_out import leave_out as leave_classes_out
 from rafdb_vit.data.names import DRAWN, name_data
 from rafdb_vit.data.splits import hash_files
@@ -285,14 +285,3 @@ def add_distributions(found: FoundData[Dataset], path: Path) -> FoundData[Datase
 def count_classes(dataset: Dataset) -> dict[str, int]:
     """Returns how many faces each class has in a split, in model order, absent classes with 0."""
     return count_labels(dataset["label"][:], dataset.features["label"].names)
-
-
-def check_images(found: FoundData[Dataset]) -> None:
-    """Opens every image of validation and test, which a run would open after an epoch or at its very end.
-
-    Raises:
-        UserError: One cannot be read; the message names it.
-    """
-    for split in ("validation", "test"):
-        for face in select_undecoded(found.splits[split]):
-            open_row(face)

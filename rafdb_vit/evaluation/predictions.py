@@ -59,6 +59,12 @@ class Predictions:
         """[N] the ids with the largest logit."""
         return self.logits.argmax(axis=-1)
 
+    def select(self, rows: np.ndarray) -> "Predictions":
+        """Returns the predictions for the faces in these rows."""
+        groups = {attribute: [of_faces[i] for i in rows] for attribute, of_faces in self.groups.items()}
+        files = [self.files[i] for i in rows]
+        return Predictions(files, self.labels[rows], self.logits[rows], self.names, groups)
+
     def score(self) -> EvaluationResult:
         """Computes the metrics, those of calibration and of groups among them."""
         result = EvaluationResult.from_logits(self.logits, self.labels, self.names)

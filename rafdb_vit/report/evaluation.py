@@ -8,6 +8,7 @@ from typing import Any
 from datasets import Dataset
 
 from rafdb_vit.data.found import FoundData
+from rafdb_vit.evaluation.overlap import Overlap
 from rafdb_vit.evaluation.predictions import PREDICTIONS_FILE, Predictions
 from rafdb_vit.evaluation.protocol import DataProtocol, EvaluationProtocol, Protocol, SplitProtocol
 from rafdb_vit.evaluation.results import EvaluationResult
@@ -36,6 +37,7 @@ class Evaluation:
         training_counts: Faces per class by split that the model was trained with, where they are not in `data`.
         test_split: How test came about, where that is what was scored and it is known.
         without_groups: Why there are no metrics by group though the data has groups; None otherwise.
+        overlap: Which of the faces training has seen; None where that is not known.
     """
 
     model: str
@@ -49,10 +51,17 @@ class Evaluation:
     training_counts: Mapping[str, Mapping[str, int]] | None = None
     test_split: SplitProtocol | None = None
     without_groups: str | None = None
+    overlap: Overlap | None = None
 
     @classmethod
     def of_run(
-        cls, run: Path, data: FoundData[Dataset], predictions: Predictions, result: EvaluationResult, protocol: Protocol
+        cls,
+        run: Path,
+        data: FoundData[Dataset],
+        predictions: Predictions,
+        result: EvaluationResult,
+        protocol: Protocol,
+        overlap: Overlap | None = None,
     ) -> "Evaluation":
         """Returns the evaluation at the end of training, of the saved model on test."""
         return cls(
@@ -66,6 +75,7 @@ class Evaluation:
             trained=protocol,
             test_split=protocol.test_split,
             without_groups=data.without_groups,
+            overlap=overlap,
         )
 
     @classmethod
@@ -79,6 +89,7 @@ class Evaluation:
         split: str,
         protocol: EvaluationProtocol,
         trained: Protocol | None = None,
+        overlap: Overlap | None = None,
     ) -> "Evaluation":
         """Returns an evaluation of a model that may have been trained elsewhere; see the class for the arguments."""
         run_tables = tabulate_protocol(trained) if trained else {}
@@ -95,6 +106,7 @@ class Evaluation:
             training_counts=trained.data.used if trained else None,
             test_split=protocol.test_split,
             without_groups=data.without_groups,
+            overlap=overlap,
         )
 
 

@@ -15,6 +15,7 @@ from rafdb_vit.data.names import DRAWN
 from rafdb_vit.evaluation.baselines import REPORT_OF_2023, is_official_test, score_majority
 from rafdb_vit.evaluation.groups import FEW
 from rafdb_vit.evaluation.intervals import MOST_OUTCOMES
+from rafdb_vit.evaluation.overlap import Overlap
 from rafdb_vit.evaluation.predictions import PREDICTIONS_FILE, Predictions
 from rafdb_vit.evaluation.protocol import Protocol
 from rafdb_vit.evaluation.results import EvaluationResult
@@ -33,6 +34,7 @@ from rafdb_vit.report.wording import (
     describe_absent,
     describe_calibration,
     describe_left_out,
+    describe_overlap,
     describe_test_share,
     describe_weakest,
     render_count,
@@ -80,6 +82,7 @@ def render_page(evaluation: Evaluation) -> str:
         shown=list(result.per_class) if len(result.per_class) <= _MOST_ROWS else weakest[:_MOST_ROWS],
         counted=_list_counts(evaluation),
         warnings=_find_warnings(evaluation),
+        overlap=_describe_overlap(evaluation),
         majority={"name": majority, "result": baseline},
         report=REPORT_OF_2023 if is_official_test(data, evaluation.split) else None,
         about_data=[describe_test_share(evaluation.test_split), describe_left_out(data)],
@@ -120,9 +123,20 @@ def _find_warnings(evaluation: Evaluation) -> list[str]:
         warnings.append(f"{diverged} {kept}; a run with a lower learning rate may do better.")
     if evaluation.data.subsampled:
         warnings.append("A trial on a sample of the data: not to be quoted.")
-    if warning := SPLIT_WARNINGS.get((evaluation.split, evaluation.trained is not None)):
+    warning = SPLIT_WARNINGS.get((evaluation.split, evaluation.trained is not None))
+    if warning and evaluation.overlap is None:
         warnings.append(warning)
     return warnings
+
+
+def _describe_overlap(evaluation: Evaluation) -> dict[str, Any] | None:
+    """Returns what is known of faces that training has seen; None where a warning of the split says it."""
+    if evaluation.overlap is not None:
+        return {"words": describe_overlap(evaluation.overlap), "is_warning": evaluation.overlap.seen > 0}
+    if evaluation.trained is not None or evaluation.split != "test":
+        return None
+    unknown = "Which pictures the model was trained on is not known here: some of these faces may be among them."
+    return {"words": unknown, "is_warning": False}
 
 
 def _draw_history(trained: Protocol | None) -> list[str]:
@@ -241,6 +255,7 @@ def write_run_page(
     result: EvaluationResult,
     *,
     protocol: Protocol,
+    overlap: Overlap | None = None,
 ) -> None:
     """Writes predictions and page of a run, which is whole without them; see `Evaluation` for the arguments.
 
@@ -251,7 +266,7 @@ def write_run_page(
     run = output.path
     again = f"`{render_command(['rafdb-vit', 'evaluate', str(run)])}` writes one"
     try:
-        write_evaluation(output, Evaluation.of_run(run, data, predictions, result, protocol))
+        write_evaluation(output, Evaluation.of_run(run, data, predictions, result, protocol, overlap))
     except UserError as error:
         words = f"the run in {run} is whole, but its page could not be written"
         raise UserError(f"{words}: {error.line}; {again}") from error

@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+from rafdb_vit.evaluation.overlap import Overlap
 from rafdb_vit.evaluation.protocol import DataProtocol, EvaluationProtocol, Protocol, SplitProtocol
 from rafdb_vit.evaluation.results import EvaluationResult
 from rafdb_vit.runtime.errors import escape
@@ -94,6 +95,40 @@ def describe_absent(result: EvaluationResult) -> str:
         f"{join_names(map(escape, absent))}. "
         f"Over the others it is {sum(f1) / len(f1):.4f}."
     )
+
+
+def describe_overlap(overlap: Overlap) -> str:
+    """Returns sentences on which of the faces the training of the model has seen, and on the metrics of the others."""
+    faces, others = render_count(overlap.n, "face"), overlap.others
+    if not overlap.seen:
+        was = "was" if overlap.n == 1 else "were"
+        missed = "copies that were resized, cut or saved again as JPEG are not found"
+        return f"None of these {faces} {was} trained on, pixel for pixel; {missed}."
+    if overlap.trained_on:
+        sentence = f"{_render_part(overlap.trained_on, overlap.n)} trained on"
+        if count := overlap.used_to_choose:
+            other = render_count(count, "other")
+            sentence += f", and {other} {'was' if count == 1 else 'were'} used to choose the checkpoint"
+        all_seen = ": none is left to tell how good the model is on new ones"
+    else:
+        sentence = f"{_render_part(overlap.used_to_choose, overlap.n)} used to choose the checkpoint"
+        all_seen = ", so the metrics are somewhat too high"
+    if others is None:
+        return f"{sentence}{all_seen}."
+    metrics = (
+        f"{title} {getattr(others, name):.4f} (95% interval {render_interval(others.intervals[name], 4, ' to ')})"
+        for name, title in (("accuracy", "accuracy"), ("macro_f1", "macro-F1"))
+    )
+    on_others = f"Results on the other {others.n:,}: {', '.join(metrics)}."
+    return " ".join(filter(None, (f"{sentence}.", on_others, describe_absent(others))))
+
+
+def _render_part(count: int, total: int) -> str:
+    """Renders how many of these faces it was, with the verb that follows."""
+    faces, was = render_count(total, "face"), "was" if count == 1 else "were"
+    if count == total:
+        return f"All {faces} {was}" if total > 1 else f"The only face {was}"
+    return f"{count:,} of these {faces} {was}"
 
 
 def describe_calibration(calibration: Mapping[str, Any]) -> str:

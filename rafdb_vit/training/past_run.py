@@ -10,6 +10,7 @@ from typing import Any
 from datasets import Dataset
 
 from rafdb_vit.data.found import FoundData
+from rafdb_vit.evaluation.overlap import SeenFaces
 from rafdb_vit.evaluation.protocol import Protocol
 from rafdb_vit.evaluation.results import RESULTS_FILE, EvaluationResult, read_results
 from rafdb_vit.runtime.console import say_line
@@ -42,12 +43,14 @@ class PastRun:
             what belongs to its machine.
         results: Metrics on validation, on test, and the protocol; None if it is not finished.
         is_top: The model is the run's best, at the top of the folder; not one of its checkpoints.
+        seen: The faces that it was trained on; None if that is not known.
     """
 
     folder: Path
     settings: Mapping[str, Any]
     results: tuple[EvaluationResult, EvaluationResult, Protocol] | None
     is_top: bool
+    seen: SeenFaces | None
 
     @property
     def protocol(self) -> Protocol | None:
@@ -191,20 +194,37 @@ def find_run(model: str) -> PastRun | None:
     Raises:
         UserError: A file of the run cannot be read.
     """
+    place = _find_place(model)
+    return place and _read_run(*place)
+
+
+def find_seen(model: str) -> SeenFaces | None:
+    """Returns the faces that the run was trained on which a model comes from; None if that is not known.
+
+    Raises:
+        UserError: The file of the run that tells cannot be read.
+    """
+    place = _find_place(model)
+    return place and RunFolder(place[0]).read_seen()
+
+
+def _find_place(model: str) -> tuple[Path, bool] | None:
+    """Returns the folder of the run that a model comes from, and whether the model is the one at its top."""
     folder = expand(model)
     if not folder.is_dir():
         return None
     if os.path.lexists(folder / CONFIG_FILE):
-        return _read_run(folder, is_top=True)
+        return folder, True
     place = Path(os.path.realpath(folder))
     is_checkpoint = step_of(place) >= 0 and os.path.lexists(place / MANIFEST)
     if is_checkpoint and os.path.lexists(place.parent / CONFIG_FILE):
-        return _read_run(place.parent, is_top=False)
+        return place.parent, False
     return None
 
 
-def _read_run(folder: Path, *, is_top: bool) -> PastRun:
+def _read_run(folder: Path, is_top: bool) -> PastRun:
     known = (*(field.name for field in fields(FormArguments)), "demo", _BATCH_SIZE)
-    settings = {name: value for name, value in RunFolder(folder).read_settings().items() if name in known}
+    run = RunFolder(folder)
+    settings = {name: value for name, value in run.read_settings().items() if name in known}
     results = read_results(folder) if os.path.lexists(folder / RESULTS_FILE) else None
-    return PastRun(folder, settings, results, is_top)
+    return PastRun(folder, settings, results, is_top, run.read_seen())

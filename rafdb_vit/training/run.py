@@ -8,9 +8,10 @@ from typing import Any
 from datasets import Dataset
 from transformers import PreTrainedModel, set_seed
 
-from rafdb_vit.data.dataset import check_images
 from rafdb_vit.data.found import FoundData
+from rafdb_vit.data.pixels import hash_faces
 from rafdb_vit.evaluation.inference import predict_split
+from rafdb_vit.evaluation.overlap import Overlap, SeenFaces, find_overlap
 from rafdb_vit.evaluation.predictions import Predictions
 from rafdb_vit.evaluation.protocol import ModelProtocol, Protocol, describe_data, describe_model, describe_split
 from rafdb_vit.evaluation.results import EvaluationResult
@@ -19,6 +20,7 @@ from rafdb_vit.model.download import hash_model
 from rafdb_vit.model.load import load_model, load_trained
 from rafdb_vit.model.scratch import build_model
 from rafdb_vit.report.page import write_run_page
+from rafdb_vit.report.wording import describe_overlap
 from rafdb_vit.runtime.bars import silencing_bars
 from rafdb_vit.runtime.console import DEMO_BANNER, quiet_libraries, render_next, render_start, say, say_line
 from rafdb_vit.runtime.disk import check_writable
@@ -26,13 +28,19 @@ from rafdb_vit.runtime.errors import UserError
 from rafdb_vit.runtime.hardware import describe_device, set_threads
 from rafdb_vit.runtime.launch import naming_resume_command
 from rafdb_vit.runtime.lock import hold_on_main
-from rafdb_vit.runtime.processes import broadcast_from_main, main_process_first, raise_on_one
+from rafdb_vit.runtime.processes import (
+    broadcast_from_main,
+    is_main_process,
+    main_process_first,
+    raise_on_all,
+    raise_on_one,
+)
 from rafdb_vit.runtime.signals import SignalWatch
 from rafdb_vit.training.arguments import ExpressionTrainingArguments
 from rafdb_vit.training.divergence import Diverged
 from rafdb_vit.training.flags import DataArguments, ModelArguments
 from rafdb_vit.training.optimizer import default_layer_decay
-from rafdb_vit.training.past_run import TEST_FILES
+from rafdb_vit.training.past_run import TEST_FILES, find_seen
 from rafdb_vit.training.record import describe_checkpoint, describe_history, describe_identity, describe_training
 from rafdb_vit.training.run_folder import RunFolder
 from rafdb_vit.training.trainer import ExpressionTrainer, build_trainer
@@ -83,10 +91,11 @@ def run_training(
     with silencing_bars(args.disable_tqdm), hold_on_main(folder.path):
         checkpoint = _find_checkpoint(folder, data, model, args)
         found = _load_data(data, folder, resuming=checkpoint is not None)
+        seen, tested = _hash_faces(found, model)
         publication = _plan_publication(found, model, args) if args.publishes else None
         set_seed(args.seed)
         network, processor = _load_network(model, found.class_names)
-        run = _Run(data, model, args, folder, found, processor, _choose_recipe(model, network))
+        run = _Run(data, model, args, folder, found, seen, tested, processor, _choose_recipe(model, network))
         outcome = run.carry_out(network, checkpoint, threads=threads, asked=asked, argv=argv)
         if publication is not None:
             broadcast_from_main(lambda: publish_trained(publication, folder.path))
@@ -109,9 +118,23 @@ def _load_data(data: DataArguments, folder: RunFolder, *, resuming: bool) -> Fou
         say(DEMO_BANNER)
     if data.demo and not resuming:
         broadcast_from_main(folder.draw_demo_faces)
-    found = data.load(folder.demo_faces if data.demo else None, drawn=data.demo)
-    broadcast_from_main(lambda: check_images(found))
-    return found
+    return data.load(folder.demo_faces if data.demo else None, drawn=data.demo)
+
+
+def _hash_faces(found: FoundData[Dataset], model: ModelArguments) -> tuple[SeenFaces | None, Sequence[str]]:
+    """Opens every face; returns those that the model will have seen, and the hashes of those of test.
+
+    It is the main process that needs them; the others get nothing.
+
+    Raises:
+        UserError: On every process: a face cannot be read, which would else end the run in the middle or at its end.
+    """
+    with raise_on_all():
+        if is_main_process():
+            base = None if model.from_scratch else find_seen(model.model_name_or_path)
+            hashes = hash_faces(found.splits)
+            return SeenFaces.of_run(hashes, base=base), hashes["test"]
+    return None, ()
 
 
 def _plan_publication(
@@ -148,6 +171,8 @@ class _Run:
     args: ExpressionTrainingArguments
     folder: RunFolder
     found: FoundData[Dataset]
+    seen: SeenFaces | None
+    tested: Sequence[str]
     processor: Any
     recipe: Mapping[str, Any]
 
@@ -164,16 +189,18 @@ class _Run:
         with SignalWatch() as signals:
             identity = self.describe_identity(network)
             trainer = self.build_trainer(network, signals=signals, identity=identity)
-            self.folder.open(asked, resume_from=checkpoint, identity=identity, check=trainer.check_length)
+            check = trainer.check_length
+            self.folder.open(asked, resume_from=checkpoint, identity=identity, check=check, seen=self.seen)
             self.say_start(trainer, threads)
             with naming_resume_command(argv):
                 diverged = self.train(trainer, checkpoint)
                 with raise_on_one():
                     outcome, predictions = self.score(trainer)
             protocol = broadcast_from_main(lambda: self.write_results(outcome, trainer, diverged))
-        self.show_end(outcome)
+        overlap = None if self.seen is None else find_overlap(predictions, self.tested, self.seen)
+        self.show_end(outcome, overlap)
         page = self.folder.output, self.found, predictions, outcome.test
-        broadcast_from_main(lambda: write_run_page(*page, protocol=protocol))
+        broadcast_from_main(lambda: write_run_page(*page, protocol=protocol, overlap=overlap))
         if diverged is not None:
             best = f"the best model before that, of step {protocol.checkpoint.step}"
             left = "; it was not published" if self.args.publishes else ""
@@ -281,10 +308,12 @@ class _Run:
         self.folder.write_results(validation=outcome.validation, test=outcome.test, protocol=protocol)
         return protocol
 
-    def show_end(self, outcome: TrainOutcome) -> None:
+    def show_end(self, outcome: TrainOutcome, overlap: Overlap | None) -> None:
         """Says what came out, and what to do with it."""
         test, demo = outcome.test, self.data.demo
         say(f"\nTest ({test.n} faces, scored once)\n\n{test.render_report()}\n")
+        if overlap is not None and overlap.seen:
+            say(f"{describe_overlap(overlap)}\n")
         say(render_next(str(outcome.folder), classes=len(test.per_class), publishable=not demo))
         if demo:
             say(DEMO_BANNER)

@@ -9,6 +9,7 @@ from typing import Any
 import yaml
 
 from rafdb_vit.data.drawn_faces import list_drawn_files, write_drawn_faces
+from rafdb_vit.evaluation.overlap import MOST_BYTES, SEEN_FILE, SeenFaces
 from rafdb_vit.evaluation.predictions import PREDICTIONS_FILE
 from rafdb_vit.evaluation.protocol import Protocol
 from rafdb_vit.evaluation.results import RESULTS_FILE, EvaluationResult, render_results
@@ -23,7 +24,7 @@ from rafdb_vit.report.plots import (
     plot_learning_curves,
 )
 from rafdb_vit.runtime.console import say, say_line
-from rafdb_vit.runtime.disk import check_inside, check_writable, expand, naming_disk_errors, read_yaml
+from rafdb_vit.runtime.disk import check_inside, check_writable, expand, naming_disk_errors, read_text, read_yaml
 from rafdb_vit.runtime.errors import UserError
 from rafdb_vit.runtime.lock import LOCK_FILE, find_holder
 from rafdb_vit.runtime.output_folder import LIST_FILE, OutputFolder, is_staged_list
@@ -45,7 +46,7 @@ CONFIG_FILE = "training_config.yaml"
 DEMO_FACES = "drawn_faces"
 _STAGED_MODEL = "partial-model"
 _TOP_FILES = (
-    *(CONFIG_FILE, RESULTS_FILE, PREDICTIONS_FILE, REPORT_FILE),
+    *(CONFIG_FILE, SEEN_FILE, RESULTS_FILE, PREDICTIONS_FILE, REPORT_FILE),
     *("config.json", "preprocessor_config.json", "model.safetensors", "model.safetensors.index.json"),
     *(f"{PLOTS_FOLDER}/{name}" for name in (CONFUSION_FILE, CURVES_FILE)),
 )
@@ -74,8 +75,8 @@ class RunFolder:
 
     The best model lies at the top (`config.json`, `model.safetensors`, `preprocessor_config.json`), beside
     `results.json`, `predictions.csv`, `report.html`, `training_config.yaml`, `figures/` and `checkpoint-*/`; a demo
-    run's faces in `drawn_faces/`; what `evaluate` wrote of it in `evaluations/`. `files.json` lists what the run wrote:
-    that alone is replaced or deleted.
+    run's faces in `drawn_faces/`; what `evaluate` wrote of it in `evaluations/`. `trained_on.json` tells the faces that
+    it was trained on. `files.json` lists what the run wrote: that alone is replaced or deleted.
     """
 
     def __init__(self, path: str | Path) -> None:
@@ -134,7 +135,7 @@ class RunFolder:
 
     def _holds_something(self, *, demo: bool) -> bool:
         """Tells whether something could be lost: a run that ended before its first checkpoint leaves nothing."""
-        leftovers = (CONFIG_FILE, *_LEFTOVERS, *((DEMO_FACES,) if demo else ()))
+        leftovers = (CONFIG_FILE, SEEN_FILE, *_LEFTOVERS, *((DEMO_FACES,) if demo else ()))
         own = {name for name in self.output.hashes if name.startswith(leftovers)}
         there = {path.name for path in self.path.iterdir()} if self.path.exists() else set()
         return not {name for name in there if not is_staged_list(name)} <= {*own, LIST_FILE, LOCK_FILE}
@@ -161,6 +162,26 @@ class RunFolder:
         path = self.path / CONFIG_FILE
         check_inside(self.path, path)
         return read_yaml(path, where=str(path), expected="the settings of a run: restore it, or delete it")
+
+    def read_seen(self) -> SeenFaces | None:
+        """Returns the faces that the run was trained on; None where it did not write them down, as early versions.
+
+        Raises:
+            UserError: The file that tells is damaged, or cannot be read.
+        """
+        path = self.path / SEEN_FILE
+        if not self.output.holds(SEEN_FILE):
+            return None
+        check_inside(self.path, path)
+        advice = "restore it, or delete it: then it is not known which faces were trained on"
+        if self.output.has_list:
+            self.output.refuse_changed(SEEN_FILE, advice=advice)
+        try:
+            return SeenFaces.read(read_text(path, most=MOST_BYTES))
+        except OSError as error:
+            raise UserError(f"{path}: cannot be read ({error.strerror}); {advice}") from error
+        except ValueError as error:
+            raise UserError(f"{path}: not what training writes there ({error}); {advice}") from error
 
     def find_start(self, asked: str | None, *, demo: bool, overwrite: bool) -> Path | None:
         """Returns the checkpoint to resume from.
@@ -222,6 +243,7 @@ class RunFolder:
         resume_from: Path | None = None,
         identity: Mapping[str, Any] | None = None,
         check: Callable[[Path], None] | None = None,
+        seen: SeenFaces | None = None,
     ) -> None:
         """Makes the folder ready for a run, the last thing before it trains; every process has to call it.
 
@@ -230,12 +252,13 @@ class RunFolder:
             resume_from: The checkpoint that the run resumes from; what it has written so far is kept.
             identity: What that checkpoint has to share with the run.
             check: Refuses that checkpoint for another reason.
+            seen: The faces that it sees, where that is to be written down; on the main process.
 
         Raises:
             UserError: On every process: it cannot be written to, the checkpoint is another run's, or another machine of
                 the run does not see it.
         """
-        broadcast_from_main(lambda: self._start(asked, resume_from, identity or {}, check))
+        broadcast_from_main(lambda: self._start(asked, resume_from, identity or {}, check, seen))
         with raise_on_all():
             if not (self.path / CONFIG_FILE).is_file():
                 raise UserError(
@@ -249,6 +272,7 @@ class RunFolder:
         resume_from: Path | None,
         identity: Mapping[str, Any],
         check: Callable[[Path], None] | None,
+        seen: SeenFaces | None,
     ) -> None:
         if resume_from is not None:
             compare_identity(resume_from, identity)
@@ -263,7 +287,7 @@ class RunFolder:
             self.output.tidy_list()
             settings = {name: _plain(value) for name, value in asked.items() if name not in _NOT_SETTINGS}
             text = yaml.safe_dump(settings, sort_keys=True, allow_unicode=True) if settings else "{}\n"
-            self.output.write(CONFIG_FILE, text)
+            self.output.write_together({**({SEEN_FILE: seen.render()} if seen else {}), CONFIG_FILE: text})
 
     def clear(self, *, keep_demo_faces: bool = False) -> None:
         """Deletes what an earlier run, and evaluations of it, wrote, and nothing else; a demo run's faces on demand."""

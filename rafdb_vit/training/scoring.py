@@ -11,7 +11,9 @@ from accelerate import PartialState
 from datasets import Dataset
 
 from rafdb_vit.data.found import FoundData
+from rafdb_vit.data.pixels import hash_faces
 from rafdb_vit.evaluation.inference import predict_split
+from rafdb_vit.evaluation.overlap import Overlap, find_overlap
 from rafdb_vit.evaluation.predictions import Predictions
 from rafdb_vit.evaluation.protocol import describe_data, describe_evaluated_model, describe_evaluation, describe_split
 from rafdb_vit.evaluation.results import RESULTS_FILE
@@ -19,14 +21,20 @@ from rafdb_vit.model.download import hash_model
 from rafdb_vit.model.load import Classifier, load_classifier, match_outputs
 from rafdb_vit.report.evaluation import EVALUATION_FILES, EVALUATIONS, Evaluation
 from rafdb_vit.report.page import write_evaluation
-from rafdb_vit.report.wording import describe_absent
+from rafdb_vit.report.wording import describe_absent, describe_overlap
 from rafdb_vit.runtime.console import DEMO_BANNER, quiet_libraries, say, say_line
 from rafdb_vit.runtime.disk import check_writable, expand
 from rafdb_vit.runtime.errors import Interrupted, UserError, escape
 from rafdb_vit.runtime.hardware import default_workers, describe_device, set_threads
 from rafdb_vit.runtime.lock import find_holder, hold_on_main
 from rafdb_vit.runtime.output_folder import OutputFolder
-from rafdb_vit.runtime.processes import broadcast_from_main, main_process_first, raise_on_one
+from rafdb_vit.runtime.processes import (
+    broadcast_from_main,
+    is_main_process,
+    main_process_first,
+    raise_on_all,
+    raise_on_one,
+)
 from rafdb_vit.training.flags import FormArguments, check_path
 from rafdb_vit.training.past_run import PastRun
 from rafdb_vit.training.run_folder import CONFIG_FILE
@@ -80,6 +88,7 @@ def _score_into(
     workers: int | None,
 ) -> Path:
     files, found = hash_model(classifier.folder), _load_data(data, run, split)
+    hashes = _hash_faces(found.splits[split], run)
     order = match_outputs(classifier.names, found.class_names, where=f"MODEL {model}")
     left_out = [name for i, name in enumerate(classifier.names) if i not in order]
     device, processes, threads = state.device.type, state.num_processes, torch.get_num_threads()
@@ -92,8 +101,10 @@ def _score_into(
     predictions = replace(predictions, logits=predictions.logits[:, order])
     if hash_model(classifier.folder) != files:
         raise UserError(f"MODEL {model}: its files were replaced while it was scored; run the same command again")
+    overlap = find_overlap(predictions, hashes, run.seen) if hashes and run and run.seen else None
+    scored = output, predictions, classifier, left_out, found, model, split, run, files, overlap
     try:
-        broadcast_from_main(lambda: _write(output, predictions, classifier, left_out, found, model, split, run, files))
+        broadcast_from_main(lambda: _write(*scored))
     except Interrupted as stop:
         words = f"while {escape(str(output.path))} was written: run the same command again"
         raise Interrupted(stop.signum, stop.message or words) from stop
@@ -152,6 +163,14 @@ def _load_data(data: FormArguments, run: PastRun | None, split: str) -> FoundDat
     return found
 
 
+def _hash_faces(faces: Dataset, run: PastRun | None) -> Sequence[str]:
+    """Returns the hash of each face, on the main process, where it is known which ones the model was trained on."""
+    with raise_on_all():
+        if is_main_process() and run is not None and run.seen is not None:
+            return hash_faces({"": faces})[""]
+    return ()
+
+
 def _write(
     output: OutputFolder,
     predictions: Predictions,
@@ -162,6 +181,7 @@ def _write(
     split: str,
     run: PastRun | None,
     files: Mapping[str, str],
+    overlap: Overlap | None,
 ) -> None:
     """Writes the evaluation and says what came out."""
     result = predictions.score()
@@ -171,12 +191,15 @@ def _write(
     own = describe_split(found, "test") if split == "test" and "test" in found.shares else None
     protocol = replace(protocol, intervals=result.interval_method, test_split=own)
     evaluation = Evaluation.of_model(
-        _name_model(model), found, predictions, result, split=split, protocol=protocol, trained=trained
+        _name_model(model), found, predictions, result, split=split, protocol=protocol, trained=trained, overlap=overlap
     )
-    write_evaluation(output, evaluation, content={"split": split, "figures": result.describe(), **asdict(protocol)})
+    content = {"split": split, "figures": result.describe(), "overlap": overlap and overlap.describe()}
+    write_evaluation(output, evaluation, content={**content, **asdict(protocol)})
     say(f"\n{split.capitalize()} ({result.n:,} faces)\n\n{result.render_report()}\n")
     if absent := describe_absent(result):
         say(f"{absent}\n")
+    if overlap is not None:
+        say(f"{describe_overlap(overlap)}\n")
     if run is not None and (words := run.compare(result, split=split, files=files)):
         say(words)
     place = escape(str(output.path))

@@ -83,6 +83,9 @@ def test_the_figures_of_training_to_the_last_digit(run, command):
     content = json.loads((folder / "evaluation.json").read_text())
     assert content["figures"] == json.loads((run / "results.json").read_text())["test"]
     assert content["split"] == "test" and content["model"]["source"] == "run"
+    # The photographs of this data differ in where the face is; cut out, the faces are one picture.
+    assert content["overlap"] == {"n": 21, "trained_on": 21, "used_to_choose_checkpoint": 0, "others": None}
+    assert "All 21 faces were trained on: none is left to tell how good the model is on new ones." in out
     assert (folder / "predictions.csv").read_bytes() == (run / "predictions.csv").read_bytes()
 
 
@@ -127,6 +130,9 @@ def test_nothing_of_faces_is_published(run):
         assert not any("report" in name or "predictions" in name or "evaluation" in name for name in names)
         texts = [path.read_text() for path in staged.folder.rglob("*") if path.suffix in (".md", ".json")]
         assert not any("test_0001" in text or "data:image" in text for text in texts)
+        assert (run / "trained_on.json").is_file() and "trained_on.json" not in names
+        hashes = json.loads((run / "trained_on.json").read_text())["train"]
+        assert hashes and not any(found in text for text in texts for found in [*hashes, "trained_on"])
         assert "95% interval" in staged.card and "gender:" not in staged.card  # of fewer than 30 faces each
 
 
@@ -146,6 +152,9 @@ def test_a_model_from_elsewhere_with_other_names_and_order(faces_dir, tmp_path, 
     folder = model / "evaluations" / f"{faces_dir.name}-test"
     rows, content = read_rows(folder), json.loads((folder / "evaluation.json").read_text())
     assert content["model"]["classes_left_out"] == ["contempt"]
+    assert content["overlap"] is None and "trained on" not in out
+    page = (folder / "report.html").read_text()
+    assert "Which pictures the model was trained on is not known here: some of these faces may be among them." in page
     assert list(content["figures"]["per_class"]) == list(BASIC.names)
     test = load_rafdb(faces_dir)["test"]
     answers = pipeline("image-classification", str(model), top_k=8)(list(test["image"]))
@@ -176,7 +185,10 @@ def test_weights_that_were_changed_since_are_named(changed, command, tmp_path):
     weights = load_file(changed / "model.safetensors")
     weights["classifier.bias"] += 1
     save_file(weights, changed / "model.safetensors", metadata={"format": "pt"})
+    (changed / "trained_on.json").unlink()  # as in a run of an early version
     status, out, _ = command("evaluate", changed, "--output_dir", tmp_path / "out", "--use_cpu")
+    assert json.loads((tmp_path / "out" / "evaluation.json").read_text())["overlap"] is None
+    assert not any("trained on" in text for text in (out, (tmp_path / "out" / "report.html").read_text()))
     assert status == 0 and "model.safetensors: not what" in out and "The same metrics" not in out
 
 
@@ -193,6 +205,16 @@ def test_results_that_lack_something_are_a_line_before_anything_is_scored(change
     (changed / "results.json").write_text(json.dumps(content))
     status, out, err = command("evaluate", changed, "--use_cpu")
     assert status == 2 and len(err) == 1 and "results.json" in err[0] and "Device" not in out
+
+
+def test_a_damaged_list_of_trained_faces_is_a_line_before_anything_is_scored(changed, command):
+    with (changed / "trained_on.json").open("a") as file:
+        file.write("]")
+    status, out, err = command("evaluate", changed, "--use_cpu")
+    assert status == 2 and len(err) == 1 and "Device" not in out
+    assert err[0].startswith(
+        f"error: {changed}/trained_on.json: was changed after the run; restore it, or delete it: then"
+    )
 
 
 def test_data_that_is_not_where_the_run_had_it(changed, command):
@@ -434,10 +456,30 @@ def test_a_run_on_data_without_splits_is_scored_on_what_it_set_aside(tmp_path, t
         status, out, _ = command("evaluate", run, "--use_cpu")
     assert status == 0 and "The same metrics as in" in out and (run / "evaluations/data-test/predictions.csv").is_file()
     copy = shutil.copytree(data, tmp_path / "copy")
+    assert "None of these 14 faces were trained on, pixel for pixel" in out
     status, _, err = command("evaluate", run, "--data_dir", copy, "--leave_out", "Contempt", "--use_cpu")
     assert status == 2 and "holds the faces that" in err[-1] and "add --test_fraction 0.2 --group_pattern" in err[-1]
+    check_copy_with_other_names(run, copy, command)
     with pytest.raises(UserError, match="this run differs from the one that wrote it: .*test files is"):
         train([*words, "--group_pattern", "^(p[0-9])_", "--split_seed", "1", "--resume_from_checkpoint"])
+
+
+def check_copy_with_other_names(run, copy, command):
+    """Of a copy of its data with a face fewer and other names, the faces that are new have the metrics of its test."""
+    tested = {row["file"] for row in read_rows(run)}
+    removed = next(path for path in sorted(copy.rglob("p*.*")) if path.stem not in tested)
+    removed.unlink()
+    for number, path in enumerate(sorted(copy.rglob("p*.*"))):
+        path.rename(path.with_name(f"{number}{path.suffix}"))
+    status, out, _ = command("evaluate", run, "--data_dir", copy, "--leave_out", "Contempt", "--use_cpu")
+    folder = run / "evaluations" / "copy-test"
+    overlap = json.loads((folder / "evaluation.json").read_text())["overlap"]
+    results = json.loads((run / "results.json").read_text())
+    trained, chosen = overlap["trained_on"], overlap["used_to_choose_checkpoint"]
+    assert (overlap["n"], trained + chosen, chosen) == (83, 69, results["validation"]["n"])
+    assert status == 0 and f"{trained} of these 83 faces were trained on, and {chosen} others were used to" in out
+    assert overlap["others"]["confusion_matrix"] == results["test"]["confusion_matrix"]
+    assert f"Results on the other 14: accuracy {results['test']['accuracy']:.4f} (95% interval" in out
 
 
 def test_the_settings_of_a_run_that_cannot_be_read(tmp_path):

@@ -15,9 +15,12 @@ from transformers import ViTForImageClassification, pipeline
 import rafdb_vit
 from rafdb_vit.data.dataset import load_rafdb
 from rafdb_vit.data.labels import BASIC
+from rafdb_vit.data.pixels import hash_faces
+from rafdb_vit.evaluation.overlap import SeenFaces
 from rafdb_vit.evaluation.results import read_results
 from rafdb_vit.runtime.bars import are_bars_silent
 from rafdb_vit.runtime.errors import UserError
+from rafdb_vit.training.run_folder import RunFolder
 from tests.support.models import save_vit
 from tests.support.modes import odd_modes
 
@@ -57,6 +60,7 @@ def test_the_run_folder_holds_what_the_design_says(run):
         "predictions.csv",
         "report.html",
         "training_config.yaml",
+        "trained_on.json",
         "files.json",
         "figures",
     }
@@ -64,6 +68,21 @@ def test_the_run_folder_holds_what_the_design_says(run):
     for figure in (run.folder / "figures").iterdir():
         with Image.open(figure) as picture:
             assert min(picture.size) > 400
+
+
+def test_it_writes_down_the_faces_that_it_was_trained_on(run, faces_dir):
+    hashes = hash_faces(load_rafdb(faces_dir, validation_fraction=0.3))
+    assert RunFolder(run.folder).read_seen() == SeenFaces.of_run(hashes)
+    # Test faces of this data are among those of train and validation.
+    seen = len(set(hashes["test"]) & {*hashes["train"], *hashes["validation"]})
+    assert seen == 28 and '<p class="warning">' in (run.folder / "report.html").read_text()
+
+
+def test_a_model_knows_also_the_faces_of_the_run_that_it_comes_from(run, train):
+    newest = max(run.folder.glob("checkpoint-*"))
+    second = train("--num_train_epochs", "1", "--max_train_samples", "14", model=newest)
+    seen, before = (RunFolder(of.folder).read_seen() for of in (second, run))
+    assert seen == before and len(seen.train) == 49
 
 
 def test_it_learns(run):
@@ -248,16 +267,21 @@ def test_resuming_in_the_folder(train, tmp_path, capsys):
     (tmp_path / "run" / "results.json").unlink()
     shutil.rmtree(tmp_path / "run" / "checkpoint-12")
     resumed = train("--num_train_epochs", "3", "--resume_from_checkpoint", out="run")
-    assert (resumed.folder / "results.json").read_bytes() == (whole.folder / "results.json").read_bytes()
+    for name in ("results.json", "trained_on.json"):
+        assert (resumed.folder / name).read_bytes() == (whole.folder / name).read_bytes()
     with pytest.raises(UserError, match="--resume_from_checkpoint nowhere"):
         train("--resume_from_checkpoint", "nowhere", out="run")
 
 
-def test_an_unreadable_image_ends_the_run_with_its_name(official, train, capfd):
+def test_an_unreadable_image_ends_the_run_with_its_name(official, train, capfd, monkeypatch, tmp_path):
     from rafdb_vit.commands.parser import run_command
 
     broken = official / "Image/aligned/train_00010_aligned.jpg"
     broken.write_bytes(broken.read_bytes()[:700])
+    assert run_command(lambda argv: train(data=official)) == 2
+    assert not (tmp_path / "run").exists()
+    # As if it had been whole when the run began.
+    monkeypatch.setattr("rafdb_vit.training.run.hash_faces", lambda splits: dict.fromkeys(splits, ()))
     for workers in ("0", "2"):
         with pytest.raises(UserError, match="train_00010_aligned.jpg") as caught:
             train("--dataloader_num_workers", workers, data=official)

@@ -52,6 +52,15 @@ def test_metrics_are_scikit_learns_on_the_file(tmp_path):
     assert result.find_contradiction() is None
 
 
+def test_a_selection_has_the_rows_that_were_asked_for():
+    whole = random_predictions()
+    part = whole.select(np.array([3, 5, 4]))
+    assert part.files == [whole.files[i] for i in (3, 5, 4)] and part.names == whole.names
+    np.testing.assert_array_equal(part.logits, whole.logits[[3, 5, 4]])
+    assert part.labels.tolist() == [whole.labels[i] for i in (3, 5, 4)]
+    assert {name: [of_faces[i] for i in (3, 5, 4)] for name, of_faces in whole.groups.items()} == part.groups
+
+
 def test_without_groups():
     assert random_predictions(groups=False).score().groups is None
 

@@ -9,6 +9,7 @@ import pytest
 from rafdb_vit.data.dataset import load_rafdb
 from rafdb_vit.data.labels import BASIC
 from rafdb_vit.evaluation.baselines import REPORT_OF_2023
+from rafdb_vit.evaluation.overlap import Overlap
 from rafdb_vit.evaluation.predictions import Predictions, read_predictions
 from rafdb_vit.evaluation.protocol import DataProtocol, Protocol
 from rafdb_vit.report.evaluation import EVALUATION_FILES, Evaluation
@@ -339,3 +340,19 @@ def test_names_that_the_picture_has_numbers_for_are_listed(evaluation, page, mon
     assert "a number stands for a name that could not be drawn: 1 \u9a5a\u304d ." in shown
     of_model = replace(evaluation, result=result, training_counts=evaluation.data.used)  # which draws no picture
     assert "confusion_matrix.png" not in Page(render_page(of_model)).text
+
+
+def test_what_training_has_seen_stands_on_the_page_in_place_of_what_a_split_lets_guess(evaluation):
+    others = evaluation.predictions.select(np.arange(14)).score()
+    for split in ("test", "train"):
+        page = render_page(replace(evaluation, split=split, overlap=Overlap(28, 12, 2, others)))
+        assert '<p class="warning">12 of these 28 faces were trained on, and 2 others were used to choose' in page
+        assert f"Results on the other 14: accuracy {others.accuracy:.4f}" in page and "these very faces" not in page
+    new = replace(evaluation, overlap=Overlap(28, 0, 0, evaluation.result))
+    assert '<p class="note">None of these 28 faces were trained on, pixel for pixel;' in render_page(new)
+
+
+def test_what_training_has_seen_may_be_unknown(evaluation):
+    unknown = "Which pictures the model was trained on is not known here"
+    assert unknown in render_page(replace(evaluation, trained=None)) and unknown not in render_page(evaluation)
+    assert unknown not in render_page(replace(evaluation, trained=None, split="train"))

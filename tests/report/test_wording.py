@@ -5,12 +5,14 @@ import pytest
 
 from rafdb_vit.data.published import RAFDB
 from rafdb_vit.evaluation.metrics import measure_calibration
+from rafdb_vit.evaluation.overlap import Overlap
 from rafdb_vit.evaluation.protocol import DataProtocol, Protocol, SplitProtocol, describe_evaluation
 from rafdb_vit.evaluation.results import EvaluationResult
 from rafdb_vit.report.wording import (
     describe_absent,
     describe_calibration,
     describe_left_out,
+    describe_overlap,
     describe_test_share,
     describe_weakest,
     render_count,
@@ -129,3 +131,44 @@ def test_the_tables_show_our_own_test_split_and_what_was_left_out():
     assert rows["left out"] == {"Contempt": 3} and rows["test split"]["seed"] == 5
     assert describe_left_out(protocol.data) == "Left out on demand: Contempt (3 faces)."
     assert describe_left_out(Protocol.read(describe_run(describe_data(), {})).data) == ""
+
+
+@pytest.mark.parametrize(
+    ("counts", "sentence"),
+    [
+        ((200, 200, 0), "All 200 faces were trained on: none is left to tell how good the model is on new ones."),
+        ((1, 1, 0), "The only face was trained on: none is left to tell how good the model is on new ones."),
+        ((1404, 0, 1404), "All 1,404 faces were used to choose the checkpoint, so the metrics are somewhat too high."),
+        (
+            (12, 11, 1),
+            "11 of these 12 faces were trained on, and 1 other was used to choose the checkpoint: none is left to tell "
+            "how good the model is on new ones.",
+        ),
+        (
+            (12, 0, 0),
+            "None of these 12 faces were trained on, pixel for pixel; copies that were resized, cut or saved again as "
+            "JPEG are not found.",
+        ),
+    ],
+)
+def test_faces_that_training_has_seen(counts, sentence):
+    assert describe_overlap(Overlap(*counts, None)) == sentence
+
+
+@pytest.mark.parametrize(
+    ("trained", "chosen", "sentence"),
+    [
+        (143, 0, "143 of these 2,000 faces were trained on."),
+        (1, 12, "1 of these 2,000 faces was trained on, and 12 others were used to choose the checkpoint."),
+        (0, 12, "12 of these 2,000 faces were used to choose the checkpoint."),
+    ],
+)
+def test_results_on_faces_that_it_has_not(trained, chosen, sentence):
+    others = result([0, 0, 1, 1], [0, 0, 1, 0])
+    accuracy, macro_f1 = (
+        " to ".join(f"{end:.4f}" for end in others.intervals[name]) for name in ("accuracy", "macro_f1")
+    )
+    assert describe_overlap(Overlap(2000, trained, chosen, others)) == (
+        f"{sentence} Results on the other 4: accuracy 0.7500 (95% interval {accuracy}), macro-F1 0.4889 (95% interval "
+        f"{macro_f1}). 1 of 3 classes have no faces here and count as 0 in macro-F1: c. Over the others it is 0.7333."
+    )

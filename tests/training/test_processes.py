@@ -10,10 +10,14 @@ import numpy as np
 import pytest
 
 from rafdb_vit.commands.evaluate import main as evaluate
+from rafdb_vit.data.dataset import load_rafdb
+from rafdb_vit.data.pixels import hash_faces
+from rafdb_vit.evaluation.overlap import SEEN_FILE, SeenFaces
 from rafdb_vit.evaluation.predictions import read_predictions
 from rafdb_vit.runtime import processes
 from rafdb_vit.runtime.errors import UserError
 from tests.support.faces import write_official
+from tests.support.finished_run import write_as_a_run
 from tests.support.models import save_vit
 from tests.support.modes import odd_modes
 from tests.support.two_processes import build, logged
@@ -34,6 +38,8 @@ def folder(tmp_path_factory):
     folder = tmp_path_factory.mktemp("processes")
     write_official(folder / "faces", train=10, test=4)
     save_vit(folder / "model")
+    hashes = hash_faces(load_rafdb(folder / "faces", validation_fraction=0.3))
+    write_as_a_run(folder / "model", {"training_config.yaml": "{}", SEEN_FILE: SeenFaces.of_run(hashes).render()})
     rows = (folder / "faces" / "basic" / "EmoLabel" / "list_patition_label.txt").read_text().splitlines()
     vectors = [[0.7 if code == int(row[-1]) else 0.05 for code in range(1, 8)] for row in rows]
     lines = [f"{row[:-2]} {' '.join(map(str, vector))} " for row, vector in zip(rows, vectors, strict=True)]
@@ -87,6 +93,11 @@ def test_two_processes_evaluate_as_one(folder, tmp_path):
     assert two.files == one.files and two.predicted.tolist() == one.predicted.tolist()
     np.testing.assert_allclose(two.probabilities, one.probabilities, atol=1e-6)
     assert (folder / "evaluated" / "report.html").is_file()
+    two, one = (
+        json.loads((place / "evaluation.json").read_text())["overlap"] for place in (folder / "evaluated", tmp_path)
+    )
+    assert two["trained_on"] + two["used_to_choose_checkpoint"] == two["n"] == 28
+    assert two["trained_on"] and two == one
 
 
 def test_two_processes_follow_one_on_distribution_vectors(folder, alone, soft_alone):

@@ -8,6 +8,7 @@ from functools import partial
 import pytest
 
 from rafdb_vit.data.drawn_faces import write_drawn_faces
+from rafdb_vit.evaluation.overlap import SeenFaces
 from rafdb_vit.evaluation.predictions import read_predictions
 from rafdb_vit.evaluation.results import read_results
 from rafdb_vit.runtime.errors import UserError
@@ -16,15 +17,17 @@ from rafdb_vit.runtime.output_folder import OutputFolder
 from rafdb_vit.training.checkpoints import find_fault, write_checkpoint
 from rafdb_vit.training.run_folder import DEMO_FACES, RUN_FILES, RunFolder
 from tests.support.models import save_vit
+from tests.support.refusals import refused
 
 NAMES = ("a", "b")
+SEEN = SeenFaces(frozenset({"a" * 16}), frozenset({"b" * 16}))
 
 
 @pytest.fixture
 def folder(tmp_path):
     """A run folder with a bit of everything that a run writes."""
     folder = RunFolder(tmp_path / "run")
-    folder.open({"demo": True})
+    folder.open({"demo": True}, seen=SEEN)
     with write_checkpoint(folder.path, 3, writes=True, identity={}) as checkpoint:
         (checkpoint / "weights").write_text("x")
     for name in ("results.json", "report.html", "predictions.csv", "figures/confusion_matrix.png"):
@@ -61,6 +64,13 @@ def test_overwriting_deletes_what_the_run_wrote_and_nothing_else(folder):
     evaluation.write("report.html", "page")
     folder.clear()
     assert all_of(folder.path) == dict.fromkeys((*own, "evaluations/x/mine.csv"), b"mine")
+
+
+def test_a_run_that_ended_before_its_first_checkpoint_is_begun_again(tmp_path):
+    folder = RunFolder(tmp_path / "run")
+    folder.open({}, seen=SEEN)
+    assert all_of(folder.path).keys() == {"files.json", "trained_on.json", "training_config.yaml"}
+    folder.check(demo=False, overwrite=False)
 
 
 def test_a_run_leaves_nothing_when_it_is_cleared(folder):
@@ -319,7 +329,31 @@ def test_a_demo_that_was_stopped_while_it_drew_begins_again(tmp_path):
         folder.check(demo=False, overwrite=False)
 
 
-@pytest.mark.parametrize("name", ["files.json", "results.json", "training_config.yaml", "predictions.csv"])
+def test_the_faces_that_a_run_was_trained_on_are_read_again(folder):
+    assert folder.read_seen() == SEEN
+    (folder.path / "files.json").unlink()  # as in a copy of some files of the run
+    assert folder.read_seen() == SEEN
+    (folder.path / "trained_on.json").unlink()
+    assert folder.read_seen() is None
+
+
+@pytest.mark.parametrize("listed", [True, False])
+@pytest.mark.parametrize(
+    "damage", [lambda text: text[:-20], lambda text: text.replace("aa", "xx"), lambda text: "\udcff"]
+)
+def test_a_damaged_file_of_such_faces_is_one_line(folder, damage, listed):
+    path = folder.path / "trained_on.json"
+    path.write_text(damage(path.read_text()), errors="surrogateescape")
+    if not listed:
+        (folder.path / "files.json").unlink()
+    words = "was changed after the run" if listed else "not what training writes there"
+    with refused(f"{path}: {words}", "restore it, or delete it: then it is not known which faces were trained on"):
+        folder.read_seen()
+
+
+@pytest.mark.parametrize(
+    "name", ["files.json", "results.json", "training_config.yaml", "predictions.csv", "trained_on.json"]
+)
 def test_what_a_run_says_of_itself_is_not_read_elsewhere(folder, tmp_path, name):
     (folder.path / name).rename(tmp_path / "mine")
     (folder.path / name).symlink_to(tmp_path / "mine")
@@ -328,6 +362,7 @@ def test_what_a_run_says_of_itself_is_not_read_elsewhere(folder, tmp_path, name)
         "results.json": read_results,
         "training_config.yaml": lambda _: folder.read_settings(),
         "predictions.csv": read_predictions,
+        "trained_on.json": lambda _: folder.read_seen(),
     }[name]
     with pytest.raises(UserError, match=f"{name}: (is a link that leads out|leads out of)"):
         read(folder.path)

@@ -2,20 +2,16 @@
 
 import hashlib
 import os
-import signal
 import warnings
 from collections.abc import Iterable, Iterator
-from concurrent.futures import ProcessPoolExecutor
-from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
-from itertools import chain, islice
 
 import numpy as np
 from PIL import ExifTags, Image, UnidentifiedImageError
 
 from rafdb_vit.data.check.fingerprint import take_fingerprint
 from rafdb_vit.data.images import PICTURE_ERRORS, PictureTooLarge, is_deep, open_picture, open_undecoded, read_file
-from rafdb_vit.runtime.errors import UserError
+from rafdb_vit.data.pool import map_images
 
 UNREADABLE = "unreadable image"
 TRUNCATED = "truncated or damaged image"
@@ -23,9 +19,6 @@ TOO_LARGE = "far too large"
 NOT_RGB = "not RGB"
 DEEP = "more than 8 bits"
 ROTATED = "turned by EXIF"
-_CHUNK = 64
-_BLOCK = 32 * _CHUNK
-"""Images that are handed out at once: those whose content is at hand are not all in memory."""
 Source = str | tuple[str, bytes]
 """The path of an image file, or a name and the content of a file."""
 
@@ -101,36 +94,12 @@ def _find_oddities(image: Image.Image) -> Iterator[tuple[str, str]]:
         yield ROTATED, f"EXIF orientation {orientation}; it is turned upright when it is loaded"
 
 
-def _leave_signals_to_parent() -> None:
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    signal.signal(signal.SIGTERM, signal.SIG_DFL)
-
-
 def inspect_files(sources: Iterable[Source], *, processes: int) -> Iterator[ImageFile]:
-    """Looks into many image files, in order, on several processes side by side; with 1, this one does it.
+    """Looks into many image files, in order; see `map_images`.
 
-    Images that are no files of their own are in `contents`, by path.
+    Images that are no files of their own are given by their name and content.
 
     Raises:
         UserError: A process died, as it does when memory runs out.
     """
-    remaining = iter(sources)
-    block = list(islice(remaining, _BLOCK))
-    if processes == 1 or len(block) <= _CHUNK:
-        yield from map(inspect_file, chain(block, remaining))
-        return
-    executor, done = ProcessPoolExecutor(processes, initializer=_leave_signals_to_parent), 0
-    try:
-        while block:
-            done = 0
-            for done, file in enumerate(executor.map(inspect_file, block, chunksize=_CHUNK), start=1):  # noqa: B007
-                yield file
-            block = list(islice(remaining, _BLOCK))
-    except BrokenProcessPool as error:
-        there = block[min(done, len(block) - 1)]
-        raise UserError(
-            f"{(there if isinstance(there, str) else there[0])!a}: a process that read this or one of the next images "
-            "was killed; was memory short?"
-        ) from error
-    finally:
-        executor.shutdown(wait=False, cancel_futures=True)
+    return map_images(inspect_file, sources, processes=processes)

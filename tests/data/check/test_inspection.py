@@ -16,7 +16,6 @@ from rafdb_vit.data.check.inspection import (
     inspect_file,
     inspect_files,
 )
-from rafdb_vit.runtime.errors import UserError
 from tests.support.images import EPS, HTML, encode, orientation, paint_texture, write_bomb
 
 FACE = paint_texture(0, 40)
@@ -153,41 +152,6 @@ def test_several_processes_say_what_one_says(tmp_path, monkeypatch):
     here, there = [list(map(as_words, inspect_files(paths, processes=n))) for n in (1, 3)]
     assert [file["path"] for file in here] == paths
     assert here == there
-
-
-def inspect_or_die(path):
-    if path.endswith("/100.jpg"):
-        os._exit(1)
-    return inspect_file(path)
-
-
-def test_a_process_that_dies_is_one_line(tmp_path, monkeypatch):
-    paths = write_many(tmp_path)
-    monkeypatch.setattr(inspection, "inspect_file", inspect_or_die)
-    with pytest.raises(UserError, match=r"^'.*/\d+\.jpg': a process .* was killed; was memory short\?$"):
-        list(inspect_files(paths, processes=2))
-
-
-def note_process(path):
-    return os.getpid()
-
-
-@pytest.mark.parametrize(("count", "processes"), [(0, 4), (64, 4), (150, 1)])
-def test_little_work_starts_no_process(count, processes, monkeypatch):
-    monkeypatch.setattr(inspection, "inspect_file", note_process)
-    assert list(inspect_files(["x.jpg"] * count, processes=processes)) == [os.getpid()] * count
-
-
-def test_much_work_is_done_elsewhere(monkeypatch):
-    monkeypatch.setattr(inspection, "inspect_file", note_process)
-    found = list(inspect_files(["x.jpg"] * 150, processes=2))
-    assert len(found) == 150 and os.getpid() not in found
-
-
-def test_ending_early_leaves_no_process(tmp_path):
-    files = inspect_files(write_many(tmp_path), processes=2)
-    assert next(files).path.endswith("/0.jpg")
-    files.close()
 
 
 @pytest.mark.filterwarnings("ignore::UserWarning")
