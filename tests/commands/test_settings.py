@@ -276,7 +276,7 @@ def test_any_value_in_a_config_is_taken_or_refused(tmp_path_factory, data):
     path.write_text(yaml.safe_dump({"data_dir": "d", "use_cpu": True, "bf16": False, name: value}), encoding="utf-8")
     try:
         with patch.dict(os.environ):  # transformers hands some settings to accelerate there
-            parse_training_arguments(["--config", str(path)])
+            parse_training_arguments(["--config", str(path)])[2].resolve()
     except UserError as error:
         assert error.line == escape(error.line)
 
