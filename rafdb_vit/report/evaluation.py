@@ -11,6 +11,7 @@ from rafdb_vit.data.found import FoundData
 from rafdb_vit.evaluation.predictions import PREDICTIONS_FILE, Predictions
 from rafdb_vit.evaluation.protocol import DataProtocol, EvaluationProtocol, Protocol, SplitProtocol
 from rafdb_vit.evaluation.results import EvaluationResult
+from rafdb_vit.report.provenance import Provenance
 from rafdb_vit.report.wording import tabulate_evaluation, tabulate_protocol
 
 EVALUATIONS = "evaluations"
@@ -36,6 +37,7 @@ class Evaluation:
         training_counts: Faces per class by split that the model was trained with, where they are not in `data`.
         test_split: How test came about, where that is what was scored and it is known.
         without_groups: Why there are no metrics by group though the data has groups; None otherwise.
+        provenance: When the page was made, and how; None if that is not known.
     """
 
     model: str
@@ -49,10 +51,18 @@ class Evaluation:
     training_counts: Mapping[str, Mapping[str, int]] | None = None
     test_split: SplitProtocol | None = None
     without_groups: str | None = None
+    provenance: Provenance | None = None
 
     @classmethod
     def of_run(
-        cls, run: Path, data: FoundData[Dataset], predictions: Predictions, result: EvaluationResult, protocol: Protocol
+        cls,
+        run: Path,
+        data: FoundData[Dataset],
+        predictions: Predictions,
+        result: EvaluationResult,
+        *,
+        protocol: Protocol,
+        provenance: Provenance | None = None,
     ) -> "Evaluation":
         """Returns the evaluation at the end of training, of the saved model on test."""
         return cls(
@@ -66,6 +76,7 @@ class Evaluation:
             trained=protocol,
             test_split=protocol.test_split,
             without_groups=data.without_groups,
+            provenance=provenance,
         )
 
     @classmethod
@@ -79,6 +90,7 @@ class Evaluation:
         split: str,
         protocol: EvaluationProtocol,
         trained: Protocol | None = None,
+        provenance: Provenance | None = None,
     ) -> "Evaluation":
         """Returns an evaluation of a model that may have been trained elsewhere; see the class for the arguments."""
         run_tables = tabulate_protocol(trained) if trained else {}
@@ -95,7 +107,13 @@ class Evaluation:
             training_counts=trained.data.used if trained else None,
             test_split=protocol.test_split,
             without_groups=data.without_groups,
+            provenance=provenance,
         )
+
+    @property
+    def is_of_run(self) -> bool:
+        """Whether it is the one that a run ends with; else `evaluate` made it."""
+        return self.trained is not None and self.training_counts is None
 
 
 def _is_sample(data: DataProtocol, split: str) -> bool:
