@@ -68,9 +68,9 @@ def _advise(data: DataProtocol, validation: SplitProtocol, test: SplitProtocol |
     if validation.fraction is None:
         return f"This is the data's own validation split: {several}."
     larger, is_enough = _find_fraction(known, validation.fraction)
-    lacking = "" if is_enough else "No sensible share makes it large enough: more faces would help. "
+    lacking = "" if is_enough else "No sensible share makes it large enough; more faces would help. "
     if larger <= validation.fraction:
-        return f"{lacking}Or {several}." if lacking else f"{several[0].upper()}{several[1:]}."
+        return f"{lacking}{several[0].upper()}{several[1:]}."
     return f"{lacking}--validation_fraction {larger:g} sets a larger share aside; or {several}."
 
 

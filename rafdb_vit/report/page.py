@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 from datasets import Dataset
-from jinja2 import Environment, StrictUndefined
+from jinja2 import Environment, StrictUndefined, Template
 from markupsafe import Markup
 
 from rafdb_vit.data.found import FoundData
@@ -71,17 +71,11 @@ _LONG_WORD = 9
 
 def render_page(evaluation: Evaluation) -> str:
     """Renders the page: one HTML file with everything in it."""
-    environment = Environment(
-        undefined=StrictUndefined, autoescape=True, trim_blocks=True, lstrip_blocks=True, finalize=_escape_hidden
-    )
-    environment.filters.update(
-        interval=render_interval, plain=render_plain, count=render_count, words=render_name, flags=keep_flags
-    )
     result, data, predictions = evaluation.result, evaluation.data, evaluation.predictions
     majority, baseline = score_majority(result)
     weakest = rank_weakest(result)
     calibration, groups = result.calibration or {}, result.groups or {}
-    return environment.from_string(_TEMPLATE.read_text(encoding="utf-8")).render(
+    return _read_template().render(
         evaluation=evaluation,
         file=RESULTS_FILE if evaluation.is_of_run else EVALUATION_FILE,
         predictions_file=PREDICTIONS_FILE,
@@ -118,6 +112,15 @@ def render_page(evaluation: Evaluation) -> str:
     )
 
 
+def _read_template() -> Template:
+    environment = Environment(
+        undefined=StrictUndefined, autoescape=True, trim_blocks=True, lstrip_blocks=True, finalize=_escape_hidden
+    )
+    environment.filters.update(interval=render_interval, plain=render_plain, count=render_count, words=render_name)
+    environment.filters["flags"] = keep_flags
+    return environment.from_string(_TEMPLATE.read_text(encoding="utf-8"))
+
+
 def _escape_hidden(value: Any) -> Any:
     """Returns a value as it stands on the page: of text, what turns its direction or hides in it becomes a code."""
     if isinstance(value, Markup) or not isinstance(value, str):
@@ -135,8 +138,9 @@ def _find_warnings(evaluation: Evaluation) -> list[tuple[str, str]]:
         kept = f"The model is the best one before that, of step {evaluation.trained.checkpoint.step:,}"
         diverged = f"Training diverged at step {step:,}: its numbers were not finite any more, and it ended there."
         warnings.append((diverged, f"{kept}; a run with a lower learning rate may do better."))
-    if evaluation.data.subsampled:
-        warnings.append(describe_sample(evaluation.data))
+    known = [evaluation.data, *([evaluation.trained.data] if evaluation.trained else [])]
+    if sample := next((data for data in known if data.subsampled), None):
+        warnings.append(describe_sample(sample))
     if warning := SPLIT_WARNINGS.get((evaluation.split, evaluation.trained is not None)):
         warnings.append((warning, ""))
     if small := _describe_small_validation(evaluation.trained):

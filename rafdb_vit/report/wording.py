@@ -118,7 +118,7 @@ def describe_calibration(calibration: Mapping[str, Any]) -> tuple[str, str]:
         f"On average it gives its answer a probability of {confidence:.1%}, and {accuracy:.1%} of its answers are right"
     )
     if abs(lean) < 0.5:
-        return "As sure as it is right.", f"{rates}."
+        return "On the whole as sure as it is right.", f"{rates}."
     word = "Overconfident" if lean > 0 else "Underconfident"
     return f"{word} by {abs(lean):.1f} percentage points.", f"{rates}."
 

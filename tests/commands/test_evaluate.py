@@ -130,7 +130,7 @@ def test_the_page_of_a_run_has_everything(run, release):
         assert words in html
     assert "2023" not in html and html.count("<svg") == 11
     assert "Training took" in html and "Each time training sees a face" in html and "Validation has 14 faces" in html
-    assert f"<bdi>{release.name}</bdi>" in html and "rafdb-vit train" in html
+    assert f"<bdi>{release.name}</bdi>" in html and 'train <span class="flag">--data_dir</span>' in html
 
 
 def test_nothing_of_faces_is_published(run):

@@ -36,9 +36,9 @@ def test_a_larger_share_is_proposed_as_large_as_it_has_to_be():
     assert describe({"a": 92, "b": 93})[2] == start.format(0.15) + SEEDS
     assert describe({"a": 60, "b": 60})[2] == start.format(0.2) + SEEDS
     assert describe({"a": 300, "b": 4})[2] == start.format(0.25) + SEEDS
-    lacking = "No sensible share makes it large enough: more faces would help. "
+    lacking = "No sensible share makes it large enough; more faces would help. "
     assert describe({"a": 30, "b": 2})[2] == lacking + start.format(0.3) + SEEDS
-    assert describe({"a": 300, "b": 2})[2] == f"{lacking}Or t{SEEDS}"
+    assert describe({"a": 300, "b": 2})[2] == f"{lacking}T{SEEDS}"
 
 
 def test_a_split_of_the_datas_own_has_no_share():

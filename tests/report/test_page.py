@@ -114,7 +114,7 @@ def test_what_only_a_statistician_asks_for_is_folded(page):
     shown = re.sub(r"<details>.*?</details>", "", page.html, flags=re.S)
     for words in ("Brier score", "Expected calibration error", "ab" * 32, "BCa bootstrap", "fp32"):
         assert words in folded and words not in shown, words
-    assert "confident by" in shown or "As sure as it is right" in shown
+    assert "confident by" in shown or "as sure as it is right" in shown
 
 
 def test_few_validation_faces_are_said_at_the_top(evaluation, page):
@@ -226,6 +226,9 @@ def test_drawn_faces_and_samples_are_called_so(evaluation, page):
     sampled = replace(evaluation, data=DataProtocol(**describe_data("folder", subsampled=True)))
     text = Page(render_page(sampled)).text
     assert "A trial on 735 of 3,850 faces: do not report these numbers. They show that everything works" in text
+    trained = replace(evaluation.trained, data=sampled.data)
+    of_trial = Page(render_page(replace(evaluation, trained=trained, training_counts=sampled.data.used)))
+    assert "A trial on 735 of 3,850 faces" in of_trial.text
 
 
 @pytest.mark.usefixtures("without_charts")

@@ -84,7 +84,7 @@ def test_whether_it_is_surer_than_right():
     for right, word, share in (
         (5, "Overconfident by 40.0 percentage points.", "50.0%"),
         (10, "Underconfident by 10.0 percentage points.", "100.0%"),
-        (9, "As sure as it is right.", "90.0%"),
+        (9, "On the whole as sure as it is right.", "90.0%"),
     ):
         labels = np.array([0] * right + [1] * (10 - right))
         assert describe_calibration(measure_calibration(sure, labels)) == (word, rates.format(share))
