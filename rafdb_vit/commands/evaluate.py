@@ -10,6 +10,7 @@ from rafdb_vit.commands.parser import check_settings, parse_arguments
 from rafdb_vit.runtime.disk import expand
 from rafdb_vit.runtime.errors import UserError
 from rafdb_vit.runtime.hardware import EVAL_BATCH_SIZE
+from rafdb_vit.runtime.launch import render_own_command
 from rafdb_vit.training.flags import DATA, OUTPUT, WORKERS_LIMIT, DataArguments, FormArguments, flag
 
 _SPLITS_OF_FLAGS = {
@@ -94,4 +95,4 @@ def main(argv: Sequence[str] | None = None) -> Path:
         raise UserError("--data_dir: expected the folder of labelled faces, or --dataset_name (one of the two)")
     if run is not None and data.data_dir and "data_dir" not in given and not expand(data.data_dir).exists():
         raise UserError(f"--data_dir: the run was trained on {data.data_dir}, which is not there now; give its folder")
-    return score_model(data, run, **vars(asked))
+    return score_model(data, run, command=render_own_command("evaluate", argv), **vars(asked))

@@ -10,6 +10,7 @@ from rafdb_vit.evaluation.intervals import as_pair, bootstrap
 from rafdb_vit.evaluation.metrics import name_rates, rate_sums, sum_cells
 from rafdb_vit.evaluation.predictions import Predictions
 from rafdb_vit.runtime.errors import UserError, escape
+from rafdb_vit.runtime.text_width import measure_width, pad_right
 
 _MOST_NAMED = 12
 """Of the classes that two models do not share."""
@@ -69,14 +70,14 @@ class Comparison:
 
     def render(self, first: str, second: str) -> str:
         """Renders one table for people; `first` and `second` are what the models are called."""
-        width = max(len(escape(row.metric)) for row in self.differences)
+        width = max(measure_width(escape(row.metric)) for row in self.differences)
         lines = [f"A  {escape(first)}", f"B  {escape(second)}", f"{self.n:,} faces, the same for both", ""]
         lines.append(f"{'':{width}} {'A':>9} {'B':>9} {'B - A':>9}   95% interval")
         for row in self.differences:
             ends = "unknown" if row.interval is None else f"{row.interval[0]:+.4f} to {row.interval[1]:+.4f}"
             mark = "  *" if row.interval is not None and not row.interval[0] <= 0 <= row.interval[1] else ""
             rates = f"{row.first:>9.4f} {row.second:>9.4f} {row.difference:>+9.4f}"
-            lines.append(f"{escape(row.metric):{width}} {rates}   {ends}{mark}")
+            lines.append(f"{pad_right(escape(row.metric), width)} {rates}   {ends}{mark}")
         lines.append("")
         if any(line.endswith("*") for line in lines):
             lines.append("* the interval does not hold 0 (of several metrics, one in twenty does so by chance)")

@@ -25,6 +25,7 @@ from rafdb_vit.evaluation.protocol import Protocol
 from rafdb_vit.evaluation.reading import check_entries, check_keys, check_matrix, check_names, check_type
 from rafdb_vit.runtime.disk import check_inside, parse_json, read_text, write_whole
 from rafdb_vit.runtime.errors import UserError, escape
+from rafdb_vit.runtime.text_width import measure_width, pad_left
 
 RESULTS_FILE = "results.json"
 AVERAGES = ("loss", *AVERAGE_RATES)
@@ -206,8 +207,8 @@ class EvaluationResult:
         for average in ("macro", "weighted"):
             rates = [f"{getattr(self, f'{average}_{metric}'):.4f}" for metric in CLASS_METRICS]
             rows.append([f"{average} avg", *rates, _render_ends(ends[f"{average}_f1"]), n])
-        widths = (max(map(len, [*names, "weighted avg"])), 10, 10, 10, 15, 10)
-        return "\n".join(" ".join(f"{cell:>{w}}" for cell, w in zip(row, widths, strict=False)) for row in rows)
+        widths = (max(map(measure_width, [*names, "weighted avg"])), 10, 10, 10, 15, 10)
+        return "\n".join(" ".join(pad_left(cell, w) for cell, w in zip(row, widths, strict=False)) for row in rows)
 
 
 def _render_ends(ends: Sequence[float] | None) -> str:

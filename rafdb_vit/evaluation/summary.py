@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from statistics import fmean
 from typing import Any
 
@@ -11,6 +11,7 @@ from rafdb_vit.evaluation.results import AVERAGES, RESULTS_FILE, EvaluationResul
 from rafdb_vit.runtime.disk import expand
 from rafdb_vit.runtime.errors import UserError, escape
 from rafdb_vit.runtime.output_folder import OutputFolder
+from rafdb_vit.runtime.text_width import measure_width, pad_right
 
 _MAY_DIFFER = ("seed", "batch", "device", "precision")
 """Settings of training that two runs of one recipe may differ in."""
@@ -28,12 +29,14 @@ class Summary:
         data: What they were tested on, in a few words.
         n: Test faces.
         metrics: By name, one value for each run.
+        diverged: The step at which training diverged, by the seeds of the runs that did.
     """
 
     seeds: list[int]
     data: str
     n: int
     metrics: dict[str, list[float]]
+    diverged: dict[int, int] = field(default_factory=dict)
 
     def describe(self) -> dict[str, Any]:
         """Returns the summary for programs, as it stands in JSON."""
@@ -41,17 +44,23 @@ class Summary:
             name: {"mean": fmean(values), "lowest": min(values), "highest": max(values), "values": values}
             for name, values in self.metrics.items()
         }
-        return {"seeds": self.seeds, "data": self.data, "n": self.n, "figures": rows}
+        diverged = [{"seed": seed, "step": step} for seed, step in self.diverged.items()]
+        return {"seeds": self.seeds, "data": self.data, "n": self.n, "figures": rows, "diverged": diverged}
 
     def render(self) -> str:
         """Renders a table: mean, lowest and highest value of each metric."""
         metrics = [(escape(name), values) for name, values in self.metrics.items()]
-        width = max(len(name) for name, _ in metrics)
+        width = max(measure_width(name) for name, _ in metrics)
         seeds = ", ".join(map(str, self.seeds))
         lines = [f"{len(self.seeds)} runs, seeds {seeds}; {escape(self.data)}, test, {self.n:,} faces", ""]
         lines.append(f"{'':{width}} {'mean':>9} {'lowest':>9} {'highest':>9}")
         for name, values in metrics:
-            lines.append(f"{name:{width}} {fmean(values):>9.4f} {min(values):>9.4f} {max(values):>9.4f}")
+            lines.append(f"{pad_right(name, width)} {fmean(values):>9.4f} {min(values):>9.4f} {max(values):>9.4f}")
+        lines += [""] if self.diverged else []
+        for seed, step in self.diverged.items():
+            lines.append(
+                f"The run of seed {seed} diverged at step {step:,}: its scores are those of its best model before."
+            )
         return "\n".join(lines)
 
 
@@ -81,7 +90,9 @@ def summarize_runs(folders: Sequence[str]) -> Summary:
             raise UserError(f"{folder}: differs from {folders[0]} in {names}; expected runs alike but for --seed")
     metrics = {name: [getattr(test, name) for test in tests] for name in AVERAGES}
     metrics |= {f"f1 of {name}": [float(test.per_class[name]["f1"]) for test in tests] for name in tests[0].per_class}
-    return Summary(list(seeds), protocols[0].data.name, tests[0].n, metrics)
+    ends = {protocol.training["seed"]: protocol.checkpoint.diverged_at for protocol in protocols}
+    diverged = {seed: step for seed, step in ends.items() if step is not None}
+    return Summary(list(seeds), protocols[0].data.name, tests[0].n, metrics, diverged)
 
 
 def _read(folder: str) -> tuple[EvaluationResult, Protocol]:

@@ -12,21 +12,24 @@ from matplotlib.axes import Axes
 from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
 
+from rafdb_vit.evaluation.groups import FEW
 from rafdb_vit.evaluation.predictions import Predictions
 from rafdb_vit.evaluation.results import EvaluationResult
-from rafdb_vit.report.plots import draw_losses, draw_rates
+from rafdb_vit.report.plots import ACCURACY, F1, MUTED, TRAIN, VALIDATION, draw_losses, draw_rates
 from rafdb_vit.runtime.drawing import drawing, fold_name
 from rafdb_vit.runtime.errors import escape
 
 MOST_CLASSES = 20
 """Of a chart; the weakest are shown."""
-BLUE, RED, MUTED, GRID = "#4477aa", "#cc6677", "#666666", "#b0b0b0"
+TEXT, GRID = "#000000", "#b0b0b0"
 _VARIABLES = {
-    BLUE: "var(--blue)",
-    RED: "var(--red)",
+    TRAIN: "var(--train)",
+    VALIDATION: "var(--validation)",
+    ACCURACY: "var(--accuracy)",
+    F1: "var(--f1)",
     MUTED: "var(--muted)",
     GRID: "var(--grid)",
-    "#000000": "currentColor",
+    TEXT: "currentColor",
     "#ffffff": "var(--card)",
 }
 """What replaces each colour in the SVG."""
@@ -52,21 +55,22 @@ def draw_class_metrics(result: EvaluationResult) -> str:
     weakest = rank_weakest(result)[:MOST_CLASSES]
     names = [name for name in result.per_class if name in weakest]
     with drawing(_STYLE):
-        height = 0.9 + 0.4 * len(names)
+        folded = {name: fold_name(name, 18, lines=3).split("\n") for name in names}
+        height = 0.9 + (0.4 if max(map(len, folded.values())) < 3 else 0.55) * len(names)
         figure = Figure(figsize=(3.9, height))
         axes = figure.add_axes((0.37, 0.75 / height, 0.6, 1 - 0.85 / height))
         places = np.arange(len(names))[::-1]
         for place, name in zip(places, names, strict=True):
             if ends := result.intervals["per_class"][name]["f1"]:
-                axes.plot(ends, [place, place], color=BLUE, lw=4, alpha=0.75, solid_capstyle="round")
-        for metric, marker, colour in (("precision", "|", MUTED), ("recall", "x", RED), ("f1", "o", BLUE)):
+                axes.plot(ends, [place, place], color=F1, lw=4, alpha=0.6, solid_capstyle="round", clip_on=False)
+        for metric, marker, colour in (("precision", "|", TEXT), ("recall", "x", TEXT), ("f1", "o", F1)):
             values = [result.per_class[name][metric] for name in names]
             label = "F1, 95% interval" if metric == "f1" else metric
-            axes.plot(values, places, marker, color=colour, ms=7, mew=1.8, ls="", label=label)
+            axes.plot(values, places, marker, color=colour, ms=7, mew=1.8, ls="", label=label, clip_on=False)
         axes.set(xlim=(-0.02, 1.02), ylim=(-0.7, len(names) - 0.3))
         axes.set_yticks(places, [""] * len(names))
         for place, name in zip(places, names, strict=True):
-            _write_name(axes, name, place)
+            _write_lines(axes, folded[name], place)
         axes.grid(axis="x", color=GRID, alpha=0.5)
         axes.set_axisbelow(True)
         spot: Any = {"loc": "upper center", "bbox_to_anchor": (0.27, 0), "columnspacing": 1, "handletextpad": 0.3}
@@ -75,39 +79,46 @@ def draw_class_metrics(result: EvaluationResult) -> str:
         return _to_svg(figure, f"F1 of each class: {spoken}. Intervals, precision and recall stand in the table above.")
 
 
-def _write_name(axes: Axes, name: str, place: float) -> None:
-    """Writes a name beside its place on the left axis.
+def _write_lines(axes: Axes, lines: Sequence[str], place: float) -> None:
+    """Writes the lines of a name beside its place on the left axis.
 
     Each line is a text of its own, of which the browser knows where it ends: matplotlib would reckon with the width
     that letters have in its own font.
     """
-    lines = fold_name(name, 18, lines=2).split("\n")
     for i, line in enumerate(lines):
         offset = 11 * ((len(lines) - 1) / 2 - i)  # points
         spot: Any = {"xycoords": ("axes fraction", "data"), "textcoords": "offset points", "annotation_clip": False}
         axes.annotate(line, (0, place), xytext=(-7, offset), fontsize=9, va="center", ha="right", **spot)
 
 
+_FILLED: Any = {"color": ACCURACY, "alpha": 0.5, "edgecolor": ACCURACY, "lw": 1, "label": f"{FEW} faces or more"}
+_EMPTY: Any = {"color": "none", "edgecolor": MUTED, "lw": 0.8, "ls": ":", "label": "fewer"}
+
+
 def draw_reliability(calibration: Mapping[str, Any]) -> str:
     """Draws accuracy by confidence, bin by bin, against the diagonal of a calibrated model; below, faces per bin.
+
+    Bars of few faces are empty: they say little.
 
     Args:
         calibration: From `measure_calibration`.
     """
     bins = calibration["bins"]
-    lefts, widths = [row["from"] for row in bins], [row["to"] - row["from"] for row in bins]
-    accuracies, confidences = ([row[name] for row in bins] for name in ("accuracy", "confidence"))
+    filled, empty = [row for row in bins if row["n"] >= FEW], [row for row in bins if row["n"] < FEW]
     with drawing(_STYLE):
         figure = Figure(figsize=(3.9, 4.2))
         axes, counts = figure.add_axes((0.22, 0.38, 0.74, 0.54)), figure.add_axes((0.22, 0.13, 0.74, 0.19))
-        axes.plot([0, 1], [0, 1], color=MUTED, ls="--", lw=1, label="calibrated")
-        axes.bar(lefts, accuracies, widths, align="edge", color=BLUE, alpha=0.45, edgecolor=BLUE, lw=1)
-        axes.plot(confidences, accuracies, "o", color=RED, ms=4, label="mean confidence of a bin", clip_on=False)
-        axes.set(xlim=(0, 1), ylim=(0, 1), ylabel="accuracy", xticklabels=[])
+        axes.plot([0, 1], [0, 1], color=TEXT, ls="--", lw=1, label="as sure as right")
+        for rows, style in ((filled, _FILLED), (empty, _EMPTY)):
+            lefts, widths = [row["from"] for row in rows], [row["to"] - row["from"] for row in rows]
+            accuracies, numbers = [row["accuracy"] for row in rows], [row["n"] for row in rows]
+            if rows:
+                axes.bar(lefts, accuracies, widths, align="edge", **style)
+                counts.bar(lefts, numbers, widths, align="edge", color=MUTED, alpha=0.6)
+        axes.set(xlim=(0, 1), ylim=(0, 1), ylabel="share that is right", xticklabels=[])
         spot: Any = {"loc": "lower center", "bbox_to_anchor": (0.42, 1), "columnspacing": 1}
-        axes.legend(frameon=False, ncols=2, fontsize=9, **spot)
-        counts.bar(lefts, [row["n"] for row in bins], widths, align="edge", color=MUTED, alpha=0.6)
-        counts.set(xlim=(0, 1), xlabel="confidence: probability of its answer", ylabel="faces")
+        axes.legend(frameon=False, ncols=3, fontsize=8, handletextpad=0.4, **spot)
+        counts.set(xlim=(0, 1), xlabel="probability that it gives its answer", ylabel="faces")
         counts.yaxis.set_major_formatter("{x:,.0f}")
         figure.align_ylabels()
         spoken = "; ".join(
@@ -133,12 +144,13 @@ def draw_precision_recall(predictions: Predictions, label: int) -> tuple[str, fl
         return None
     precision, recall, _ = precision_recall_curve(is_class, scores, drop_intermediate=True)
     average = float(average_precision_score(is_class, scores))
+    precision[-1] = precision[-2]  # at recall 0 scikit-learn adds a 1, where no answer is given
     with drawing(_STYLE):
-        figure = Figure(figsize=(2.0, 1.8))
-        axes = figure.add_axes((0.27, 0.26, 0.67, 0.69))
-        axes.axhline(float(is_class.mean()), color=MUTED, ls=":", lw=1)
-        axes.plot(recall, precision, color=BLUE, lw=1.6, drawstyle="steps-post")
-        axes.set(xlim=(0, 1.02), ylim=(0, 1.02))
+        figure = Figure(figsize=(2.9, 2.4))
+        axes = figure.add_axes((0.18, 0.19, 0.77, 0.76))
+        axes.axhline(float(is_class.mean()), color=MUTED, ls=":", lw=1.2)
+        axes.plot(recall, precision, color=TEXT, lw=1.6, drawstyle="steps-post", clip_on=False)
+        axes.set(xlim=(0, 1), ylim=(0, 1))
         axes.set_xlabel("recall", labelpad=2)
         axes.set_ylabel("precision", labelpad=2)
         for axis in (axes.xaxis, axes.yaxis):
@@ -167,7 +179,6 @@ def draw_history(history: Sequence[Mapping[str, Any]], *, chosen_epoch: float) -
             figure = Figure(figsize=(3.7, 3.1))
             axes = figure.add_axes((0.17, 0.16, 0.79, 0.6))
             draw(axes, history, chosen_epoch=chosen_epoch)
-            axes.set_xlim(0, last * 1.04)
             axes.legend(frameon=False, loc="lower left", bbox_to_anchor=(-0.1, 1), fontsize=9)
             end = f"by epoch, to epoch {last:.4g}; the checkpoint of epoch {chosen_epoch:.4g} was kept: {spoken}."
             charts.append(_to_svg(figure, f"{words} {end}"))

@@ -12,6 +12,7 @@ from rafdb_vit.evaluation.overlap import Overlap
 from rafdb_vit.evaluation.predictions import PREDICTIONS_FILE, Predictions
 from rafdb_vit.evaluation.protocol import DataProtocol, EvaluationProtocol, Protocol, SplitProtocol
 from rafdb_vit.evaluation.results import EvaluationResult
+from rafdb_vit.report.provenance import Provenance
 from rafdb_vit.report.wording import tabulate_evaluation, tabulate_protocol
 
 EVALUATIONS = "evaluations"
@@ -38,6 +39,7 @@ class Evaluation:
         test_split: How test came about, where that is what was scored and it is known.
         without_groups: Why there are no metrics by group though the data has groups; None otherwise.
         overlap: Which of the faces training has seen; None where that is not known.
+        provenance: When the page was made, and how; None if that is not known.
     """
 
     model: str
@@ -52,6 +54,7 @@ class Evaluation:
     test_split: SplitProtocol | None = None
     without_groups: str | None = None
     overlap: Overlap | None = None
+    provenance: Provenance | None = None
 
     @classmethod
     def of_run(
@@ -60,8 +63,10 @@ class Evaluation:
         data: FoundData[Dataset],
         predictions: Predictions,
         result: EvaluationResult,
+        *,
         protocol: Protocol,
         overlap: Overlap | None = None,
+        provenance: Provenance | None = None,
     ) -> "Evaluation":
         """Returns the evaluation at the end of training, of the saved model on test."""
         return cls(
@@ -76,6 +81,7 @@ class Evaluation:
             test_split=protocol.test_split,
             without_groups=data.without_groups,
             overlap=overlap,
+            provenance=provenance,
         )
 
     @classmethod
@@ -90,6 +96,7 @@ class Evaluation:
         protocol: EvaluationProtocol,
         trained: Protocol | None = None,
         overlap: Overlap | None = None,
+        provenance: Provenance | None = None,
     ) -> "Evaluation":
         """Returns an evaluation of a model that may have been trained elsewhere; see the class for the arguments."""
         run_tables = tabulate_protocol(trained) if trained else {}
@@ -107,7 +114,13 @@ class Evaluation:
             test_split=protocol.test_split,
             without_groups=data.without_groups,
             overlap=overlap,
+            provenance=provenance,
         )
+
+    @property
+    def is_of_run(self) -> bool:
+        """Whether it is the one that a run ends with; else `evaluate` made it."""
+        return self.trained is not None and self.training_counts is None
 
 
 def _is_sample(data: DataProtocol, split: str) -> bool:

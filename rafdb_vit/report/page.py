@@ -7,18 +7,21 @@ from typing import Any
 
 import numpy as np
 from datasets import Dataset
-from jinja2 import Environment, StrictUndefined
+from jinja2 import Environment, StrictUndefined, Template
 from markupsafe import Markup
 
 from rafdb_vit.data.found import FoundData
-from rafdb_vit.data.names import DRAWN
+from rafdb_vit.data.names import DRAWN, phrase_data
 from rafdb_vit.evaluation.baselines import REPORT_OF_2023, is_official_test, score_majority
 from rafdb_vit.evaluation.groups import FEW
 from rafdb_vit.evaluation.intervals import MOST_OUTCOMES
 from rafdb_vit.evaluation.overlap import Overlap
 from rafdb_vit.evaluation.predictions import PREDICTIONS_FILE, Predictions
 from rafdb_vit.evaluation.protocol import Protocol
-from rafdb_vit.evaluation.results import EvaluationResult
+from rafdb_vit.evaluation.results import RESULTS_FILE, EvaluationResult
+from rafdb_vit.evaluation.small_data import describe_small_validation
+from rafdb_vit.evaluation.verdict import judge
+from rafdb_vit.report.augmentation import describe_augmentation
 from rafdb_vit.report.charts import (
     MOST_CLASSES,
     draw_class_metrics,
@@ -29,14 +32,18 @@ from rafdb_vit.report.charts import (
 )
 from rafdb_vit.report.evaluation import EVALUATION_FILE, REPORT_FILE, Evaluation
 from rafdb_vit.report.mistakes import embed_faces, find_confusions, find_mistakes
+from rafdb_vit.report.provenance import Provenance
 from rafdb_vit.report.wording import (
     SPLIT_WARNINGS,
     describe_absent,
     describe_calibration,
+    describe_leaks,
     describe_left_out,
     describe_overlap,
+    describe_sample,
     describe_test_share,
     describe_weakest,
+    keep_flags,
     render_count,
     render_interval,
     render_name,
@@ -44,11 +51,11 @@ from rafdb_vit.report.wording import (
     render_share,
 )
 from rafdb_vit.runtime.disk import naming_disk_errors
-from rafdb_vit.runtime.drawing import measure_width
 from rafdb_vit.runtime.errors import Interrupted, UserError, escape
 from rafdb_vit.runtime.fonts import number_undrawn
 from rafdb_vit.runtime.launch import render_command
 from rafdb_vit.runtime.output_folder import OutputFolder
+from rafdb_vit.runtime.text_width import measure_width
 
 _TEMPLATE = Path(__file__).with_name("page.html")
 _MOST_ERRORS = 15
@@ -66,18 +73,18 @@ _LONG_WORD = 9
 
 def render_page(evaluation: Evaluation) -> str:
     """Renders the page: one HTML file with everything in it."""
-    environment = Environment(
-        undefined=StrictUndefined, autoescape=True, trim_blocks=True, lstrip_blocks=True, finalize=_escape_hidden
-    )
-    environment.filters.update(interval=render_interval, plain=render_plain, count=render_count, words=render_name)
     result, data, predictions = evaluation.result, evaluation.data, evaluation.predictions
     majority, baseline = score_majority(result)
     weakest = rank_weakest(result)
     calibration, groups = result.calibration or {}, result.groups or {}
-    return environment.from_string(_TEMPLATE.read_text(encoding="utf-8")).render(
+    return _read_template().render(
         evaluation=evaluation,
+        file=RESULTS_FILE if evaluation.is_of_run else EVALUATION_FILE,
+        predictions_file=PREDICTIONS_FILE,
         result=result,
         data=data,
+        data_phrase=phrase_data(data.name),
+        is_drawn=data.name == DRAWN,
         names=list(result.per_class),
         shown=list(result.per_class) if len(result.per_class) <= _MOST_ROWS else weakest[:_MOST_ROWS],
         counted=_list_counts(evaluation),
@@ -91,7 +98,10 @@ def render_page(evaluation: Evaluation) -> str:
         curves=_draw_curves(predictions, weakest),
         calibration=calibration,
         reliability_chart=draw_reliability(calibration),
-        verdict=describe_calibration(calibration),
+        trust=describe_calibration(calibration),
+        verdict=judge(result),
+        augmentation=_describe_augmentation(evaluation.trained),
+        leaks=describe_leaks(result),
         matrix=_describe_matrix(result),
         numbered=_number_names(evaluation),
         gaps=_describe_gaps(groups),
@@ -105,6 +115,15 @@ def render_page(evaluation: Evaluation) -> str:
     )
 
 
+def _read_template() -> Template:
+    environment = Environment(
+        undefined=StrictUndefined, autoescape=True, trim_blocks=True, lstrip_blocks=True, finalize=_escape_hidden
+    )
+    environment.filters.update(interval=render_interval, plain=render_plain, count=render_count, words=render_name)
+    environment.filters["flags"] = keep_flags
+    return environment.from_string(_TEMPLATE.read_text(encoding="utf-8"))
+
+
 def _escape_hidden(value: Any) -> Any:
     """Returns a value as it stands on the page: of text, what turns its direction or hides in it becomes a code."""
     if isinstance(value, Markup) or not isinstance(value, str):
@@ -112,20 +131,24 @@ def _escape_hidden(value: Any) -> Any:
     return escape(value)
 
 
-def _find_warnings(evaluation: Evaluation) -> list[str]:
+def _find_warnings(evaluation: Evaluation) -> list[tuple[str, str]]:
+    """Returns what speaks against the metrics: of each the most important sentence, and the others."""
     warnings = []
     if evaluation.data.name == DRAWN:
-        drawn = "These faces are drawn. The metrics say nothing about real faces"
-        warnings.append(f"{drawn}; they show that the way from data to metrics works.")
+        nothing = "The metrics say nothing about real faces; they show that the way from data to metrics works."
+        warnings.append(("These faces are drawn.", nothing))
     if evaluation.trained is not None and (step := evaluation.trained.checkpoint.diverged_at) is not None:
         kept = f"The model is the best one before that, of step {evaluation.trained.checkpoint.step:,}"
         diverged = f"Training diverged at step {step:,}: its numbers were not finite any more, and it ended there."
-        warnings.append(f"{diverged} {kept}; a run with a lower learning rate may do better.")
-    if evaluation.data.subsampled:
-        warnings.append("A trial on a sample of the data: not to be quoted.")
+        warnings.append((diverged, f"{kept}; a run with a lower learning rate may do better."))
+    known = [evaluation.data, *([evaluation.trained.data] if evaluation.trained else [])]
+    if sample := next((data for data in known if data.subsampled), None):
+        warnings.append(describe_sample(sample))
     warning = SPLIT_WARNINGS.get((evaluation.split, evaluation.trained is not None))
     if warning and evaluation.overlap is None:
-        warnings.append(warning)
+        warnings.append((warning, ""))
+    if small := _describe_small_validation(evaluation.trained):
+        warnings.append((small[0], " ".join(small[1:])))
     return warnings
 
 
@@ -137,6 +160,14 @@ def _describe_overlap(evaluation: Evaluation) -> dict[str, Any] | None:
         return None
     unknown = "Which pictures the model was trained on is not known here: some of these faces may be among them."
     return {"words": unknown, "is_warning": False}
+
+
+def _describe_small_validation(trained: Protocol | None) -> list[str]:
+    return describe_small_validation(trained.data, trained.validation, trained.test_split) if trained else []
+
+
+def _describe_augmentation(trained: Protocol | None) -> str:
+    return describe_augmentation(trained.training.get("augmentation", [])) if trained else ""
 
 
 def _draw_history(trained: Protocol | None) -> list[str]:
@@ -206,8 +237,7 @@ def _describe_matrix(result: EvaluationResult) -> dict[str, Any]:
 
 def _number_names(evaluation: Evaluation) -> dict[int, str]:
     """Returns the names that a run's own picture of the matrix cannot show, by the numbers that stand there."""
-    is_of_run = evaluation.trained is not None and evaluation.training_counts is None
-    return number_undrawn(list(evaluation.result.per_class)) if is_of_run else {}
+    return number_undrawn(list(evaluation.result.per_class)) if evaluation.is_of_run else {}
 
 
 def _lacks_interval(result: EvaluationResult) -> bool:
@@ -256,6 +286,7 @@ def write_run_page(
     *,
     protocol: Protocol,
     overlap: Overlap | None = None,
+    provenance: Provenance | None = None,
 ) -> None:
     """Writes predictions and page of a run, which is whole without them; see `Evaluation` for the arguments.
 
@@ -265,8 +296,10 @@ def write_run_page(
     """
     run = output.path
     again = f"`{render_command(['rafdb-vit', 'evaluate', str(run)])}` writes one"
+    record: dict[str, Any] = {"overlap": overlap, "provenance": provenance}
+    evaluation = Evaluation.of_run(run, data, predictions, result, protocol=protocol, **record)
     try:
-        write_evaluation(output, Evaluation.of_run(run, data, predictions, result, protocol, overlap))
+        write_evaluation(output, evaluation)
     except UserError as error:
         words = f"the run in {run} is whole, but its page could not be written"
         raise UserError(f"{words}: {error.line}; {again}") from error

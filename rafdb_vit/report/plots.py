@@ -19,7 +19,8 @@ _MOST_CELLS, _MOST_TICKS, _MOST_PAIRS = 30, 60, 30
 """Classes whose cells hold counts, classes whose names stand at the axes, and pairs beside them."""
 _NUMBERS = "A number is a class by its place in results.json: its name could not be drawn"
 _LETTERS_OF_AN_INCH = 9
-_TRAIN, _VALIDATION, _CHOSEN = "#4477aa", "#cc6677", "#666666"
+TRAIN, VALIDATION, ACCURACY, F1, MUTED = "#4477aa", "#cc6677", "#228833", "#aa3377", "#666666"
+"""One colour, one meaning, in all charts: the two losses, accuracy, F1, and what stands beside them."""
 
 
 def plot_confusion_matrix(result: EvaluationResult, *, title: str) -> bytes:
@@ -122,18 +123,19 @@ def plot_learning_curves(history: Sequence[Mapping[str, Any]], *, chosen_epoch: 
 
 def draw_losses(axes: Axes, history: Sequence[Mapping[str, Any]], *, chosen_epoch: float) -> None:
     """Draws the losses on train and validation by epoch; see `plot_learning_curves` for the arguments."""
-    _draw_curve(axes, history, "loss", label="train (augmented)", color=_TRAIN)
-    _draw_curve(axes, history, "eval_loss", label="validation", color=_VALIDATION)
-    axes.set(ylabel="cross-entropy (nats)", ylim=(0, None))
-    _finish_curves(axes, chosen_epoch)
+    _draw_curve(axes, history, "loss", label="train (augmented)", color=TRAIN)
+    _draw_curve(axes, history, "eval_loss", label="validation", color=VALIDATION)
+    axes.set_ylabel("loss (cross-entropy)")
+    axes.set_ylim(0, 1.05 * axes.dataLim.y1 if np.isfinite(axes.dataLim.y1) and axes.dataLim.y1 > 0 else None)
+    _finish_curves(axes, history, chosen_epoch)
 
 
 def draw_rates(axes: Axes, history: Sequence[Mapping[str, Any]], *, chosen_epoch: float) -> None:
     """Draws validation's accuracy and macro-F1 by epoch; see `plot_learning_curves` for the arguments."""
-    _draw_curve(axes, history, "eval_macro_f1", label="macro-F1", color=_VALIDATION)
-    _draw_curve(axes, history, "eval_accuracy", label="accuracy", color=_TRAIN)
-    axes.set(ylabel="on validation", ylim=(0, 1))
-    _finish_curves(axes, chosen_epoch)
+    _draw_curve(axes, history, "eval_accuracy", label="accuracy on validation", color=ACCURACY)
+    _draw_curve(axes, history, "eval_macro_f1", label="macro-F1 on validation", color=F1)
+    axes.set(ylabel="score, from 0 to 1", ylim=(0, 1))
+    _finish_curves(axes, history, chosen_epoch)
 
 
 def _draw_curve(axes: Axes, history: Sequence[Mapping[str, Any]], metric: str, **style: Any) -> None:
@@ -142,11 +144,15 @@ def _draw_curve(axes: Axes, history: Sequence[Mapping[str, Any]], metric: str, *
     if rows:
         values = np.array([row[metric] for row in rows], dtype=np.float64)
         marker = "o" if sum("eval_loss" in row for row in history) < 40 else None
-        axes.plot([row["epoch"] for row in rows], values, marker=marker, ms=3, **style)
+        axes.plot([row["epoch"] for row in rows], values, marker=marker, ms=3, clip_on=False, **style)
 
 
-def _finish_curves(axes: Axes, chosen_epoch: float) -> None:
-    axes.axvline(chosen_epoch, color=_CHOSEN, ls="--", lw=1, label=f"chosen checkpoint (epoch {chosen_epoch:.4g})")
+def _finish_curves(axes: Axes, history: Sequence[Mapping[str, Any]], chosen_epoch: float) -> None:
+    axes.axvline(chosen_epoch, color=MUTED, ls="--", lw=1, label=f"chosen checkpoint (epoch {chosen_epoch:.4g})")
+    epochs = [row["epoch"] for row in history] or [chosen_epoch]
+    first, last = min(epochs), max(epochs)
+    margin = 0.04 * (last - first) or 0.5
+    axes.set_xlim(first - min(margin, first / 2), last + margin)  # no epoch 0, unless something was logged there
     axes.set_xlabel("epoch")
     axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
     axes.grid(alpha=0.25)

@@ -1,7 +1,10 @@
 """What the page says in words: numbers, sentences that depend on the metrics, tables of how they came about."""
 
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
+
+from markupsafe import Markup
 
 from rafdb_vit.evaluation.overlap import Overlap
 from rafdb_vit.evaluation.protocol import DataProtocol, EvaluationProtocol, Protocol, SplitProtocol
@@ -42,6 +45,11 @@ def join_names(names: Iterable[str], *, most: int = 12) -> str:
     all_names = list(names)
     others = f" and {len(all_names) - most} others" if len(all_names) > most else ""
     return ", ".join(all_names[:most]) + others
+
+
+def keep_flags(text: str) -> Markup:
+    """Returns text for a page on which no line ends within the name of a flag."""
+    return Markup(re.sub(r"--[a-z_]+", r'<span class="flag">\g<0></span>', str(Markup.escape(escape(text)))))
 
 
 def render_name(name: str) -> str:
@@ -131,13 +139,56 @@ def _render_part(count: int, total: int) -> str:
     return f"{count:,} of these {faces} {was}"
 
 
-def describe_calibration(calibration: Mapping[str, Any]) -> str:
-    """Returns a sentence on whether a model is surer than it is right; `calibration` is from `measure_calibration`."""
+def describe_calibration(calibration: Mapping[str, Any]) -> tuple[str, str]:
+    """Returns whether a model is surer than it is right: a word or two, and a sentence with the numbers.
+
+    Args:
+        calibration: From `measure_calibration`.
+    """
     bins = calibration["bins"]
-    lean = sum(row["n"] * (row["confidence"] - row["accuracy"]) for row in bins) / sum(row["n"] for row in bins)
-    if abs(lean) < 0.005:
-        return "On the whole it is as sure as it is right."
-    return f"On the whole it is {'surer' if lean > 0 else 'less sure'} than it is right, by {abs(lean):.3f}."
+    n = sum(row["n"] for row in bins)
+    confidence, accuracy = (sum(row["n"] * row[name] for row in bins) / n for name in ("confidence", "accuracy"))
+    lean = 100 * (confidence - accuracy)
+    rates = (
+        f"On average it gives its answer a probability of {confidence:.1%}, and {accuracy:.1%} of its answers are right"
+    )
+    if abs(lean) < 0.5:
+        return "On the whole as sure as it is right.", f"{rates}."
+    word = "Overconfident" if lean > 0 else "Underconfident"
+    return f"{word} by {abs(lean):.1f} percentage points.", f"{rates}."
+
+
+def describe_sample(data: DataProtocol) -> tuple[str, str]:
+    """Returns sentences on what metrics of a sample of the data are good for, the most important one first."""
+    used = sum(sum(counts.values()) for counts in data.used.values())
+    whole = data.found if len(data.used) > 1 else {split: data.found.get(split, {}) for split in data.used}
+    found = sum(sum(counts.values()) for counts in whole.values())
+    sample = f"{used:,} of {found:,} faces" if found > used else "a sample of the data"
+    return (
+        f"A trial on {sample}: do not report these numbers.",
+        "They show that everything works, not how good the model is or would be with all faces: for that, leave out "
+        "--max_train_samples, --max_validation_samples and --max_test_samples.",
+    )
+
+
+def describe_leaks(result: EvaluationResult, *, most: int = 6) -> list[str]:
+    """Returns a sentence on each class of which half the faces or more are taken for one other class.
+
+    Args:
+        result: The metrics.
+        most: How many classes are named, those first that lose the largest share.
+    """
+    names, leaks = list(result.per_class), []
+    for row, counts in enumerate(result.confusion_matrix):
+        total, others = sum(counts), [0 if column == row else count for column, count in enumerate(counts)]
+        if total and 2 * max(others) >= total:
+            leaks.append((max(others) / total, names[row], names[others.index(max(others))], max(others), total))
+    leaks.sort(key=lambda leak: -leak[0])
+    return [
+        f"{render_share(count, total)} of {escape(label)} goes to {escape(other)} ({count:,} of "
+        f"{render_count(total, 'face')})."
+        for _, label, other, count, total in leaks[:most]
+    ]
 
 
 def describe_test_share(split: SplitProtocol | None) -> str:

@@ -16,6 +16,7 @@ from typing import Any, TextIO
 from rafdb_vit.runtime.errors import UserError, escape, is_plain
 from rafdb_vit.runtime.launch import render_command
 from rafdb_vit.runtime.processes import is_main_process
+from rafdb_vit.runtime.text_width import measure_width, pad_left, pad_right
 
 DEMO_BANNER = """\
 +----------------------------------------------------------------------------+
@@ -162,11 +163,12 @@ def _is_heeded(record: logging.LogRecord) -> bool:
 def render_counts(rows_of_counts: Sequence[tuple[str, Mapping[str, int]]]) -> str:
     """Renders faces per class and split as a table: what each row is called, and its faces by class name."""
     names = {name: escape(name) for name in (rows_of_counts[0][1] if rows_of_counts else ())}
-    widths = {name: max(len(shown), 6) + 1 for name, shown in names.items()}
-    lines = [f"{'':12}" + "".join(f"{names[name]:>{width}}" for name, width in widths.items()) + f"{'total':>8}"]
+    widths = {name: max(measure_width(shown), 6) + 1 for name, shown in names.items()}
+    heads = "".join(pad_left(names[name], width) for name, width in widths.items())
+    lines = [f"{'':12}{heads}{'total':>8}"]
     for split, row in rows_of_counts:
         counts = "".join(f"{row[name]:>{width}}" for name, width in widths.items())
-        lines.append(f"  {escape(split):10}{counts}{sum(row.values()):>8}")
+        lines.append(f"  {pad_right(escape(split), 10)}{counts}{sum(row.values()):>8}")
     return "\n".join(lines)
 
 

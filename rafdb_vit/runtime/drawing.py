@@ -2,7 +2,6 @@
 
 import io
 import textwrap
-import unicodedata
 import warnings
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -13,6 +12,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 from rafdb_vit.runtime.fonts import Lettering, choose_lettering, compose
+from rafdb_vit.runtime.text_width import measure_width
 
 _PLAIN: Any = {"text.parse_math": False, "text.usetex": False, "axes.formatter.use_mathtext": False}
 MOST_LETTERS = 40
@@ -67,17 +67,6 @@ def fold_name(name: str, width: int, *, lines: int) -> str:
     folded = [line.replace(_FILLER, "") for line in textwrap.wrap(filled, width)]
     kept = folded if len(folded) <= lines else [*folded[: lines - 1], _cut(folded[lines - 1], width)]
     return "\n".join(kept)
-
-
-def measure_width(text: str) -> int:
-    """Returns how many Latin letters a text is as wide as: Chinese ones count two, accents nothing."""
-    return sum(_measure_letter(letter) for letter in text)
-
-
-def _measure_letter(letter: str) -> int:
-    if unicodedata.east_asian_width(letter) in ("W", "F"):
-        return 2
-    return 0 if unicodedata.category(letter) in ("Mn", "Me", "Cf") else 1
 
 
 def render_png(figure: Figure) -> bytes:

@@ -49,13 +49,24 @@ def render_resume_command(argv: Sequence[str]) -> str:
             kept.append(word)
         elif "=" not in word and words and not words[0].startswith("--"):
             words.pop(0)
-    program = Path(sys.argv[0])
-    if program.suffix == ".py":
-        words = ["-m", "rafdb_vit", "train"] if program.name == "__main__.py" else [str(program)]
-        start = [*(_launcher_words() or ["python"]), *words]
-    else:
-        start = [program.name, "train"]
-    return render_command([*start, *kept, _RESUME])
+    return render_own_command("train", [*kept, _RESUME])
+
+
+def render_own_command(verb: str, argv: Sequence[str]) -> str:
+    """Renders the line that starts a verb such as `train` as this process was started.
+
+    Of a program of somebody else's, or a notebook, that called this package, it is the line that does the same.
+
+    Args:
+        verb: The verb.
+        argv: Its words on the command line, without the program.
+    """
+    program, launcher = Path(sys.argv[0]), _launcher_words()
+    if program.name == f"{verb}.py":
+        return render_command([*(launcher or ["python"]), str(program), *argv])
+    if program.name == "__main__.py" or launcher:
+        return render_command([*(launcher or ["python"]), "-m", "rafdb_vit", verb, *argv])
+    return render_command(["rafdb-vit", verb, *argv])
 
 
 @contextmanager

@@ -127,6 +127,12 @@ class FormArguments:
         """What the data is called: a folder, a file or a name on the Hub; None for drawn faces."""
         return self.data_dir or self.dataset_name
 
+    @property
+    def source_name(self) -> str | None:
+        """The name of the folder or file that the data lies in; None for drawn faces and data of the Hub."""
+        place = expand(self.source) if self.source else None
+        return place.resolve().name if place and place.exists() else None
+
     def refuse_output(self, folder: Path) -> None:
         """Refuses an output folder that is part of the data, where what is written would be taken for faces.
 

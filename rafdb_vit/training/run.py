@@ -1,5 +1,6 @@
 """The main job: data, model, training, then one scoring of validation and test by the model as it was saved."""
 
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,18 +16,21 @@ from rafdb_vit.evaluation.overlap import Overlap, SeenFaces, find_overlap
 from rafdb_vit.evaluation.predictions import Predictions
 from rafdb_vit.evaluation.protocol import ModelProtocol, Protocol, describe_data, describe_model, describe_split
 from rafdb_vit.evaluation.results import EvaluationResult
+from rafdb_vit.evaluation.small_data import describe_small_validation
+from rafdb_vit.evaluation.verdict import judge
 from rafdb_vit.hub.publication import Publication, plan_publication, publish_trained
 from rafdb_vit.model.download import hash_model
 from rafdb_vit.model.load import load_model, load_trained
 from rafdb_vit.model.scratch import build_model
 from rafdb_vit.report.page import write_run_page
+from rafdb_vit.report.provenance import Provenance
 from rafdb_vit.report.wording import describe_overlap
 from rafdb_vit.runtime.bars import silencing_bars
 from rafdb_vit.runtime.console import DEMO_BANNER, quiet_libraries, render_next, render_start, say, say_line
 from rafdb_vit.runtime.disk import check_writable
 from rafdb_vit.runtime.errors import UserError
 from rafdb_vit.runtime.hardware import describe_device, set_threads
-from rafdb_vit.runtime.launch import naming_resume_command
+from rafdb_vit.runtime.launch import naming_resume_command, render_own_command
 from rafdb_vit.runtime.lock import hold_on_main
 from rafdb_vit.runtime.processes import (
     broadcast_from_main,
@@ -193,14 +197,19 @@ class _Run:
             self.folder.open(asked, resume_from=checkpoint, identity=identity, check=check, seen=self.seen)
             self.say_start(trainer, threads)
             with naming_resume_command(argv):
+                started = time.monotonic()
                 diverged = self.train(trainer, checkpoint)
+                seconds = time.monotonic() - started
                 with raise_on_one():
                     outcome, predictions = self.score(trainer)
             protocol = broadcast_from_main(lambda: self.write_results(outcome, trainer, diverged))
         overlap = None if self.seen is None else find_overlap(predictions, self.tested, self.seen)
         self.show_end(outcome, overlap)
+        command = render_own_command("train", argv)
+        provenance = Provenance(command, self.data.source_name, seconds, resumed=checkpoint is not None)
         page = self.folder.output, self.found, predictions, outcome.test
-        broadcast_from_main(lambda: write_run_page(*page, protocol=protocol, overlap=overlap))
+        record: dict[str, Any] = {"protocol": protocol, "overlap": overlap, "provenance": provenance}
+        broadcast_from_main(lambda: write_run_page(*page, **record))
         if diverged is not None:
             best = f"the best model before that, of step {protocol.checkpoint.step}"
             left = "; it was not published" if self.args.publishes else ""
@@ -248,7 +257,7 @@ class _Run:
 
     def say_start(self, trainer: ExpressionTrainer, threads: int) -> None:
         """Says what the run is about to do."""
-        args, model, network = self.args, self.model, trainer.network
+        args, model, network, data = self.args, self.model, trainer.network, describe_data(self.found)
         say(
             render_start(
                 device=describe_device(args.device.type),
@@ -261,11 +270,14 @@ class _Run:
                 image_size=getattr(network.config, "image_size", None),
                 folder=str(self.folder.path),
                 data=self.found.describe(),
-                counts=describe_data(self.found).used,
+                counts=data.used,
             )
         )
         for note in self.found.notes:
             say_line(f"Note        {note}")
+        divided = (describe_split(self.found, split) for split in ("validation", "test"))
+        for sentence in describe_small_validation(data, *divided):
+            say_line(f"Few faces   {sentence}")
 
     def score(self, trainer: ExpressionTrainer) -> tuple[TrainOutcome, Predictions]:
         """Saves the best model, and scores it as it was saved; returns also what it answers to test."""
@@ -314,6 +326,7 @@ class _Run:
         say(f"\nTest ({test.n} faces, scored once)\n\n{test.render_report()}\n")
         if overlap is not None and overlap.seen:
             say(f"{describe_overlap(overlap)}\n")
+        say(f"{judge(test).render()}\n")
         say(render_next(str(outcome.folder), classes=len(test.per_class), publishable=not demo))
         if demo:
             say(DEMO_BANNER)

@@ -17,10 +17,12 @@ from rafdb_vit.evaluation.overlap import Overlap, find_overlap
 from rafdb_vit.evaluation.predictions import Predictions
 from rafdb_vit.evaluation.protocol import describe_data, describe_evaluated_model, describe_evaluation, describe_split
 from rafdb_vit.evaluation.results import RESULTS_FILE
+from rafdb_vit.evaluation.verdict import judge
 from rafdb_vit.model.download import hash_model
 from rafdb_vit.model.load import Classifier, load_classifier, match_outputs
 from rafdb_vit.report.evaluation import EVALUATION_FILES, EVALUATIONS, Evaluation
 from rafdb_vit.report.page import write_evaluation
+from rafdb_vit.report.provenance import Provenance
 from rafdb_vit.report.wording import describe_absent, describe_overlap
 from rafdb_vit.runtime.console import DEMO_BANNER, quiet_libraries, say, say_line
 from rafdb_vit.runtime.disk import check_writable, expand
@@ -51,10 +53,12 @@ def score_model(
     per_device_eval_batch_size: int,
     dataloader_num_workers: int | None,
     use_cpu: bool,
+    command: str,
 ) -> Path:
     """Scores a model on a split, and returns the folder that was written.
 
-    `run` is the training run that the model comes from, if that is known; the rest are the flags of `evaluate`.
+    `run` is the training run that the model comes from, if that is known, and `command` the line that asked for this,
+    which the page shows; the rest are the flags of `evaluate`.
 
     Raises:
         UserError: The model or the data cannot be read, or do not go together; nothing was written.
@@ -72,6 +76,7 @@ def score_model(
         with main_process_first():
             classifier = load_classifier(model, revision=model_revision)
         settings: Any = {"batch_size": per_device_eval_batch_size, "workers": dataloader_num_workers}
+        settings["command"] = command
         return _score_into(output, data, run, classifier, model=model, split=split, state=state, **settings)
 
 
@@ -86,6 +91,7 @@ def _score_into(
     state: PartialState,
     batch_size: int,
     workers: int | None,
+    command: str,
 ) -> Path:
     files, found = hash_model(classifier.folder), _load_data(data, run, split)
     hashes = _hash_faces(found.splits[split], run)
@@ -102,9 +108,10 @@ def _score_into(
     if hash_model(classifier.folder) != files:
         raise UserError(f"MODEL {model}: its files were replaced while it was scored; run the same command again")
     overlap = find_overlap(predictions, hashes, run.seen) if hashes and run and run.seen else None
-    scored = output, predictions, classifier, left_out, found, model, split, run, files, overlap
+    provenance = Provenance(command, None if run and run.drew(data.data_dir) else data.source_name)
+    scored = output, predictions, classifier, left_out, found, model, split, run, files
     try:
-        broadcast_from_main(lambda: _write(*scored))
+        broadcast_from_main(lambda: _write(*scored, overlap=overlap, provenance=provenance))
     except Interrupted as stop:
         words = f"while {escape(str(output.path))} was written: run the same command again"
         raise Interrupted(stop.signum, stop.message or words) from stop
@@ -181,7 +188,9 @@ def _write(
     split: str,
     run: PastRun | None,
     files: Mapping[str, str],
+    *,
     overlap: Overlap | None,
+    provenance: Provenance,
 ) -> None:
     """Writes the evaluation and says what came out."""
     result = predictions.score()
@@ -191,7 +200,15 @@ def _write(
     own = describe_split(found, "test") if split == "test" and "test" in found.shares else None
     protocol = replace(protocol, intervals=result.interval_method, test_split=own)
     evaluation = Evaluation.of_model(
-        _name_model(model), found, predictions, result, split=split, protocol=protocol, trained=trained, overlap=overlap
+        _name_model(model),
+        found,
+        predictions,
+        result,
+        split=split,
+        protocol=protocol,
+        trained=trained,
+        overlap=overlap,
+        provenance=provenance,
     )
     content = {"split": split, "figures": result.describe(), "overlap": overlap and overlap.describe()}
     write_evaluation(output, evaluation, content={**content, **asdict(protocol)})
@@ -200,6 +217,7 @@ def _write(
         say(f"{absent}\n")
     if overlap is not None:
         say(f"{describe_overlap(overlap)}\n")
+    say(f"{judge(result).render()}\n")
     if run is not None and (words := run.compare(result, split=split, files=files)):
         say(words)
     place = escape(str(output.path))

@@ -20,6 +20,7 @@ from rafdb_vit.data.dataset import load_rafdb
 from rafdb_vit.data.labels import BASIC
 from rafdb_vit.data.splits import hash_files
 from rafdb_vit.evaluation.results import read_results
+from rafdb_vit.evaluation.verdict import judge
 from rafdb_vit.runtime.errors import Interrupted, UserError
 from tests.conftest import nothing_drawn
 from tests.support.faces import paint_face, write_annotations, write_official
@@ -82,6 +83,10 @@ def test_the_figures_of_training_to_the_last_digit(run, command):
     }
     content = json.loads((folder / "evaluation.json").read_text())
     assert content["figures"] == json.loads((run / "results.json").read_text())["test"]
+    _, test, _ = read_results(run)
+    page = (folder / "report.html").read_text(encoding="utf-8")
+    assert judge(test).render() in out and judge(test).headline in page
+    assert f"rafdb-vit evaluate {run}" in page and "Training took" not in page
     assert content["split"] == "test" and content["model"]["source"] == "run"
     # The photographs of this data differ in where the face is; cut out, the faces are one picture.
     assert content["overlap"] == {"n": 21, "trained_on": 21, "used_to_choose_checkpoint": 0, "others": None}
@@ -115,11 +120,20 @@ def test_every_figure_is_scikit_learns_on_the_predictions(run):
         assert group["accuracy"] == pytest.approx(np.mean([row["label"] == row["predicted"] for row in own]))
 
 
-def test_the_page_of_a_run_has_everything(run):
+def test_the_page_of_a_run_has_everything(run, release):
     html = (run / "report.html").read_text(encoding="utf-8")
-    for words in ("The answer", "Confusion matrix", "By gender", "How it learned", "Training settings", "Precision by"):
+    for words in (
+        "Scores",
+        "Confusion matrix",
+        "By gender",
+        "How it learned",
+        "Training settings",
+        "How to read a curve",
+    ):
         assert words in html
     assert "2023" not in html and html.count("<svg") == 11
+    assert "Training took" in html and "Each time training sees a face" in html and "Validation has 14 faces" in html
+    assert f"<bdi>{release.name}</bdi>" in html and 'train <span class="flag">--data_dir</span>' in html
 
 
 def test_nothing_of_faces_is_published(run):

@@ -18,6 +18,7 @@ from rafdb_vit.data.labels import BASIC
 from rafdb_vit.data.pixels import hash_faces
 from rafdb_vit.evaluation.overlap import SeenFaces
 from rafdb_vit.evaluation.results import read_results
+from rafdb_vit.evaluation.verdict import judge
 from rafdb_vit.runtime.bars import are_bars_silent
 from rafdb_vit.runtime.errors import UserError
 from rafdb_vit.training.run_folder import RunFolder
@@ -222,7 +223,11 @@ def test_what_a_person_sees(train, capfd):
         r"epoch 1/2  train loss \S+  validation loss \S+  accuracy \S+  macro-F1 \S+  rate \S+  best so far",
         lines[0],
     )
-    assert outcome.test.render_report() in seen.out
+    assert f"{outcome.test.render_report()}\n\n{judge(outcome.test).render()}\n" in seen.out
+    assert re.search(
+        r"Few faces +Validation has 21 faces; fewer than 10 of .*\nFew faces +Its accuracy can be", seen.out
+    )
+    assert re.search(r"Few faces .*--validation_fraction|Few faces .*rain several times", seen.out)
     assert f'pipeline("image-classification", "{outcome.folder}", top_k=7)("FACE.jpg")' in seen.out
     assert "arn" not in re.sub(r"[lL]earn", "", seen.err), seen.err
 

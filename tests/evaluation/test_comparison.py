@@ -8,6 +8,7 @@ from sklearn.metrics import accuracy_score, f1_score
 from rafdb_vit.evaluation.comparison import compare_predictions
 from rafdb_vit.evaluation.predictions import Predictions
 from rafdb_vit.runtime.errors import UserError
+from rafdb_vit.runtime.text_width import measure_width
 
 NAMES = ("a", "b", "c")
 LABELS = np.random.default_rng(0).integers(0, 3, 300)
@@ -144,3 +145,10 @@ def test_many_long_names_that_differ_are_said_in_a_short_line():
         with pytest.raises(UserError) as error:
             compare_predictions(other, second)
         assert len(error.value.line) < 2000
+
+
+def test_names_in_wide_letters_leave_the_columns_in_line():
+    names = ("\u9a5a\u304d", "b", "c")
+    lines = compare_predictions(*(answer(noisy(0.5, i), names=names) for i in (1, 2))).render("A", "B").splitlines()
+    heads = [line for line in lines if line.startswith(("f1 of", "accuracy"))]
+    assert len({measure_width(line[: line.index(" 0.")]) for line in heads}) == 1

@@ -15,6 +15,7 @@ from rafdb_vit.evaluation.protocol import Protocol
 from rafdb_vit.evaluation.results import EvaluationResult, read_results, render_results, write_results
 from rafdb_vit.evaluation.summary import summarize_runs
 from rafdb_vit.runtime.errors import UserError
+from rafdb_vit.runtime.text_width import measure_width
 from tests.support.finished_run import describe_data, describe_run, write_as_a_run
 
 PROTOCOL = Protocol.read(describe_run(describe_data(), {"model.safetensors": "ab"}))
@@ -157,6 +158,13 @@ def test_names_cannot_forge_lines_of_the_report():
     lines = EvaluationResult.from_logits(logits, labels, names).render_report().splitlines()
     assert len(lines) == 2 + 7 + 1 + 3 and lines[2].lstrip().startswith("a\\nmacro avg 1.0")
     assert all(line.isprintable() for line in lines) and len({len(line) for line in lines if line}) == 1
+
+
+def test_names_in_wide_letters_leave_the_columns_of_the_report_in_line():
+    logits, labels, _ = random_result()
+    names = ["\u9a5a\u304d", "e\u0301tonnement tr\u00e8s long", *BASIC.names[2:]]
+    lines = EvaluationResult.from_logits(logits, labels, names).render_report().splitlines()
+    assert len({measure_width(line) for line in lines if line}) == 1
 
 
 def test_reading_and_summarizing_draw_nothing(tmp_path, monkeypatch):

@@ -8,13 +8,15 @@ from rafdb_vit.evaluation.protocol import Protocol
 from rafdb_vit.evaluation.results import RESULTS_FILE, render_results
 from rafdb_vit.evaluation.summary import Summary, summarize_runs
 from rafdb_vit.runtime.errors import UserError
+from rafdb_vit.runtime.text_width import measure_width
 from tests.support.finished_run import describe_data, describe_run, random_result, write_as_a_run
 
 
-def write(folder, seed, *, data="RAF-DB basic", split_seed=0, **training):
+def write(folder, seed, *, data="RAF-DB basic", split_seed=0, diverged_at=None, **training):
     protocol = describe_run(describe_data(data), {"model.safetensors": f"{seed:064x}"})
     protocol["training"] |= {"seed": seed, **training}
     protocol["validation"]["seed"] = split_seed
+    protocol["checkpoint"]["diverged_at"] = diverged_at
     results = {"validation": random_result(seed), "test": random_result(seed)}
     folder.mkdir()
     write_as_a_run(folder, {RESULTS_FILE: render_results(**results, protocol=Protocol.read(protocol))})
@@ -128,3 +130,18 @@ def test_names_cannot_forge_lines_of_the_table():
     lines = Summary([1, 2], "data\nset", 5, metrics).render().splitlines()
     assert len(lines) == 5 and "data\\nset" in lines[0] and lines[3].startswith("f1 of a\\nb ")
     assert len(lines[3]) == len(lines[4])
+
+
+def test_names_in_wide_letters_leave_the_columns_in_line():
+    metrics = {"f1 of \u9a5a\u304d": [0.5, 0.6], "accuracy": [0.5, 0.6]}
+    lines = Summary([1, 2], "data", 5, metrics).render().splitlines()
+    assert len({measure_width(line) for line in lines[2:]}) == 1
+
+
+def test_a_run_that_diverged_is_named(tmp_path):
+    folders = [write(tmp_path / "1", 1), write(tmp_path / "2", 2, diverged_at=1234)]
+    summary = summarize_runs(folders)
+    assert summary.describe()["diverged"] == [{"seed": 2, "step": 1234}]
+    last = "The run of seed 2 diverged at step 1,234: its scores are those of its best model before."
+    assert summary.render().splitlines()[-2:] == ["", last]
+    assert "diverged" not in summarize_runs([folders[0], write(tmp_path / "3", 3)]).render()

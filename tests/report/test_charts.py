@@ -57,6 +57,23 @@ def test_reliability(predictions):
     )
 
 
+def test_bars_of_few_faces_are_empty():
+    def fill(n):
+        """Whether a bar of so many faces is filled."""
+        row = {"from": 0.8, "to": 0.9, "n": n, "confidence": 0.85, "accuracy": 0.5}
+        return "fill: var(--accuracy)" in draw_reliability({"bins": [row]})
+
+    assert fill(30) and not fill(29)
+
+
+def test_a_curve_ends_at_its_last_answer():
+    predictions = Predictions(["a", "b", "c"], np.array([1, 0, 1]), np.array([[0, 3], [0, 2], [0, 1.0]]), NAMES[:2])
+    svg, _ = draw_precision_recall(predictions, 0)
+    (curve,) = re.findall(r'd="([^"]*)"[^>]*stroke-width: 1.6', svg)
+    heights = [float(y) for y in re.findall(r"[ML] [\d.]+ ([\d.]+)", curve)]
+    assert min(heights) == pytest.approx(72 * 2.4 * (0.05 + 0.76 / 2))  # precision 0.5, the best there is: not 1
+
+
 def test_precision_by_recall(predictions):
     svg, average = draw_precision_recall(predictions, 0)
     expected = average_precision_score(predictions.labels == 0, predictions.probabilities[:, 0])
@@ -67,8 +84,34 @@ def test_precision_by_recall(predictions):
 
 def test_history():
     losses, rates = (parse(svg) for svg in draw_history(HISTORY, chosen_epoch=2.0))
-    assert "train (augmented)" in texts(losses) and "macro-F1" in texts(rates)
+    assert "train (augmented)" in texts(losses) and "macro-F1 on validation" in texts(rates)
     assert "epoch 2 was kept" in losses.get("aria-label")
+
+
+def ticks(root):
+    """The whole epochs that are written below a chart; other axes have decimals."""
+    return [text for text in texts(root) if text.isdigit()]
+
+
+@pytest.mark.parametrize(("first", "expected"), [(1.0, ["1", "2"]), (0.0, ["0", "1", "2"])])
+def test_an_epoch_without_a_point_has_no_place(first, expected):
+    history = [{"epoch": first, "step": 0, "eval_loss": 2.0, "eval_accuracy": 1.0, "eval_macro_f1": 0.0}, *HISTORY]
+    for svg in draw_history(history, chosen_epoch=2.0):
+        assert ticks(parse(svg)) == expected
+
+
+def test_one_colour_has_one_meaning():
+    losses, rates = draw_history(HISTORY, chosen_epoch=2.0)
+    assert {"var(--train)", "var(--validation)"} <= {*re.findall(r"var\(--\w+\)", losses)}
+    assert not {"var(--train)", "var(--validation)"} & {*re.findall(r"var\(--\w+\)", rates)}
+    assert {"var(--accuracy)", "var(--f1)"} <= {*re.findall(r"var\(--\w+\)", rates)}
+
+
+def test_points_on_the_edge_are_whole():
+    history = [{"epoch": 1.0, "step": 1, "eval_loss": 0.0, "eval_accuracy": 1.0, "eval_macro_f1": 0.0}]
+    for svg in draw_history(history, chosen_epoch=1.0):
+        marked = [one for one in parse(svg).iter() if one.tag.endswith("use") and "clip-path" not in one.attrib]
+        assert marked and not re.search(r'<g clip-path="[^"]*">\s*<use', svg)
 
 
 def test_of_many_classes_the_weakest_are_drawn():
@@ -104,7 +147,7 @@ def test_names_are_never_formulas(predictions):
 @pytest.mark.parametrize("name", ["\u9a5a\u304d" * 20, "a class of a long name", "\u0633\u0639\u0627\u062f\u0629"])
 def test_each_line_of_a_name_ends_at_the_axis_whatever_its_font(predictions, name):
     result = Predictions(predictions.files, predictions.labels, predictions.logits, (name, "b", "c")).score()
-    lines = fold_name(name, 18, lines=2).split("\n")
+    lines = fold_name(name, 18, lines=3).split("\n")
     written = [one for one in parse(draw_class_metrics(result)).iter() if one.text in (*lines, "b")]
     assert len(written) == len(lines) + 1
     assert all("text-anchor: end" in one.get("style") for one in written)

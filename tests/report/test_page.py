@@ -12,8 +12,10 @@ from rafdb_vit.evaluation.baselines import REPORT_OF_2023
 from rafdb_vit.evaluation.overlap import Overlap
 from rafdb_vit.evaluation.predictions import Predictions, read_predictions
 from rafdb_vit.evaluation.protocol import DataProtocol, Protocol
+from rafdb_vit.evaluation.verdict import judge
 from rafdb_vit.report.evaluation import EVALUATION_FILES, Evaluation
 from rafdb_vit.report.page import render_page, write_evaluation
+from rafdb_vit.report.provenance import Provenance
 from rafdb_vit.runtime.errors import UserError, escape
 from rafdb_vit.runtime.output_folder import OutputFolder
 from tests.support.finished_run import describe_data, describe_run
@@ -83,13 +85,57 @@ def page(evaluation):
 
 def test_it_opens_with_the_answer(page, evaluation):
     result = evaluation.result
-    start = page.text[page.text.index("The answer") :][:1100]
+    verdict, right = judge(result), np.trace(result.confusion_matrix)
+    title, rest = page.text.split(f"my <model>: {verdict.headline} {verdict.reason}")
+    assert "accuracy" in title and right / result.n == pytest.approx(result.accuracy)
+    before, start = rest.split(" Scores Accuracy ")
+    assert "It must not decide anything about a person." in before
     assert f"{result.accuracy:.4f}" in start and f"{result.macro_f1:.4f}" in start
     low, high = result.intervals["accuracy"]
     assert f"95% interval {low:.4f} to {high:.4f}" in start
     assert "Always answering Surprise 0.1429 0.0357" in start
-    right = np.trace(result.confusion_matrix)
-    assert f"Right on {right} of {result.n} faces" in start
+
+
+def test_it_says_where_it_comes_from(evaluation, page):
+    assert "Command" not in page.text and "Training took" not in page.text
+    provenance = Provenance("python train.py --data_dir 'my faces'", "my faces", training_seconds=185)
+    text = Page(render_page(replace(evaluation, provenance=provenance))).text
+    assert "Data from my faces When 20" in text
+    assert "Command python train.py --data_dir 'my faces' Training took 3 min 5 s Files" in text
+    hrefs = [attributes["href"] for tag, attributes in page.tags if tag == "a"]
+    assert {"results.json", "predictions.csv", "#top"} <= {*hrefs}
+    of_model = Page(render_page(replace(evaluation, training_counts={"train": {"x": 1}})))
+    assert "evaluation.json" in [attributes["href"] for tag, attributes in of_model.tags if tag == "a"]
+    ids = [attributes.get("id") for _, attributes in page.tags]
+    assert all(href[1:] in ids for href in hrefs if href.startswith("#"))
+
+
+def test_what_only_a_statistician_asks_for_is_folded(page):
+    folded = "".join(re.findall(r"<details>.*?</details>", page.html, flags=re.S))
+    shown = re.sub(r"<details>.*?</details>", "", page.html, flags=re.S)
+    for words in ("Brier score", "Expected calibration error", "ab" * 32, "BCa bootstrap", "fp32"):
+        assert words in folded and words not in shown, words
+    assert "confident by" in shown or "as sure as it is right" in shown
+
+
+def test_few_validation_faces_are_said_at_the_top(evaluation, page):
+    assert "which checkpoint is kept is partly chance" not in page.text
+    data = evaluation.trained.data
+    used = {**data.used, "validation": dict.fromkeys(BASIC.names, 3)}
+    small = replace(evaluation.trained, data=replace(data, used=used))
+    text = Page(render_page(replace(evaluation, trained=small))).text
+    top = text[: text.index(" Scores Accuracy ")]
+    assert "Validation has 21 faces; fewer than 10 of Surprise (3)" in top
+    assert "which checkpoint is kept is partly chance. " in top and "--validation_fraction 0.3 sets a larger" in top
+
+
+def test_where_most_of_a_class_goes_is_said(evaluation, page):
+    assert "Labelled" in page.text[page.text.index("Framed: right. Predicted") :]
+    own = evaluation.predictions
+    predicted = np.where(own.labels == 1, 3, own.labels)
+    bad = replace(own, logits=np.eye(7)[predicted] * 5)
+    text = Page(render_page(replace(evaluation, predictions=bad, result=bad.score()))).text
+    assert "100% of Fear goes to Happiness (4 of 4 faces)." in text
 
 
 def test_every_class_with_its_intervals(page, evaluation):
@@ -179,7 +225,11 @@ def test_drawn_faces_and_samples_are_called_so(evaluation, page):
         in Page(render_page(replace(evaluation, data=DataProtocol(**describe_data("drawn"))))).text
     )
     sampled = replace(evaluation, data=DataProtocol(**describe_data("folder", subsampled=True)))
-    assert "A trial on a sample" in Page(render_page(sampled)).text
+    text = Page(render_page(sampled)).text
+    assert "A trial on 735 of 3,850 faces: do not report these numbers. They show that everything works" in text
+    trained = replace(evaluation.trained, data=sampled.data)
+    of_trial = Page(render_page(replace(evaluation, trained=trained, training_counts=sampled.data.used)))
+    assert "A trial on 735 of 3,850 faces" in of_trial.text
 
 
 @pytest.mark.usefixtures("without_charts")

@@ -11,10 +11,13 @@ from rafdb_vit.evaluation.results import EvaluationResult
 from rafdb_vit.report.wording import (
     describe_absent,
     describe_calibration,
+    describe_leaks,
     describe_left_out,
     describe_overlap,
+    describe_sample,
     describe_test_share,
     describe_weakest,
+    keep_flags,
     render_count,
     render_interval,
     render_plain,
@@ -79,10 +82,40 @@ def test_absent_classes_are_named():
 
 def test_whether_it_is_surer_than_right():
     sure = np.array([[0.9, 0.1]] * 10)
-    for right, words in ((5, "surer than it is right, by 0.400"), (10, "less sure than it is right, by 0.100")):
+    rates = "On average it gives its answer a probability of 90.0%, and {} of its answers are right."
+    for right, word, share in (
+        (5, "Overconfident by 40.0 percentage points.", "50.0%"),
+        (10, "Underconfident by 10.0 percentage points.", "100.0%"),
+        (9, "On the whole as sure as it is right.", "90.0%"),
+    ):
         labels = np.array([0] * right + [1] * (10 - right))
-        assert words in describe_calibration(measure_calibration(sure, labels))
-    assert "as sure as it is right" in describe_calibration(measure_calibration(sure, np.array([0] * 9 + [1])))
+        assert describe_calibration(measure_calibration(sure, labels)) == (word, rates.format(share))
+
+
+def test_classes_that_go_to_another_one_are_named():
+    counts = np.array([[5, 4, 1], [9, 1, 0], [1, 1, 2]])
+    leaks = describe_leaks(EvaluationResult.from_confusion(counts, ("a", "b\n", "c"), loss=1.0))
+    assert leaks == ["90% of b\\n goes to a (9 of 10 faces)."]
+    half = np.array([[0, 0, 0], [1, 1, 0], [0, 3, 0]])
+    result = EvaluationResult.from_confusion(half, NAMES, loss=1.0)
+    assert describe_leaks(result) == ["100% of c goes to b (3 of 3 faces).", "50% of b goes to a (1 of 2 faces)."]
+    assert describe_leaks(result, most=1) == ["100% of c goes to b (3 of 3 faces)."]
+
+
+def test_a_sample_says_of_how_many_faces():
+    found = {"train": {"a": 90, "b": 10}, "test": {"a": 20, "b": 0}}
+    used = {"train": {"a": 9, "b": 1}, "validation": {"a": 5, "b": 1}, "test": {"a": 20, "b": 0}}
+    assert describe_sample(DataProtocol("x", found, used, True))[0].startswith(
+        "A trial on 36 of 120 faces: do not report"
+    )
+    scored = {"test": {"a": 7, "b": 0}}
+    assert describe_sample(DataProtocol("x", found, scored, True))[0].startswith("A trial on 7 of 20 faces:")
+    assert describe_sample(DataProtocol("x", {}, scored, True))[0].startswith("A trial on a sample of the data:")
+
+
+def test_no_line_ends_within_a_flag():
+    shown = keep_flags("<b> --max_train_samples\n")
+    assert shown == '&lt;b&gt; <span class="flag">--max_train_samples</span>\\n'
 
 
 def test_every_part_of_a_protocol_stands_in_a_table():

@@ -6,6 +6,7 @@ import sys
 import pytest
 
 from rafdb_vit.runtime.console import render_counts, render_next, render_start, say, say_aside, say_between_bars
+from rafdb_vit.runtime.text_width import measure_width
 from tests.support.shells import read_words
 
 
@@ -58,6 +59,13 @@ def test_names_in_tables_and_at_the_start_are_of_one_line():
     numbers = {"processes": 1, "threads": 1, "workers": 0, "millions": 1.0, "image_size": 32}
     start = render_start(**{**words, "device": "cpu", "precision": "fp32"}, **numbers, counts={"train": {name: 1}})
     assert len(start.splitlines()) == 7 and "\x1b" not in start
+
+
+def test_names_in_wide_letters_stand_above_their_counts():
+    counts = {"\u9a5a\u304d\u559c\u3073": 3, "e\u0301tonnement": 12, "Fear": 1}
+    lines = render_counts([("train", counts), ("\u691c\u8a3c", counts)]).split("\n")
+    assert len({measure_width(line) for line in lines}) == 1
+    assert lines[0].split() == [*counts, "total"]
 
 
 def test_what_is_no_result_goes_to_stderr_once(capsys, monkeypatch):

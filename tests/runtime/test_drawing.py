@@ -6,18 +6,12 @@ import pytest
 from matplotlib.figure import Figure
 from PIL import Image
 
-from rafdb_vit.runtime.drawing import drawing, fit_name, fold_name, measure_width, render_png
+from rafdb_vit.runtime.drawing import drawing, fit_name, fold_name, render_png
+from rafdb_vit.runtime.text_width import measure_width
 from tests.support.fonts import have_only, write_font
 
 CHINESE = "\u9a5a\u304d"
 FAMILY = "\U0001f468\u200d\U0001f469\u200d\U0001f467"
-
-
-@pytest.mark.parametrize(
-    ("text", "width"), [("abc", 3), (CHINESE, 4), ("a\u0301", 1), ("", 0), (FAMILY, 6), ("\uff21", 2)]
-)
-def test_width(text, width):
-    assert measure_width(text) == width
 
 
 @pytest.mark.parametrize(

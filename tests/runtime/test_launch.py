@@ -35,6 +35,8 @@ def test_the_line_that_goes_on(monkeypatch, argv, expected):
     [
         ("/usr/bin/rafdb-vit", {}, "rafdb-vit train"),
         ("/x/rafdb_vit/__main__.py", {}, "python -m rafdb_vit train"),
+        ("my_thesis.py", {}, "rafdb-vit train"),
+        ("my_thesis.py", {"ACCELERATE_MIXED_PRECISION": "no"}, "accelerate launch -m rafdb_vit train"),
         ("train.py", {"ACCELERATE_MIXED_PRECISION": "no"}, "accelerate launch train.py"),
         ("train.py", {"ACCELERATE_MIXED_PRECISION": "bf16"}, "accelerate launch --mixed_precision bf16 train.py"),
         ("train.py", {"TORCHELASTIC_RUN_ID": "x", "LOCAL_WORLD_SIZE": "4"}, "torchrun --nproc_per_node 4 train.py"),
