@@ -4,6 +4,7 @@ from dataclasses import dataclass, field
 
 from rafdb_vit.commands.parser import command, switch
 from rafdb_vit.runtime.console import quiet_libraries
+from rafdb_vit.runtime.neighbours import check_folder
 from rafdb_vit.training.flags import flag
 
 _TOKEN = "a token on the command line ends up in logs and histories; use `hf auth login` or HF_TOKEN"
@@ -39,6 +40,8 @@ def main(push: PushArguments) -> None:
         UserError: It must not be published, or could not be; the branch holds the whole model or is as it was.
         Interrupted: A signal ended it.
     """
+    check_folder("RUN", push.run, expected="the folder of a finished training run")  # before torch is loaded
+
     from rafdb_vit.hub.publication import publish_run
 
     quiet_libraries()

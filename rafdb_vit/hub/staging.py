@@ -27,8 +27,9 @@ from rafdb_vit.model.allow_list import CONFIG_FILE
 from rafdb_vit.model.download import CHECKPOINT_FILES, hash_file, hash_model
 from rafdb_vit.model.received import check_received
 from rafdb_vit.report.plots import CONFUSION_FILE, CURVES_FILE, PLOTS_FOLDER, plot_confusion_matrix
-from rafdb_vit.runtime.disk import expand, is_inside, naming_disk_errors, parse_json, read_text
+from rafdb_vit.runtime.disk import is_inside, naming_disk_errors, parse_json, read_text
 from rafdb_vit.runtime.errors import UserError, shorten
+from rafdb_vit.runtime.neighbours import check_folder
 from rafdb_vit.runtime.output_folder import OutputFolder
 
 CARD_FILE = "README.md"
@@ -139,7 +140,7 @@ def stage_run(
     Raises:
         UserError: Something is missing, is not what was measured, or must not leave this machine.
     """
-    run = _find_run(run)
+    run = check_folder("RUN", run, expected="the folder of a finished training run")
     _refuse_changed(run)
     validation, test, protocol = read_results(run)
     data = protocol.data
@@ -173,13 +174,6 @@ def stage_run(
             StagedFile(str(p.relative_to(folder)), p.stat().st_size, hash_file(p)) for p in _list_files(folder)
         )
         yield StagedRun(folder, files, card, probabilities)
-
-
-def _find_run(run: str | Path) -> Path:
-    folder = expand(run)
-    if not os.path.isdir(folder):
-        raise UserError(f"{run}: no such folder; expected that of a finished training run")
-    return folder
 
 
 def _refuse_changed(run: Path) -> None:

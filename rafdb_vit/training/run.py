@@ -17,6 +17,7 @@ from rafdb_vit.evaluation.results import EvaluationResult
 from rafdb_vit.hub.publication import Publication, plan_publication, publish_trained
 from rafdb_vit.model.download import hash_model
 from rafdb_vit.model.load import load_model, load_trained
+from rafdb_vit.model.names import find_model_folder
 from rafdb_vit.model.scratch import build_model
 from rafdb_vit.report.page import write_run_page
 from rafdb_vit.runtime.bars import silencing_bars
@@ -79,6 +80,8 @@ def run_training(
     data.refuse_output(folder.path)
     model.refuse_output(folder.path)
     broadcast_from_main(lambda: check_writable(folder.path))
+    if not model.from_scratch:  # refused before the data is read
+        broadcast_from_main(lambda: find_model_folder(model.model_name_or_path, revision=model.model_revision))
     with silencing_bars(args.disable_tqdm), hold_on_main(folder.path):
         checkpoint = _find_checkpoint(folder, data, model, args)
         found = _load_data(data, folder, resuming=checkpoint is not None)

@@ -144,7 +144,7 @@ def test_a_sharded_model(run):
 def test_a_run_without_results(run):
     (run / "results.json").unlink()
     assert "results.json: no such file; expected the folder of a finished training run" in refused(run, force=True)
-    assert "no such folder" in refused(run / "elsewhere")
+    assert "RUN: no folder" in refused(run / "elsewhere")
 
 
 @pytest.mark.parametrize("name", ["model.safetensors", "config.json", "preprocessor_config.json"])
@@ -206,7 +206,7 @@ def test_results_and_runs_that_cannot_be_read(run):
     (run / "results.json").unlink()
     (run / "results.json").mkdir()
     assert "results.json: cannot be read (not a plain file)" in refused(run)
-    assert "there is no such user" in refused("~nosuchuser/run") and "no such folder" in refused("x" * 5000)
+    assert "there is no such user" in refused("~nosuchuser/run") and "RUN: no folder xxx" in refused("x" * 5000)
 
 
 def test_results_that_name_no_files(run):

@@ -45,6 +45,7 @@ from rafdb_vit.data.labels import LABEL_SETS
 from rafdb_vit.data.splits import find_split, validation_as_test
 from rafdb_vit.runtime.disk import is_inside
 from rafdb_vit.runtime.errors import UserError
+from rafdb_vit.runtime.neighbours import list_near
 
 _Reader = Callable[[DataForm, Reporter], FoundData[Faces]]
 _STORED = (".parquet", ".arrow", ".jsonl", ".json")
@@ -98,7 +99,10 @@ def find_faces(root: Path, form: DataForm, report: Reporter) -> FoundData[Faces]
         hint = ": unpack it first" if root.suffix.lower() in _ARCHIVES else ""
         raise UserError(f"{printable(root)}: is a file; expected the folder that holds the faces, or a CSV file{hint}")
     else:
-        raise UserError(f"{printable(root)}: no such folder; expected the one that holds the faces, or a CSV file")
+        near = list_near(root)
+        raise UserError(
+            f"{printable(root)}: no such folder{near}; expected the one that holds the faces, or a CSV file"
+        )
     folder = found.folder or root
     _check_encoding(folder)
     columns = {
