@@ -1,5 +1,6 @@
 """The main job: data, model, training, then one scoring of validation and test by the model as it was saved."""
 
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,11 +11,12 @@ from transformers import PreTrainedModel, set_seed
 
 from rafdb_vit.data.dataset import check_images
 from rafdb_vit.data.found import FoundData
+from rafdb_vit.data.images import select_undecoded
 from rafdb_vit.evaluation.inference import predict_split
 from rafdb_vit.evaluation.predictions import Predictions
 from rafdb_vit.evaluation.protocol import ModelProtocol, Protocol, describe_data, describe_model, describe_split
 from rafdb_vit.evaluation.results import EvaluationResult
-from rafdb_vit.hub.publication import Publication, plan_publication, publish_trained
+from rafdb_vit.hub.publication import Publication, plan_publication, propose_publication, publish_trained
 from rafdb_vit.model.download import hash_model
 from rafdb_vit.model.load import load_model, load_trained
 from rafdb_vit.model.names import find_model_folder
@@ -285,8 +287,18 @@ class _Run:
 
     def show_end(self, outcome: TrainOutcome) -> None:
         """Says what came out, and what to do with it."""
-        test, demo = outcome.test, self.data.demo
-        say(f"\nTest ({test.n} faces, scored once)\n\n{test.render_report()}\n")
-        say(render_next(str(outcome.folder), classes=len(test.per_class), publishable=not demo))
-        if demo:
-            say(DEMO_BANNER)
+        test, data = outcome.test, describe_data(self.found)
+        faces = "drawn faces" if self.data.demo else "faces"
+        say(f"\nTest ({test.n:,} {faces}, scored once)\n\n{test.render_report()}\n")
+        published = None if self.args.publishes else propose_publication(data, license=self.model.license)
+        say(render_next(str(outcome.folder), face=self.find_face(), publication=published))
+
+    def find_face(self) -> str | None:
+        """Returns the file of a cropped face of test; None where the data has none."""
+        test = self.found.splits["test"]
+        if "crop" in test.column_names:
+            return None
+        path = select_undecoded(test)[0]["image"]["path"]
+        if not path or not os.path.isfile(path):
+            return None
+        return os.path.relpath(path) if Path(path).is_relative_to(Path.cwd()) else path

@@ -369,7 +369,7 @@ def test_predict(tmp_path, tiny_vit, command):
     failed, read = json.loads(out)
     assert set(failed) == {"file", "error"} and set(read["probabilities"]) == set(BASIC.names)
     status, out, err = command("predict", tmp_path, "--model", tmp_path / "nothing")
-    assert (status, out) == (2, "") and err[0].startswith("error: --model ")
+    assert (status, out) == (2, "") and err[0].startswith("error: --model: no folder ")
 
 
 def test_predict_as_rows_of_a_table(tmp_path, command):
