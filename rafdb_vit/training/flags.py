@@ -9,6 +9,7 @@ from rafdb_vit.data.labels import LABEL_SETS
 from rafdb_vit.runtime.console import say
 from rafdb_vit.runtime.disk import expand
 from rafdb_vit.runtime.errors import UserError
+from rafdb_vit.runtime.output_folder import RUNS
 from rafdb_vit.runtime.processes import broadcast_from_main, main_process_first, raise_on_all
 
 if TYPE_CHECKING:
@@ -16,8 +17,6 @@ if TYPE_CHECKING:
 
     from rafdb_vit.data.found import FoundData
 
-RUNS = "runs"
-"""Folder of run folders, unless another is asked for."""
 WORKERS_LIMIT = 2**10
 """Data workers, each a process, are fewer."""
 _LONGEST_SHOWN = 200
