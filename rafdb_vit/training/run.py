@@ -29,6 +29,7 @@ from rafdb_vit.runtime.errors import UserError
 from rafdb_vit.runtime.hardware import describe_device, set_threads
 from rafdb_vit.runtime.launch import naming_resume_command
 from rafdb_vit.runtime.lock import hold_on_main
+from rafdb_vit.runtime.neighbours import find_near
 from rafdb_vit.runtime.processes import broadcast_from_main, main_process_first, raise_on_one
 from rafdb_vit.runtime.signals import SignalWatch
 from rafdb_vit.training.arguments import NEWEST_CHECKPOINT, ExpressionTrainingArguments
@@ -82,7 +83,7 @@ def run_training(
     data.refuse_output(folder.path)
     model.refuse_output(folder.path)
     broadcast_from_main(lambda: check_writable(folder.path))
-    if not model.from_scratch:  # refused before the data is read
+    if not model.from_scratch and find_near(model.model_name_or_path) is not None:  # refused before the data is read
         broadcast_from_main(lambda: find_model_folder(model.model_name_or_path, revision=model.model_revision))
     with silencing_bars(args.disable_tqdm), hold_on_main(folder.path):
         checkpoint = _find_checkpoint(folder, data, model, args)
