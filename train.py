@@ -2,8 +2,11 @@
 
 import sys
 
-from rafdb_vit.commands.parser import run_command
-from rafdb_vit.commands.train import main
+from rafdb_vit.runtime.requirements import refusing_missing_modules
 
 if __name__ == "__main__":
-    sys.exit(run_command(main))
+    with refusing_missing_modules():
+        from rafdb_vit.commands.parser import run_command
+        from rafdb_vit.commands.train import main
+
+        sys.exit(run_command(main))

@@ -5,9 +5,9 @@ import sys
 from collections.abc import Sequence
 
 from rafdb_vit import __version__
-from rafdb_vit.commands.parser import run_command
 from rafdb_vit.runtime.console import say
 from rafdb_vit.runtime.errors import UserError
+from rafdb_vit.runtime.requirements import refusing_missing_modules
 
 VERBS = {
     "train": "fine-tune a model, score it once on test, and save it",
@@ -40,7 +40,10 @@ def _dispatch(argv: Sequence[str] | None) -> object:
 
 def main() -> int:
     """Runs the verb that the command line names; returns the exit status."""
-    return run_command(_dispatch)
+    with refusing_missing_modules():
+        from rafdb_vit.commands.parser import run_command
+
+        return run_command(_dispatch)
 
 
 if __name__ == "__main__":

@@ -11,6 +11,7 @@ from rafdb_vit.runtime.disk import expand
 from rafdb_vit.runtime.errors import UserError
 from rafdb_vit.runtime.hardware import EVAL_BATCH_SIZE
 from rafdb_vit.runtime.launch import render_own_command
+from rafdb_vit.runtime.neighbours import describe_missing, find_near
 from rafdb_vit.training.flags import DATA, OUTPUT, WORKERS_LIMIT, DataArguments, FormArguments, flag
 
 _SPLITS_OF_FLAGS = {
@@ -83,6 +84,7 @@ def main(argv: Sequence[str] | None = None) -> Path:
             raise UserError(
                 f"--{name}: has no effect on the split {asked.split}; leave it out, or take another --split"
             )
+    _check_model(asked.model, asked.model_revision, has_data=bool(data.source))
 
     from rafdb_vit.training.past_run import find_run
     from rafdb_vit.training.scoring import score_model
@@ -96,3 +98,12 @@ def main(argv: Sequence[str] | None = None) -> Path:
     if run is not None and data.data_dir and "data_dir" not in given and not expand(data.data_dir).exists():
         raise UserError(f"--data_dir: the run was trained on {data.data_dir}, which is not there now; give its folder")
     return score_model(data, run, command=render_own_command("evaluate", argv), **vars(asked))
+
+
+def _check_model(name: str, revision: str | None, *, has_data: bool) -> None:
+    """Refuses a model that is not there, before torch is loaded and before its data is asked for."""
+    from rafdb_vit.model.names import find_model_folder
+
+    on_hub = find_model_folder(name, revision=revision, flag="MODEL") is None
+    if on_hub and not has_data and find_near(name) is not None:
+        raise UserError(f"MODEL: {describe_missing(name)}; if it is a model of the Hub, give --data_dir too")

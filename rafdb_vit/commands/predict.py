@@ -51,6 +51,10 @@ def main(asked: PredictArguments) -> int:
         UserError: The model cannot be loaded, or there is nothing to predict.
         Interrupted: A signal ended it.
     """
+    from rafdb_vit.model.names import find_model_folder
+
+    find_model_folder(asked.model, revision=asked.model_revision, flag="--model")  # refused before torch is loaded
+
     from rafdb_vit.evaluation.inference import list_images, predict_images, render_header
     from rafdb_vit.model.load import load_classifier
 

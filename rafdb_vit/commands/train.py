@@ -54,6 +54,7 @@ def train(**settings: Any) -> "TrainOutcome":
 def _train(argv: Sequence[str], settings: Mapping[str, Any]) -> "TrainOutcome":
     data, model, flags, asked = parse_training_arguments(argv, settings)
     data.refuse_unknown()
+    model.refuse_unknown()
     say_aside("Loading PyTorch and transformers ...")
     args = flags.resolve()
 

@@ -2,6 +2,8 @@
 
 import os
 from collections.abc import Callable, Iterator
+from contextlib import suppress
+from itertools import islice
 from pathlib import Path
 
 from rafdb_vit.data.findings import SAME_NAME, Reporter, printable
@@ -19,6 +21,8 @@ OTHER_SUFFIXES = (".heic", ".heif", ".jxl", ".svg", ".tga", ".pcx", ".eps", ".ps
 """Images of formats that are not read."""
 _TEXTS = (".txt", ".csv", ".json", ".xml", ".md", ".html", ".npy")
 """Files of which a release has up to a million; where images are looked for by content, these are not opened."""
+_MOST_LOOKED_AT = 100_000
+"""Files below a folder among which an image is looked for by its name alone."""
 NO_IMAGE = "file that is no image"
 WITHOUT_LABEL = "image without label"
 LINK_OUT = "link out of the folder"
@@ -88,6 +92,26 @@ class Names:
             except OSError:
                 self._found[place] = {}
         return self._found[place]
+
+
+class ImageNames:
+    """The images below a folder by their names, looked for when the first one is asked for."""
+
+    def __init__(self, root: Path) -> None:
+        self._root = root
+        self._found: dict[str, str] | None = None
+
+    def find(self, name: str) -> str | None:
+        """Returns the path, relative to the folder, of an image of a name, with its suffix or without; else None."""
+        if self._found is None:
+            self._found = {}
+            with suppress(UserError):  # folders in circles; what was found until then will do
+                for path in islice(walk_files(self._root), _MOST_LOOKED_AT):
+                    if path.lower().endswith(IMAGE_SUFFIXES):
+                        for key in (os.path.basename(path), Path(path).stem):  # noqa: PTH119
+                            self._found.setdefault(key, path)
+        found = self._found.get(name) or self._found.get(Path(name).stem)
+        return None if found is None else os.path.relpath(found, self._root)
 
 
 def scan(folder: Path, suffixes: tuple[str, ...] = ("",)) -> list[os.DirEntry[str]]:

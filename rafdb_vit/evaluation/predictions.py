@@ -18,6 +18,7 @@ from rafdb_vit.evaluation.reading import MOST_CLASSES
 from rafdb_vit.evaluation.results import EvaluationResult
 from rafdb_vit.runtime.disk import expand, read_bytes, write_whole
 from rafdb_vit.runtime.errors import UserError, escape
+from rafdb_vit.runtime.neighbours import list_near
 from rafdb_vit.runtime.output_folder import OutputFolder
 
 PREDICTIONS_FILE = "predictions.csv"
@@ -113,13 +114,14 @@ def read_predictions(path: str | Path) -> Predictions:
         UserError: There is none, or it has another form.
     """
     path = expand(path)
-    path = path / PREDICTIONS_FILE if path.is_dir() else path
+    near = "" if os.path.lexists(path) else list_near(path)
+    path = path / PREDICTIONS_FILE if os.path.isdir(path) else path
     folder = OutputFolder(path.parent, (PREDICTIONS_FILE,))
     if path.name == PREDICTIONS_FILE and folder.has_list:
         folder.refuse_changed(PREDICTIONS_FILE, advice="restore it, or evaluate the model again")
     if not os.path.isfile(path):
         raise UserError(
-            f"{path}: no such file; expected the folder of a finished run or of an evaluation, or its "
+            f"{path}: no such file{near}; expected the folder of a finished run or of an evaluation, or its "
             f"{PREDICTIONS_FILE}: `rafdb-vit evaluate MODEL --data_dir DIR` writes one"
         )
     try:

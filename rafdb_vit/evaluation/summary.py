@@ -10,6 +10,7 @@ from rafdb_vit.evaluation.protocol import Protocol
 from rafdb_vit.evaluation.results import AVERAGES, RESULTS_FILE, EvaluationResult, read_results
 from rafdb_vit.runtime.disk import expand
 from rafdb_vit.runtime.errors import UserError, escape
+from rafdb_vit.runtime.neighbours import check_folder
 from rafdb_vit.runtime.output_folder import OutputFolder
 from rafdb_vit.runtime.text_width import measure_width, pad_right
 
@@ -97,7 +98,7 @@ def summarize_runs(folders: Sequence[str]) -> Summary:
 
 def _read(folder: str) -> tuple[EvaluationResult, Protocol]:
     path = expand(folder)
-    path = path.parent if os.path.isfile(path) else path
+    path = path.parent if os.path.isfile(path) else check_folder("RUNS", folder, expected="that of a finished run")
     OutputFolder(path, (RESULTS_FILE,)).refuse_changed(RESULTS_FILE, advice="restore it, or train again")
     return read_results(path)[1:]
 

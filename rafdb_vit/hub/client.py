@@ -39,40 +39,67 @@ HUB_ERRORS = (HTTPError, OSError, RuntimeError, ValueError)
 """What the client raises for faults of the Hub and of the network, among bugs of ours."""
 
 
-def check_names(repo_id: str, *, revision: str | None = None, tag: str | None = None) -> None:
+def check_names(repo_id: str | None, *, revision: str | None = None, tag: str | None = None) -> None:
     """Refuses names that no repository, branch (`revision`) or tag can have, without network.
 
     Raises:
-        UserError: One of them is malformed.
+        UserError: One of them is malformed, or the repository has none.
     """
+    check_repo_id(repo_id)
+    check_reference("--revision", revision)
+    check_reference("--tag", tag)
+
+
+def check_repo_id(repo_id: str | None) -> None:
+    """Refuses a name that no repository can have; see `check_names`.
+
+    Raises:
+        UserError: It is malformed, or there is none.
+    """
+    expected = "expected USER/NAME or ORGANISATION/NAME, of letters, digits, '-', '_' and '.'"
+    if repo_id is None:
+        raise UserError(f"--repo_id: {expected}")
     try:
         validate_repo_id(repo_id)
         well_formed = repo_id.count("/") == 1
     except HFValidationError:
         well_formed = False
     if not well_formed:
-        raise UserError(
-            f"--repo_id {repo_id}: expected USER/NAME or ORGANISATION/NAME, of letters, digits, '-', '_' and '.'"
-        )
-    for flag, name in (("--revision", revision), ("--tag", tag)):
-        if name is None:
-            continue
-        if not _NAME.fullmatch(name) or ".." in name or name.endswith((".", "/", ".lock")):
-            raise UserError(f"{flag} {name}: no name of a branch or tag; expected letters, digits, '-', '_', '.', '/'")
-        if re.fullmatch(r"[0-9a-f]{40}", name):
-            raise UserError(f"{flag} {name}: is a commit; expected the name of a {flag.strip('-')}")
+        raise UserError(f"--repo_id {repo_id}: {expected}")
+
+
+def check_reference(flag: str, name: str | None) -> None:
+    """Refuses a name that no branch or tag can have; None is none at all. See `check_names`.
+
+    Raises:
+        UserError: It is malformed.
+    """
+    if name is None:
+        return
+    if not _NAME.fullmatch(name) or ".." in name or name.endswith((".", "/", ".lock")):
+        raise UserError(f"{flag} {name}: no name of a branch or tag; expected letters, digits, '-', '_', '.', '/'")
+    if re.fullmatch(r"[0-9a-f]{40}", name):
+        raise UserError(f"{flag} {name}: is a commit; expected the name of a {flag.strip('-')}")
+
+
+def check_endpoint() -> None:
+    """Makes sure that the Hub may be asked, and has an address; no connection is opened.
+
+    Raises:
+        UserError: It may not, or has none.
+    """
+    if constants.is_offline_mode():
+        raise UserError("HF_HUB_OFFLINE or TRANSFORMERS_OFFLINE is set: publishing needs the Hub; unset it")
+    if not constants.ENDPOINT.startswith(("https://", "http://")):
+        raise UserError(f"HF_ENDPOINT {constants.ENDPOINT}: expected an address such as https://huggingface.co")
 
 
 def find_token() -> str:
     """Returns the token of the environment or the login file; no connection is opened.
 
     Raises:
-        UserError: There is none, it is malformed, or the Hub may not be asked.
+        UserError: There is none, or it is malformed.
     """
-    if constants.is_offline_mode():
-        raise UserError("HF_HUB_OFFLINE or TRANSFORMERS_OFFLINE is set: publishing needs the Hub; unset it")
-    if not constants.ENDPOINT.startswith(("https://", "http://")):
-        raise UserError(f"HF_ENDPOINT {constants.ENDPOINT}: expected an address such as https://huggingface.co")
     try:
         token = get_token()
     except (OSError, ValueError) as error:

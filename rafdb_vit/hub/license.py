@@ -7,6 +7,8 @@ from rafdb_vit.data.names import is_rafdb, phrase_data
 from rafdb_vit.runtime.errors import UserError
 
 RAFDB_PAGE = "http://www.whdeld.cn/RAF/model1.html"
+EXAMPLE = "cc-by-nc-4.0"
+"""Of an identifier, for messages and proposed commands."""
 
 
 @dataclass(frozen=True)
@@ -39,14 +41,14 @@ def choose_license(data_name: str, asked: str | None) -> License:
     if asked == "other":
         raise UserError("--license other: says nothing of the terms; give their address (https://...) instead")
     if asked and not re.fullmatch(r"[a-z0-9][a-z0-9.+-]*", asked):
-        raise UserError(f"--license {asked}: expected the Hub's identifier, such as cc-by-nc-4.0, or an address")
+        raise UserError(f"--license {asked}: expected the Hub's identifier, such as {EXAMPLE}, or an address")
     if asked:
         return License(asked)
     if is_rafdb(data_name):
         return License("other", name="raf-db-non-commercial-research", link=RAFDB_PAGE)
     raise UserError(
         f"--license: needed, since the data is not RAF-DB as published but {phrase_data(data_name)}; give the Hub's "
-        "identifier of the licence that your data allows, such as cc-by-nc-4.0, or the address of its terms"
+        f"identifier of the licence that your data allows, such as {EXAMPLE}, or the address of its terms"
     )
 
 

@@ -9,9 +9,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from rafdb_vit.data.names import is_rafdb
 from rafdb_vit.evaluation.protocol import DataProtocol
-from rafdb_vit.hub.card import was_edited
+from rafdb_vit.hub.card import find_objection, was_edited
 from rafdb_vit.hub.client import check_names
+from rafdb_vit.hub.dry_run import show_publication
+from rafdb_vit.hub.license import EXAMPLE
 from rafdb_vit.hub.probe import TOLERANCE, largest_difference
 from rafdb_vit.hub.repository import HubRepository, RepositoryDifference
 from rafdb_vit.hub.staging import StagedRun, check_publishable, stage_run
@@ -62,19 +65,6 @@ class Publication:
         if head is not None:
             self._check_card(repository, head)
 
-    def show(self, run: str | Path) -> None:
-        """Stages and checks a run, and shows what would be published; no socket is opened.
-
-        Raises:
-            UserError: See `rafdb_vit.hub.staging.stage_run`.
-        """
-        with self._stage(run) as staged:
-            say(render_files(staged))
-            say(f"\n{staged.card}\n")
-            visibility = "private" if self.private else "public, unless its owner's default is private"
-            target = f"{self.repo_id}, branch {self.revision or 'main'}{f', tag {self.tag}' if self.tag else ''}"
-            say(f"Dry run, nothing was sent. Target: {target}. If it is new: {visibility}. The Hub checks licences.")
-
     def publish(self, run: str | Path) -> str:
         """Publishes a run; does nothing where the branch already holds it.
 
@@ -87,7 +77,7 @@ class Publication:
         """
         try:
             with self._stage(run) as staged:
-                say(render_files(staged))
+                say(staged.render())
                 return self._send(staged)
         except Interrupted as stop:
             raise Interrupted(
@@ -192,7 +182,7 @@ class Publication:
 
 def publish_run(
     run: str | Path,
-    repo_id: str,
+    repo_id: str | None,
     *,
     private: bool = False,
     revision: str | None = None,
@@ -204,7 +194,8 @@ def publish_run(
 ) -> str | None:
     """Publishes a finished run on the Hub, in one commit, and checks that the Hub holds what was measured.
 
-    See `Publication` for the settings. A `dry_run` shows files, checksums, card and target, and sends nothing.
+    See `Publication` for the settings. A `dry_run` shows files, checksums, card and target, says all that is missing,
+    and sends nothing; it does without a `repo_id`.
 
     Returns:
         The commit that holds the run; None for a dry run.
@@ -213,28 +204,12 @@ def publish_run(
         UserError: It must not be published, or could not be; the line says what to run again.
         Interrupted: A signal ended it.
     """
-    publication = Publication(
-        repo_id, revision=revision, tag=tag, license=license, private=private, force=force, verify=verify
-    )
-    if not dry_run:
-        return publication.publish(run)
-    publication.show(run)
-    return None
-
-
-def render_files(staged: StagedRun) -> str:
-    """Renders what is to be published: sizes, checksums, and what was checked."""
-    rows = [f"{file.size:>13,}  {file.sha256}  {file.path}" for file in staged.files]
-    total = sum(file.size for file in staged.files)
-    return "\n".join(
-        [
-            f"{'bytes':>13}  {'SHA-256':64}  file",
-            *rows,
-            f"{total:>13,}  in {len(rows)} files",
-            f"Checked: the files that were measured, loaded by pipeline, {len(staged.probabilities[0])} classes named; "
-            "no pickle, no path of this machine, no token.",
-        ]
-    )
+    settings: Any = {"revision": revision, "tag": tag, "license": license, "private": private, "force": force}
+    if dry_run:
+        show_publication(run, repo_id, **settings)
+        return None
+    check_names(repo_id)
+    return Publication(str(repo_id), verify=verify, **settings).publish(run)
 
 
 def plan_publication(data: DataProtocol, *, repo_id: str, **settings: Any) -> Publication:
@@ -249,6 +224,17 @@ def plan_publication(data: DataProtocol, *, repo_id: str, **settings: Any) -> Pu
     with renaming_flags(_FLAGS_OF_TRAINING):
         broadcast_from_main(publication.check_rights)
     return publication
+
+
+def propose_publication(data: DataProtocol, *, license: str | None) -> list[str] | None:
+    """Returns the words that publish a run, after its folder; None where it is a trial that should not be published.
+
+    `license` is the one that was asked for. Where one is needed and none was, an example stands in its place.
+    """
+    if find_objection(data):
+        return None
+    needed = license or (None if is_rafdb(data.name) else EXAMPLE)
+    return ["--repo_id", "USER/NAME", *(["--license", needed] if needed else [])]
 
 
 def publish_trained(publication: Publication, run: str | Path) -> str:

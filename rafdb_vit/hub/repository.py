@@ -12,7 +12,7 @@ from huggingface_hub import CommitOperationAdd, CommitOperationDelete, HfApi, co
 from huggingface_hub.errors import EntryNotFoundError, GatedRepoError, RepositoryNotFoundError
 from huggingface_hub.utils import get_session, hf_raise_for_status
 
-from rafdb_vit.hub.client import COMMIT_TIMEOUT, HUB_ERRORS, call_hub, check_owner, find_token
+from rafdb_vit.hub.client import COMMIT_TIMEOUT, HUB_ERRORS, call_hub, check_endpoint, check_owner, find_token
 from rafdb_vit.hub.probe import probe_model
 from rafdb_vit.hub.staging import CARD_FILE, StagedRun
 from rafdb_vit.model.download import CHECKPOINT_FILES
@@ -55,6 +55,7 @@ class HubRepository:
     def __init__(self, repo_id: str, *, revision: str | None = None) -> None:
         self.repo_id = repo_id
         self.branch = revision or constants.DEFAULT_REVISION
+        check_endpoint()
         self._token = find_token()
         self._api = HfApi(token=self._token)
 

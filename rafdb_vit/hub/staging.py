@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from huggingface_hub import ModelCard, get_token
 from PIL import Image
@@ -21,14 +22,16 @@ from safetensors import SafetensorError, safe_open
 from rafdb_vit.evaluation.protocol import DataProtocol, Protocol
 from rafdb_vit.evaluation.results import RESULTS_FILE, EvaluationResult, read_results, write_results
 from rafdb_vit.hub.card import find_objection, render_card
-from rafdb_vit.hub.license import choose_license
+from rafdb_vit.hub.faults import Faults, UnfitFiles
+from rafdb_vit.hub.license import EXAMPLE, License, choose_license
 from rafdb_vit.hub.probe import probe_model
 from rafdb_vit.model.allow_list import CONFIG_FILE
 from rafdb_vit.model.download import CHECKPOINT_FILES, hash_file, hash_model
 from rafdb_vit.model.received import check_received
 from rafdb_vit.report.plots import CONFUSION_FILE, CURVES_FILE, PLOTS_FOLDER, plot_confusion_matrix
-from rafdb_vit.runtime.disk import expand, is_inside, naming_disk_errors, parse_json, read_text
+from rafdb_vit.runtime.disk import is_inside, naming_disk_errors, parse_json, read_text
 from rafdb_vit.runtime.errors import UserError, shorten
+from rafdb_vit.runtime.neighbours import check_folder
 from rafdb_vit.runtime.output_folder import OutputFolder
 
 CARD_FILE = "README.md"
@@ -98,6 +101,11 @@ class StagedFile:
     size: int
     sha256: str
 
+    @classmethod
+    def of(cls, path: Path, folder: Path) -> "StagedFile":
+        """Describes a file in the folder that is published."""
+        return cls(str(path.relative_to(folder)), path.stat().st_size, hash_file(path))
+
 
 @dataclass(frozen=True)
 class StagedRun:
@@ -115,6 +123,20 @@ class StagedRun:
     card: str
     probabilities: list[list[float]]
 
+    def render(self) -> str:
+        """Renders what is to be published: sizes, checksums, and what was checked."""
+        rows = [f"{file.size:>13,}  {file.sha256}  {file.path}" for file in self.files]
+        total = sum(file.size for file in self.files)
+        return "\n".join(
+            [
+                f"{'bytes':>13}  {'SHA-256':64}  file",
+                *rows,
+                f"{total:>13,}  in {len(rows)} files",
+                "Checked: the files that were measured, loaded by pipeline, "
+                f"{len(self.probabilities[0])} classes named; no pickle, no path of this machine, no token.",
+            ]
+        )
+
 
 def check_publishable(data: DataProtocol, *, license: str | None, force: bool) -> None:
     """Refuses what must not be published, by what is known of a run before it is trained.
@@ -122,39 +144,46 @@ def check_publishable(data: DataProtocol, *, license: str | None, force: bool) -
     Raises:
         UserError: It is a demo or a subsampled run and not forced, or a licence has to be given.
     """
+    _refuse_trial(data, force=force)
+    choose_license(data.name, license)
+
+
+def _refuse_trial(data: DataProtocol, *, force: bool) -> None:
     objection = find_objection(data)
     if objection and not force:
         raise UserError(f"this run should not be published: {objection}; --force publishes it, with that in its card")
-    choose_license(data.name, license)
 
 
 @contextmanager
 def stage_run(
-    run: str | Path, *, repo_id: str, license: str | None, force: bool = False, revision: str | None = None
+    run: str | Path,
+    *,
+    repo_id: str,
+    license: str | None,
+    force: bool = False,
+    revision: str | None = None,
+    faults: Faults | None = None,
 ) -> Iterator[StagedRun]:
     """Copies what is published of a run to a temporary folder, and checks it there, without network.
 
-    The arguments are those of `rafdb_vit.hub.publication.Publication`; the folder is deleted at the end.
+    The arguments are those of `rafdb_vit.hub.publication.Publication`; the folder is deleted at the end. With `faults`
+    that collect, it goes on where the run is a trial or has no licence.
 
     Raises:
         UserError: Something is missing, is not what was measured, or must not leave this machine.
     """
-    run = _find_run(run)
+    run, faults = check_folder("RUN", run, expected="the folder of a finished training run"), faults or Faults()
     _refuse_changed(run)
     validation, test, protocol = read_results(run)
-    data = protocol.data
-    check_publishable(data, license=license, force=force)
-    results = {"validation": validation, "test": test}
-    card = str(
-        render_card(
-            **results,
-            protocol=protocol,
-            repo_id=repo_id,
-            license=choose_license(data.name, license),
-            revision=revision,
-            has_curves=os.path.isfile(run / PLOTS_FOLDER / CURVES_FILE),
-        )
-    )
+    data, chosen = protocol.data, License(EXAMPLE)
+    with faults.noting():
+        _refuse_trial(data, force=force)
+    with faults.noting():
+        chosen = choose_license(data.name, license)
+    results: Any = {"validation": validation, "test": test}
+    has_curves = os.path.isfile(run / PLOTS_FOLDER / CURVES_FILE)
+    words: Any = {"protocol": protocol, "repo_id": repo_id, "revision": revision, "has_curves": has_curves}
+    card = str(render_card(**results, **words, license=chosen))
     with tempfile.TemporaryDirectory(prefix="rafdb_vit-publication-") as temporary:
         folder = Path(temporary)
         with naming_disk_errors(folder, act="staged", advice=_STAGING_ADVICE):
@@ -162,24 +191,14 @@ def stage_run(
             (folder / CARD_FILE).write_text(card, encoding="utf-8")
             # Written anew from what the card was rendered from: nothing else in the run's file goes along.
             write_results(folder, **results, protocol=protocol)
-        _check_measured(run, folder, protocol)
-        _check_contents(run, folder)
+        _check_files(run, folder, protocol)
         check_received(str(run), folder)
         _check_labels(run, folder, test)
         _check_card(card)
         _draw(folder, test, data)
         probabilities = probe_model(folder, classes=len(test.per_class))
-        files = tuple(
-            StagedFile(str(p.relative_to(folder)), p.stat().st_size, hash_file(p)) for p in _list_files(folder)
-        )
+        files = tuple(StagedFile.of(path, folder) for path in _list_files(folder))
         yield StagedRun(folder, files, card, probabilities)
-
-
-def _find_run(run: str | Path) -> Path:
-    folder = expand(run)
-    if not os.path.isdir(folder):
-        raise UserError(f"{run}: no such folder; expected that of a finished training run")
-    return folder
 
 
 def _refuse_changed(run: Path) -> None:
@@ -210,34 +229,47 @@ def _draw(folder: Path, test: EvaluationResult, data: DataProtocol) -> None:
         (folder / PLOTS_FOLDER / CONFUSION_FILE).write_bytes(matrix)
 
 
-def _check_measured(run: Path, folder: Path, protocol: Protocol) -> None:
-    """Refuses a model other than the one whose metrics are in `results.json`."""
-    measured, staged = protocol.files_sha256, hash_model(folder)
-    if not measured:
-        raise UserError(f"{run / RESULTS_FILE}: does not say which files were measured; train again to write it")
-    for name in sorted({*measured, *staged}):
-        if name not in staged:
-            raise UserError(f"{run / name}: no such file; the metrics in {RESULTS_FILE} were measured with it")
-        if measured.get(name) != staged[name]:
-            raise UserError(
-                f"{run / name}: is not the file that the metrics in {RESULTS_FILE} were measured with; restore it, or "
-                "train again"
-            )
-
-
-def _check_contents(run: Path, folder: Path) -> None:
-    """Refuses files that are not what their names say, or hold a path of this machine or what looks like a token."""
+def _check_files(run: Path, folder: Path, protocol: Protocol) -> None:
+    """Refuses files other than those that were measured, and those that hold what must not leave this machine."""
+    faults = _find_unmeasured(run, folder, protocol)
     token = get_token()
     # The card last: what stands in it comes from the other files, where it can be mended.
     for path in sorted(_list_files(folder), key=lambda path: path.name == CARD_FILE):
         name = run / path.relative_to(folder)
-        try:
-            leak = find_leak(path, token=token)
-        except (OSError, ValueError, SafetensorError, SyntaxError, Image.DecompressionBombError) as error:
-            reason = str(error).replace(str(folder), str(run))
-            raise UserError(f"{name}: is damaged ({reason}); restore it, or train again") from error
-        if leak:
-            raise UserError(f"{name}: holds {leak}; nothing was published: take it out")
+        if name in faults or (faults and path.name == CARD_FILE):
+            continue
+        if fault := _describe_fault(run, folder, path, token=token):
+            faults[name] = f"{name}: {fault}"
+    if faults:
+        raise UnfitFiles(list(faults.values()))
+
+
+def _find_unmeasured(run: Path, folder: Path, protocol: Protocol) -> dict[Path, str]:
+    """Returns what is said of each file of a model other than the one whose metrics are in `results.json`."""
+    measured, staged, faults = protocol.files_sha256, hash_model(folder), {}
+    if not measured:
+        path = run / RESULTS_FILE
+        return {path: f"{path}: does not say which files were measured; train again to write it"}
+    for name in sorted({*measured, *staged}):
+        path = run / name
+        if name not in staged:
+            faults[path] = f"{path}: no such file; the metrics in {RESULTS_FILE} were measured with it"
+        elif measured.get(name) != staged[name]:
+            faults[path] = (
+                f"{path}: is not the file that the metrics in {RESULTS_FILE} were measured with; restore it, or train "
+                "again"
+            )
+    return faults
+
+
+def _describe_fault(run: Path, folder: Path, path: Path, *, token: str | None) -> str | None:
+    """Says of a staged file that it is not what its name says, or what it holds that must not leave this machine."""
+    try:
+        leak = find_leak(path, token=token)
+    except (OSError, ValueError, SafetensorError, SyntaxError, Image.DecompressionBombError) as error:
+        reason = str(error).replace(str(folder), str(run))
+        return f"is damaged ({reason}); restore it, or train again"
+    return f"holds {leak}; nothing was published: take it out" if leak else None
 
 
 def _check_labels(run: Path, folder: Path, test: EvaluationResult) -> None:

@@ -12,20 +12,19 @@ from huggingface_hub import HfApi, constants, snapshot_download
 from huggingface_hub.errors import (
     GatedRepoError,
     HfHubHTTPError,
-    HFValidationError,
     HTTPError,
     LocalEntryNotFoundError,
     RepositoryNotFoundError,
     RevisionNotFoundError,
 )
-from huggingface_hub.utils import validate_repo_id
 from transformers.utils import logging
 
 from rafdb_vit.model.allow_list import CONFIG_FILE
+from rafdb_vit.model.names import describe_absent, describe_uncached, find_model_folder
 from rafdb_vit.model.received import INDEX_FILE, PROCESSOR_FILE, SHARD_FILES, WEIGHTS_FILE
 from rafdb_vit.runtime.caches import naming_caches
 from rafdb_vit.runtime.console import say
-from rafdb_vit.runtime.disk import expand, open_plain, share_mode
+from rafdb_vit.runtime.disk import open_plain, share_mode
 from rafdb_vit.runtime.errors import UserError
 
 CHECKPOINT_FILES = (
@@ -34,8 +33,6 @@ CHECKPOINT_FILES = (
 )
 PICKLE_FILES = ("pytorch_model*.bin", "*.pt", "*.pth", "*.ckpt", "*.pkl")
 _HUB_TIMEOUT = 5.0
-_MOST_REVISION = 256
-"""Letters; a file in the cache has its name."""
 
 
 def find_checkpoint(name_or_path: str, *, revision: str | None = None) -> tuple[Path, str | None]:
@@ -51,34 +48,13 @@ def find_checkpoint(name_or_path: str, *, revision: str | None = None) -> tuple[
     Raises:
         UserError: There is no such folder or repository, the Hub cannot be reached, or the weights are pickled.
     """
-    folder, where = expand(name_or_path), f"--model_name_or_path {name_or_path}"
-    if not name_or_path.strip() or os.path.isfile(folder):
-        found = "is a file" if name_or_path.strip() else "is empty"
-        raise UserError(f"{where}: {found}; expected a model's folder, or a Hub name")
-    if os.path.isdir(folder):
-        if not os.access(folder, os.R_OK | os.X_OK):
-            raise UserError(f"{where}: cannot be read; check the folder's permissions")
-        if revision is not None:
-            raise UserError(f"--model_revision {revision}: {name_or_path} is a folder; revisions are for Hub models")
+    where, folder = f"--model_name_or_path {name_or_path}", find_model_folder(name_or_path, revision=revision)
+    if folder is not None:
         _check_files(where, str(folder), folder)
         return folder, None
-    _check_name(where, name_or_path)
-    if revision is not None and not (revision.isprintable() and 0 < len(revision) < _MOST_REVISION):
-        raise UserError(f"--model_revision {revision}: expected a branch, a tag or a commit")
-    folder = _download(where, name_or_path, revision)
+    folder = _download(name_or_path, revision)
     _check_files(where, name_or_path, folder)
     return folder, folder.name
-
-
-def _check_name(where: str, name: str) -> None:
-    """Refuses what is neither a folder nor USER/NAME, so that a mistyped folder is not asked for on the Hub."""
-    expected = f"expected a folder with {CONFIG_FILE}; a model of the Hub is USER/NAME"
-    if name.startswith((".", "~", "/")) or name.count("/") != 1:
-        raise UserError(f"{where}: no such folder; {expected}")
-    try:
-        validate_repo_id(name)
-    except HFValidationError as error:
-        raise UserError(f"{where}: no such folder, nor a name that the Hub allows; {expected}") from error
 
 
 def is_pickle(path: str) -> bool:
@@ -111,23 +87,23 @@ def hash_file(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def _download(where: str, name: str, revision: str | None) -> Path:
+def _download(name: str, revision: str | None) -> Path:
     """Returns the folder in the cache that holds a repository's files, after fetching what is missing."""
-    offline, patterns = constants.HF_HUB_OFFLINE, list(CHECKPOINT_FILES)
+    flag, offline, patterns = "--model_name_or_path", constants.HF_HUB_OFFLINE, list(CHECKPOINT_FILES)
     try:
         if not offline:
             # One short request first: the downloads would retry each file for half a minute.
             HfApi().model_info(name, revision=revision, timeout=_HUB_TIMEOUT)
     except GatedRepoError as error:
-        raise UserError(f"{where}: access to it must be granted; ask on its page, then `hf auth login`") from error
-    except RepositoryNotFoundError as error:
         raise UserError(
-            f"{where}: no such folder, and no such model on the Hub (a private one needs `hf auth login`)"
+            f"{flag} {name}: access to it must be granted; ask on its page, then `hf auth login`"
         ) from error
+    except RepositoryNotFoundError as error:
+        raise UserError(f"{flag}: {describe_absent(name)}") from error
     except RevisionNotFoundError as error:
         raise UserError(f"--model_revision {revision}: {name} has no such branch, tag or commit") from error
     except HfHubHTTPError as error:
-        raise UserError(f"{where}: the Hub answered {error.response.status_code}; try again later") from error
+        raise UserError(f"{flag} {name}: the Hub answered {error.response.status_code}; try again later") from error
     except (HTTPError, OSError):
         offline = True
     try:
@@ -135,12 +111,11 @@ def _download(where: str, name: str, revision: str | None) -> Path:
             folder = snapshot_download(name, revision=revision, allow_patterns=patterns, local_files_only=offline)
     except LocalEntryNotFoundError as error:
         reason = "HF_HUB_OFFLINE is set" if constants.HF_HUB_OFFLINE else "the Hub cannot be reached"
-        raise UserError(
-            f"{where}: {reason} and no copy is in the cache; where there is a network, `hf download {name}` fetches "
-            "it; copy the folder here and give its path, or share the cache and set HF_HUB_OFFLINE=1"
-        ) from error
+        raise UserError(f"{flag}: {describe_uncached(name, reason)}") from error
     except (HTTPError, OSError) as error:
-        raise UserError(f"{where}: the download broke off ({error}); run the command again to go on with it") from error
+        raise UserError(
+            f"{flag} {name}: the download broke off ({error}); run the command again to go on with it"
+        ) from error
     if offline and not constants.HF_HUB_OFFLINE:
         say(f"The Hub cannot be reached: using the copy of {name} in the cache.")
     return Path(folder)

@@ -4,7 +4,6 @@ Everything that reaches stdout or stderr goes through here, but for progress bar
 a terminal is printed as its code: names of classes, files and runs come from other people.
 """
 
-import json
 import logging
 import os
 import sys
@@ -13,8 +12,8 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, TextIO
 
-from rafdb_vit.runtime.errors import UserError, escape, is_plain
-from rafdb_vit.runtime.launch import render_command
+from rafdb_vit.runtime.errors import UserError, escape
+from rafdb_vit.runtime.launch import find_program, render_command
 from rafdb_vit.runtime.processes import is_main_process
 from rafdb_vit.runtime.text_width import measure_width, pad_left, pad_right
 
@@ -198,22 +197,25 @@ def render_start(
     )
 
 
-def render_next(folder: str, *, classes: int, publishable: bool) -> str:
-    """Renders where a finished run lies, and the commands that use it, and publish it where it is worth that."""
-    # In double quotes if it can be, so that the shell's single ones need no quoting.
-    text = json.dumps(folder, ensure_ascii=False) if is_plain(folder) else repr(folder)
-    code = (
-        "from transformers import pipeline; "
-        f'print(pipeline("image-classification", {text}, top_k={classes})("FACE.jpg"))'
-    )
-    push = render_command(["python", "push_to_hub.py", folder, "--repo_id", "USER/NAME", "--dry_run"])
-    publish = f"\nOr look at what would be published:\n  {push}"
+def render_next(folder: str, *, face: str | None, publication: Sequence[str] | None) -> str:
+    """Renders where a finished run lies, and the commands that use it, as they can be pasted into a shell.
+
+    Args:
+        folder: The run folder.
+        face: A picture of a cropped face to predict; None for a placeholder.
+        publication: The words after the folder that publish the run; None where it is not worth that.
+    """
     shown = escape(folder)
-    return (
-        f"Best model   {shown}\n"
-        f"The page     {shown}/report.html\n"
-        f"All metrics  {shown}/results.json\n"
-        f"Pictures     {shown}/figures\n"
-        "Next, read a cropped face:\n"
-        f"  {render_command(['python', '-c', code])}"
-    ) + (publish if publishable else "")
+    lines = [
+        f"Best model   {shown}",
+        f"The page     {shown}/report.html",
+        f"All metrics  {shown}/results.json",
+        f"Pictures     {shown}/figures",
+        "Next, predict a cropped face:",
+        f"  {render_command([*find_program('predict'), face or 'FACE.jpg', '--model', folder])}",
+    ]
+    if publication is not None:
+        with_license = ", with the licence that your data allows" if "--license" in publication else ""
+        command = render_command([*find_program("push"), folder, *publication, "--dry_run"])
+        lines += [f"Or look at what would be published{with_license}:", f"  {command}"]
+    return "\n".join(lines)

@@ -2,6 +2,7 @@
 
 import os
 import shlex
+import shutil
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -30,6 +31,11 @@ def _launcher_words() -> list[str]:
 def render_command(words: Sequence[str]) -> str:
     """Renders words as one line that may be pasted into a shell, where each stays the word that it is."""
     return " ".join(map(_quote, words))
+
+
+def find_program(verb: str) -> list[str]:
+    """Returns the words that start a verb of this package in the shell that this process was started from."""
+    return ["rafdb-vit", verb] if shutil.which("rafdb-vit") else ["python", "-m", "rafdb_vit", verb]
 
 
 def _quote(word: str) -> str:

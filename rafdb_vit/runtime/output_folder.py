@@ -21,6 +21,8 @@ from rafdb_vit.runtime.disk import DEEPEST, check_inside, open_plain, parse_json
 from rafdb_vit.runtime.errors import UserError
 from rafdb_vit.runtime.place import Place, reach, remove_files
 
+RUNS = "runs"
+"""Folder of run folders, unless another is asked for."""
 LIST_FILE = "files.json"
 _PARTIAL = ".partial"
 _STAGED_LIST = re.compile(rf"{re.escape(LIST_FILE)}\.[0-9a-f]{{16}}{re.escape(_PARTIAL)}")

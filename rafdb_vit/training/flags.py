@@ -9,6 +9,7 @@ from rafdb_vit.data.labels import LABEL_SETS
 from rafdb_vit.runtime.console import say
 from rafdb_vit.runtime.disk import expand
 from rafdb_vit.runtime.errors import UserError
+from rafdb_vit.runtime.output_folder import RUNS
 from rafdb_vit.runtime.processes import broadcast_from_main, main_process_first, raise_on_all
 
 if TYPE_CHECKING:
@@ -20,8 +21,6 @@ DATA, MODEL, TRAINING, OUTPUT, PUBLISHING = GROUPS = ("Data", "Model", "Training
 """Groups of everyday flags, in the order of help."""
 NOT_ARGPARSE = ("path", "example", "group", "positional", "switch")
 """What is said of a field that argparse does not know."""
-RUNS = "runs"
-"""Folder of run folders, unless another is asked for."""
 WORKERS_LIMIT = 2**10
 """Data workers, each a process, are fewer."""
 _LONGEST_SHOWN = 200
@@ -297,6 +296,17 @@ class ModelArguments:
     def source(self) -> str:
         """What is trained: a size, a folder or a name on the Hub."""
         return self.from_scratch or self.model_name_or_path
+
+    def refuse_unknown(self) -> None:
+        """Refuses a model that is not there, before anything is loaded; the Hub is not asked.
+
+        Raises:
+            UserError: It is neither a folder nor a name of the Hub's.
+        """
+        from rafdb_vit.model.names import find_model_folder
+
+        if self.from_scratch is None:
+            find_model_folder(self.model_name_or_path, revision=self.model_revision)
 
     def refuse_output(self, folder: Path) -> None:
         """Refuses a run folder that holds the model to start from, which a new run would replace.

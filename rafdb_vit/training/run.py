@@ -1,5 +1,6 @@
 """The main job: data, model, training, then one scoring of validation and test by the model as it was saved."""
 
+import os
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -10,6 +11,7 @@ from datasets import Dataset
 from transformers import PreTrainedModel, set_seed
 
 from rafdb_vit.data.found import FoundData
+from rafdb_vit.data.images import select_undecoded
 from rafdb_vit.data.pixels import hash_faces
 from rafdb_vit.evaluation.inference import predict_split
 from rafdb_vit.evaluation.overlap import Overlap, SeenFaces, find_overlap
@@ -18,7 +20,7 @@ from rafdb_vit.evaluation.protocol import ModelProtocol, Protocol, describe_data
 from rafdb_vit.evaluation.results import EvaluationResult
 from rafdb_vit.evaluation.small_data import describe_small_validation
 from rafdb_vit.evaluation.verdict import judge
-from rafdb_vit.hub.publication import Publication, plan_publication, publish_trained
+from rafdb_vit.hub.publication import Publication, plan_publication, propose_publication, publish_trained
 from rafdb_vit.model.download import hash_model
 from rafdb_vit.model.load import load_model, load_trained
 from rafdb_vit.model.scratch import build_model
@@ -322,11 +324,21 @@ class _Run:
 
     def show_end(self, outcome: TrainOutcome, overlap: Overlap | None) -> None:
         """Says what came out, and what to do with it."""
-        test, demo = outcome.test, self.data.demo
-        say(f"\nTest ({test.n} faces, scored once)\n\n{test.render_report()}\n")
+        test, data = outcome.test, describe_data(self.found)
+        faces = "drawn faces" if self.data.demo else "faces"
+        say(f"\nTest ({test.n:,} {faces}, scored once)\n\n{test.render_report()}\n")
         if overlap is not None and overlap.seen:
             say(f"{describe_overlap(overlap)}\n")
         say(f"{judge(test).render()}\n")
-        say(render_next(str(outcome.folder), classes=len(test.per_class), publishable=not demo))
-        if demo:
-            say(DEMO_BANNER)
+        published = None if self.args.publishes else propose_publication(data, license=self.model.license)
+        say(render_next(str(outcome.folder), face=self.find_face(), publication=published))
+
+    def find_face(self) -> str | None:
+        """Returns the file of a cropped face of test; None where the data has none."""
+        test = self.found.splits["test"]
+        if "crop" in test.column_names:
+            return None
+        path = select_undecoded(test)[0]["image"]["path"]
+        if not path or not os.path.isfile(path):
+            return None
+        return os.path.relpath(path) if Path(path).is_relative_to(Path.cwd()) else path

@@ -27,6 +27,7 @@ from rafdb_vit.runtime.console import say, say_line
 from rafdb_vit.runtime.disk import check_inside, check_writable, expand, naming_disk_errors, read_text, read_yaml
 from rafdb_vit.runtime.errors import UserError
 from rafdb_vit.runtime.lock import LOCK_FILE, find_holder
+from rafdb_vit.runtime.neighbours import check_folder
 from rafdb_vit.runtime.output_folder import LIST_FILE, OutputFolder, is_staged_list
 from rafdb_vit.runtime.processes import broadcast_from_main, raise_on_all
 from rafdb_vit.training.checkpoints import (
@@ -206,9 +207,7 @@ class RunFolder:
                 self.check(demo=demo, overwrite=overwrite)
                 say_line(f"No checkpoint in {self.path} yet: starting from the beginning.")
             return newest
-        checkpoint = expand(asked)
-        if not checkpoint.is_dir():
-            raise UserError(f"--resume_from_checkpoint {asked}: no such folder; expected a run's checkpoint-STEP")
+        checkpoint = check_folder("--resume_from_checkpoint", asked, expected="a run's checkpoint-STEP")
         if fault := find_fault(checkpoint):
             raise UserError(f"--resume_from_checkpoint {asked}: not a whole checkpoint, {fault}; take another")
         if checkpoint.is_symlink():

@@ -63,7 +63,7 @@ def test_status_1_where_something_is_found(damaged, check):
     before = {path: path.lstat().st_mtime_ns for path in damaged.rglob("*")}
     status, out, err = check(damaged)
     assert (status, err) == (1, [])
-    assert "5 findings of 4 kinds; training cannot use the data before the 1 marked * are mended." in out
+    assert "4 findings in 5 cases; training cannot use the data before what is marked * is mended." in out
     assert "      1 * unreadable image\n" in out
     assert "\n  basic/Image/aligned/train_00009_aligned.jpg: zero bytes\n" in out
     assert "\n  basic/\\udcff.jpg: no label speaks of this image" in out
@@ -200,4 +200,4 @@ def test_original_photographs(whole, check, tmp_path):
     for path in (basic / "Image/aligned").iterdir():
         path.rename(basic / "Image/original" / path.name.replace("_aligned", ""))
     status, out, _ = check(basic, "--no_aligned")
-    assert status == 1 and "21 images" in out and "2 findings of 1 kind" in out
+    assert status == 1 and "21 images" in out and "1 finding in 2 cases" in out

@@ -321,7 +321,8 @@ def test_mistakes_are_one_line_and_write_nothing(run, faces_dir, tmp_path, comma
         ((tiny_vit,), "--data_dir"),
         ((tiny_vit, "--data_dir", faces_dir, "--dataset_name", "a/b"), "one of the two"),
         ((tiny_vit, "--data_dir", tmp_path / "nothing"), "no such folder"),
-        ((tmp_path / "nothing", "--data_dir", faces_dir), "MODEL"),
+        ((tmp_path / "nothing", "--data_dir", faces_dir), "MODEL: no folder"),
+        ((tmp_path / "nothing",), "/ holds eleven; a model of the Hub"),
         ((eleven, "--data_dir", faces_dir), "expected one for each class of the data"),
         ((tiny_vit, "--data_dir", faces_dir, "--output_dir", tmp_path / "file"), "is a file"),
         ((tiny_vit, "--data_dir", faces_dir, "--split", "dev"), "--split"),
@@ -404,7 +405,7 @@ def test_predict(tmp_path, tiny_vit, command):
     failed, read = json.loads(out)
     assert set(failed) == {"file", "error"} and set(read["probabilities"]) == set(BASIC.names)
     status, out, err = command("predict", tmp_path, "--model", tmp_path / "nothing")
-    assert (status, out) == (2, "") and err[0].startswith("error: --model ")
+    assert (status, out) == (2, "") and err[0].startswith("error: --model: no folder ")
 
 
 def test_predict_as_rows_of_a_table(tmp_path, command):

@@ -406,11 +406,34 @@ def test_what_is_not_on_the_list_never_leaves_the_machine(push, hub, shared_run,
 
 
 def test_a_dry_run_opens_no_socket(push, hub, shared_run, client):
-    ended = push("--dry_run", token=None)
-    assert ended.status == 0 and hub.requests == [], ended.err
+    ended = push("--dry_run")
+    assert ended.status == 0 and hub.requests == [] and "error" not in ended.err, ended.err
     for name in PUBLISHED:
         assert f"  {name}\n" in ended.out
     assert "pipeline_tag: image-classification" in ended.out and f"Target: {NAME}, branch main" in ended.out
+
+
+def test_a_dry_run_goes_to_the_end_and_lists_all_that_is_to_be_done(push, hub, tmp_path):
+    folder = write_finished_run(tmp_path / "run", "drawn")
+    ended = push("--dry_run", "--tag", "a..b", repo_id="faces", token=None, folder=folder)
+    lines = ended.err.splitlines()
+    todo = [line for line in lines if line.startswith("to do: ")]
+    for line, words in zip(
+        todo, ["--repo_id faces", "--tag a..b", "no token", "drawn faces", "--license"], strict=True
+    ):
+        assert words in line
+    assert lines[-1] == "error: not ready to be published: 5 things are to be done, as listed above"
+    assert ended.status == 2 and hub.requests == [] and len(lines) == len({*lines})
+    assert "model.safetensors\n" in ended.out and "pipeline_tag: image-classification" in ended.out
+    ended = push("--dry_run", "--force", "--license", "mit", token=None, folder=folder)
+    assert ended.status == 2 and is_line(ended, "not ready to be published: no token for the Hub", "hf auth login")
+
+
+def test_without_a_repository_a_dry_run_shows_what_there_is(client, hub, shared_run):
+    ended = client.run("push", shared_run, "--dry_run", HF_TOKEN=WRITE)
+    assert ended.status == 2 and is_line(ended, "--repo_id: expected USER/NAME") and "Target: USER/NAME" in ended.out
+    ended = client.run("push", shared_run, HF_TOKEN=WRITE)
+    assert ended.status == 2 and is_line(ended, "--repo_id: expected USER/NAME") and ended.out == ""
 
 
 @pytest.mark.parametrize("name", ["drawn", "folder in RAF-DB layout"])

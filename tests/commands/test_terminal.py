@@ -177,10 +177,10 @@ def test_check(command, table, tmp_path):
 
 
 def test_push(command, run):
-    _, out, _ = command("push", run, "--repo_id", "a/b", "--license", "mit", "--dry_run", "--force", status=0)
+    _, out, _ = command("push", run, "--repo_id", "a/b", "--license", "mit", "--dry_run", "--force", status=2)
     assert "Dry run, nothing was sent" in out
     _, _, err = command("push", f"nothing{LINE}", "--repo_id", "a/b", "--dry_run", status=2)
-    assert "\\x1b]0;X\\x07" in err and "no such folder" in err
+    assert "\\x1b]0;X\\x07" in err and "no folder" in err
     _, _, err = command("push", run, "--repo_id", f"a/b{LINE}", "--license", "mit", "--dry_run", "--force", status=2)
     assert "\\x1b]0;X\\x07" in err and "--repo_id a/b" in err
 

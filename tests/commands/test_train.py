@@ -1,6 +1,7 @@
 """The main job, end to end, on a tiny model."""
 
 import json
+import os
 import re
 import shutil
 from pathlib import Path
@@ -24,6 +25,7 @@ from rafdb_vit.runtime.errors import UserError
 from rafdb_vit.training.run_folder import RunFolder
 from tests.support.models import save_vit
 from tests.support.modes import odd_modes
+from tests.support.shells import read_words
 
 ROOT = Path(__file__).parents[2]
 
@@ -228,7 +230,10 @@ def test_what_a_person_sees(train, capfd):
         r"Few faces +Validation has 21 faces; fewer than 10 of .*\nFew faces +Its accuracy can be", seen.out
     )
     assert re.search(r"Few faces .*--validation_fraction|Few faces .*rain several times", seen.out)
-    assert f'pipeline("image-classification", "{outcome.folder}", top_k=7)("FACE.jpg")' in seen.out
+    (predict,) = [line for line in seen.out.splitlines() if " predict " in line and line.startswith("  ")]
+    *_, face, flag, folder = read_words(predict)
+    assert os.path.isfile(face) and (flag, folder) == ("--model", str(outcome.folder))
+    assert " --repo_id USER/NAME --license cc-by-nc-4.0 --dry_run" in seen.out
     assert "arn" not in re.sub(r"[lL]earn", "", seen.err), seen.err
 
 
@@ -274,7 +279,7 @@ def test_resuming_in_the_folder(train, tmp_path, capsys):
     resumed = train("--num_train_epochs", "3", "--resume_from_checkpoint", out="run")
     for name in ("results.json", "trained_on.json"):
         assert (resumed.folder / name).read_bytes() == (whole.folder / name).read_bytes()
-    with pytest.raises(UserError, match="--resume_from_checkpoint nowhere"):
+    with pytest.raises(UserError, match="--resume_from_checkpoint: no folder nowhere"):
         train("--resume_from_checkpoint", "nowhere", out="run")
 
 
@@ -303,7 +308,7 @@ def test_an_unreadable_image_ends_the_run_with_its_name(official, train, capfd, 
         (["--data_dir", "x", "--demo"], "--data_dir"),
         (["--data_dir", "nowhere"], "nowhere: no such folder"),
         (["--data_dir", ".", "--output_dir", "faces"], "--output_dir faces: lies in the data, ."),
-        (["--data_dir", "."], "holds neither"),
+        (["--data_dir", "."], "no labelled faces in a known form"),
         (["--data_dir", "x", "--output_dir", "\udcff"], "is no name in UTF-8"),
         (["--demo", "--model_name_or_path", "x"], "--model_name_or_path: has no effect with --demo"),
         (["--data_dir", "x", "--from_scratch", "tiny", "--model_revision", "v1"], "no effect with --from_scratch tiny"),

@@ -51,7 +51,9 @@ def test_mean_and_range_of_every_metric(tmp_path):
 def refused(folders, words):
     with pytest.raises(UserError, match=words) as error:
         summarize_runs(folders)
-    assert error.value.line.startswith(folders[-1]) and "\n" not in error.value.line
+    assert (
+        error.value.line.startswith((folders[-1], f"RUNS: no folder {folders[-1]}; ")) and "\n" not in error.value.line
+    )
 
 
 def test_runs_that_differ_in_more_than_the_seed_are_refused(tmp_path):
@@ -61,7 +63,7 @@ def test_runs_that_differ_in_more_than_the_seed_are_refused(tmp_path):
     refused([first, write(tmp_path / "rate", 2, learning_rate=1e-3)], "in learning_rate; expected")
     refused([first, write(tmp_path / "new", 3, dropout=0.1)], "in dropout; expected")
     refused([first, write(tmp_path / "data", 4, data="folder")], "in data, train faces; expected")
-    refused([first, str(tmp_path / "nothing")], "no such file")
+    refused([first, str(tmp_path / "nothing")], "RUNS: no folder")
 
 
 CHANGES = {

@@ -10,6 +10,7 @@ from PIL import Image, PngImagePlugin
 from safetensors.torch import load_file, save_file
 
 from rafdb_vit.data.labels import BASIC
+from rafdb_vit.hub.faults import Faults, UnfitFiles
 from rafdb_vit.hub.staging import find_leak, stage_run
 from rafdb_vit.model.download import hash_file
 from rafdb_vit.runtime.errors import UserError
@@ -144,7 +145,7 @@ def test_a_sharded_model(run):
 def test_a_run_without_results(run):
     (run / "results.json").unlink()
     assert "results.json: no such file; expected the folder of a finished training run" in refused(run, force=True)
-    assert "no such folder" in refused(run / "elsewhere")
+    assert "RUN: no folder" in refused(run / "elsewhere")
 
 
 @pytest.mark.parametrize("name", ["model.safetensors", "config.json", "preprocessor_config.json"])
@@ -206,7 +207,7 @@ def test_results_and_runs_that_cannot_be_read(run):
     (run / "results.json").unlink()
     (run / "results.json").mkdir()
     assert "results.json: cannot be read (not a plain file)" in refused(run)
-    assert "there is no such user" in refused("~nosuchuser/run") and "no such folder" in refused("x" * 5000)
+    assert "there is no such user" in refused("~nosuchuser/run") and "RUN: no folder xxx" in refused("x" * 5000)
 
 
 def test_results_that_name_no_files(run):
@@ -312,3 +313,23 @@ def test_the_fixtures_data_are_those_of_the_release():
     protocol = describe_run(describe_data(), {})
     assert sum(map(sum, (counts.values() for counts in protocol["data"]["found"].values()))) == 15339
     assert random_result(0).find_contradiction() is None
+
+
+def test_of_several_files_each_fault_is_listed_and_the_first_is_the_message(run):
+    for name in ("config.json", "preprocessor_config.json"):
+        content = json.loads((run / name).read_text())
+        (run / name).write_text(json.dumps({**content, "note": TOKEN}))
+    with pytest.raises(UnfitFiles) as caught:
+        stage(run)
+    assert [fault.split(": ")[0] for fault in caught.value.faults] == [
+        str(run / name) for name in ("config.json", "preprocessor_config.json")
+    ]
+    assert caught.value.line == f"{caught.value.faults[0]} (and 1 more, which --dry_run lists)"
+
+
+def test_a_dry_run_stages_a_trial_and_notes_what_speaks_against_it(tmp_path):
+    run, faults = write_finished_run(tmp_path / "run", "drawn"), Faults(collects=True)
+    with stage_run(run, repo_id="ada/faces", license=None, faults=faults) as staged:
+        assert "license: cc-by-nc-4.0" in staged.card
+    with pytest.raises(UserError, match="2 things are to be done"):
+        faults.refuse()

@@ -14,7 +14,7 @@ from tests.support.refusals import refused
 )
 def test_what_is_no_name_of_the_hub_is_never_asked_for_there(name, monkeypatch):
     monkeypatch.setattr("rafdb_vit.model.download._download", lambda *_: pytest.fail("the Hub was asked"))
-    with refused("no such folder", "a model of the Hub is USER/NAME"):
+    with refused("no folder", "a model of the Hub is USER/NAME"):
         find_checkpoint(name)
 
 

@@ -1,4 +1,3 @@
-import ast
 import os
 import subprocess
 import sys
@@ -10,10 +9,33 @@ from rafdb_vit.runtime.text_width import measure_width
 from tests.support.shells import read_words
 
 
+@pytest.fixture(autouse=True)
+def installed(monkeypatch):
+    """The program is installed, whatever the machine."""
+    monkeypatch.setattr("shutil.which", lambda name: f"/bin/{name}")
+
+
+def test_a_finished_run_says_how_it_is_used_and_published():
+    lines = render_next("runs/x", face="faces/1.jpg", publication=["--repo_id", "USER/NAME"]).splitlines()
+    assert lines[-4:] == [
+        "Next, predict a cropped face:",
+        "  rafdb-vit predict faces/1.jpg --model runs/x",
+        "Or look at what would be published:",
+        "  rafdb-vit push runs/x --repo_id USER/NAME --dry_run",
+    ]
+    assert len(set(lines)) == len(lines)
+    licensed = render_next("runs/x", face=None, publication=["--repo_id", "USER/NAME", "--license", "mit"])
+    assert "with the licence that your data allows:\n" in licensed and "--license mit --dry_run" in licensed
+
+
 def test_a_trial_is_not_proposed_for_publishing():
-    proposed = render_next("runs/x", classes=11, publishable=True)
-    assert "push_to_hub.py runs/x --repo_id USER/NAME --dry_run" in proposed and "top_k=11)" in proposed
-    assert "push_to_hub" not in render_next("runs/x", classes=7, publishable=False)
+    words = render_next("runs/x", face=None, publication=None)
+    assert "push" not in words and "publish" not in words and "predict FACE.jpg --model runs/x" in words
+
+
+def test_where_the_program_is_not_installed_python_runs_it(monkeypatch):
+    monkeypatch.setattr("shutil.which", lambda name: None)
+    assert "  python -m rafdb_vit predict FACE.jpg" in render_next("runs/x", face=None, publication=None)
 
 
 def test_nobody_reading_any_more_is_no_fault(tmp_path):
@@ -41,13 +63,10 @@ HARD = """it's $(touch x) "q" `y` \\ & ; !x *"""
 
 @pytest.mark.parametrize("folder", ["runs/x", HARD, f"a\n\x1b]0;X\x07{HARD}\u202e", "x\udcff", "喜び\u202fé"])
 def test_proposed_commands_may_be_pasted_whatever_the_folder_is_called(folder):
-    lines = render_next(folder, classes=7, publishable=True).splitlines()
-    code, push = (line for line in lines if line.startswith("  "))
-    program, flag, text = read_words(code)
-    assert (program, flag) == ("python", "-c")
-    strings = [node.value for node in ast.walk(ast.parse(text)) if isinstance(node, ast.Constant)]
-    assert folder in strings and 7 in strings
-    assert read_words(push) == ["python", "push_to_hub.py", folder, "--repo_id", "USER/NAME", "--dry_run"]
+    lines = render_next(folder, face=folder, publication=["--repo_id", "USER/NAME"]).splitlines()
+    predict, push = (line for line in lines if line.startswith("  "))
+    assert read_words(predict) == ["rafdb-vit", "predict", folder, "--model", folder]
+    assert read_words(push) == ["rafdb-vit", "push", folder, "--repo_id", "USER/NAME", "--dry_run"]
 
 
 def test_names_in_tables_and_at_the_start_are_of_one_line():

@@ -18,6 +18,7 @@ from rafdb_vit.data.files import (
     WITHOUT_LABEL,
     find_root,
     may_be_image,
+    scan,
     walk_files,
 )
 from rafdb_vit.data.findings import Findings, Reporter, check_classes, check_names, check_splits, printable
@@ -31,6 +32,7 @@ from rafdb_vit.runtime.bars import show_progress
 from rafdb_vit.runtime.disk import is_inside
 from rafdb_vit.runtime.errors import UserError, shorten
 from rafdb_vit.runtime.hardware import count_cpus
+from rafdb_vit.runtime.output_folder import RUNS
 
 _USUAL_SHARE = 0.5
 _LEAST_SIDE, _MOST_RATIO = 20, 3.0
@@ -62,7 +64,7 @@ def check_data(
     report = Reporter(findings.add)
     columns: Any = {"image_column": image_column, "label_column": label_column, "group_column": group_column}
     form = DataForm(subset, aligned, group_pattern=group_pattern, needed=("train",), **columns)
-    root, found = _find_faces(path, form, report)
+    root, found = _find_faces(path, form, report, findings)
     _check_completeness(root, found, report)
     _check_persons(root, found, form, report)
     boxes = _check_annotations(root, found, form, report)
@@ -83,7 +85,7 @@ def check_data(
     return CheckResult.build(root, found, findings, published=published, **pictures)
 
 
-def _find_faces(path: Path, form: DataForm, report: Reporter) -> tuple[Path, FoundData[Faces]]:
+def _find_faces(path: Path, form: DataForm, report: Reporter, findings: Findings) -> tuple[Path, FoundData[Faces]]:
     """Returns the folder that is checked and its faces, in every split that there may be."""
     if is_data_set(path, form):
         raise UserError(
@@ -92,7 +94,8 @@ def _find_faces(path: Path, form: DataForm, report: Reporter) -> tuple[Path, Fou
         )
     found = find_faces(path, form, report)
     root = Path(found.folder or path) if found.layout is Layout.TABLE or os.path.isfile(path) else path
-    check_splits(root, found.splits, found.layout, report)
+    if any(faces.files for faces in found.splits.values()) or not findings.blocking:
+        check_splits(root, found.splits, found.layout, report)  # else all are empty since each row is at fault
     return root, replace(found, splits={**{split: Faces() for split in SPLITS}, **found.splits})
 
 
@@ -176,7 +179,7 @@ def _check_strays(
     named = {name_face(name) for name in report.names}
     folder = Path(found.folder or root)
     other = os.path.join(folder, "Image", "original" if form.aligned else "aligned", "")  # noqa: PTH118
-    for path in walk_files(folder):
+    for path in _walk_data(folder, found.layout, places):
         if path in known or name_face(os.path.basename(path)) in named:  # noqa: PTH119
             continue
         if path.lower().endswith(OTHER_SUFFIXES):
@@ -192,6 +195,20 @@ def _check_strays(
         else:
             words = f"{path}: no label speaks of this image; training does not use it"
             report(WITHOUT_LABEL, words, path, blocks=False)
+
+
+def _walk_data(folder: Path, layout: Layout, places: Mapping[str, Place]) -> Iterator[str]:
+    """Yields the files that lie where the data's faces do: runs may lie beside them, and anything beside a table."""
+    tops = {Path(os.path.relpath(path, folder)).parts[0] for path in places}
+    if layout is not Layout.TABLE:
+        runs = os.path.join(folder, "" if RUNS in tops else RUNS, "")  # noqa: PTH118
+        yield from (path for path in walk_files(folder) if RUNS in tops or not path.startswith(runs))
+        return
+    for name in sorted(tops):
+        if (folder / name).is_dir():
+            yield from walk_files(folder / name)
+    if any(not (folder / name).is_dir() for name in tops):
+        yield from (entry.path for entry in scan(folder) if entry.is_file())
 
 
 def _check_images(

@@ -116,8 +116,9 @@ class CheckResult:
         kinds, total = self.kinds, sum(self.numbers.values())
         verdict = "training takes the data as it is: look at them first"
         if self.blocking:
-            verdict = f"training cannot use the data before the {self.blocking:,} marked * are mended"
-        parts.append(f"{_count(total, 'finding')} of {_count(len(kinds), 'kind')}; {verdict}.")
+            verdict = "training cannot use the data before what is marked * is mended"
+        cases = f" in {_count(total, 'case')}" if total > len(kinds) else ""
+        parts.append(f"{_count(len(kinds), 'finding')}{cases}; {verdict}.")
         rows = [
             f"{self.numbers[kind]:>7,} {'*' if any(finding.blocks for finding in of) else ' '} {escape(kind)}"
             for kind, of in kinds.items()

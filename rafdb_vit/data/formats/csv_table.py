@@ -1,14 +1,14 @@
 """Reads CSV files of image paths and labels."""
 
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import chain
 from pathlib import Path
 from sys import intern
 from types import MappingProxyType
 
-from rafdb_vit.data.files import IMAGE_SUFFIXES, LINK_OUT, NO_IMAGE, Names, scan
+from rafdb_vit.data.files import IMAGE_SUFFIXES, LINK_OUT, NO_IMAGE, ImageNames, Names, scan
 from rafdb_vit.data.findings import TEST_SHARE, Reporter, check_place, printable
 from rafdb_vit.data.form import DataForm
 from rafdb_vit.data.formats.label_file import LABEL_FILES, TABLE_SUFFIXES, drop_empty_end, read_csv_rows
@@ -31,6 +31,7 @@ _LONGEST = 4096
 _MOST_MISSING = 50_000
 """Rows that name no image, and no row before that names one: then more are not looked for."""
 _WITHOUT_IMAGE = "label without image"
+_OUTSIDE = "path out of the folder"
 _NONE: Mapping[str, str] = MappingProxyType({})
 
 
@@ -96,6 +97,7 @@ def read_tables(root: Path, tables: dict[str | None, Path], form: DataForm, repo
     entries = _divide_rest(entries, form, report)
     names = ", ".join(printable(path) for path in tables.values())
     classes = {entry.written for entry in entries}
+    _refuse_paths(classes, names)
     labels = resolve_classes(classes, form.labels, where=names)
     # One by one: rows may write a class in several ways.
     ids = {written: match_classes([written], labels, where=names)[written] for written in classes}
@@ -160,7 +162,7 @@ def _read_table(root: Path, path: Path, split: str | None, form: DataForm, repor
     if form.group_column is not None:
         at = _find_column(path, header if has_header else [], "group", form.group_column, ())
         attributes_at[PERSON] = -1 if at is None else at
-    found_any, missing, names = False, 0, Names(root)
+    found_any, missing, names, elsewhere = False, 0, Names(root), ImageNames(root)
     for number, fields in rows if has_header else chain([(first[0], header)], rows):
         if missing > _MOST_MISSING and not found_any:
             words = "paths have to be relative to this file, or to the split's folder or images/ beside it"
@@ -177,13 +179,44 @@ def _read_table(root: Path, path: Path, split: str | None, form: DataForm, repor
             attributes = _read_attributes(fields, attributes_at)
         except _BadRow as bad:
             kind, words, *files = bad.args
-            missing += kind == _WITHOUT_IMAGE
-            report(kind, f"{path}, row {number}: {words}", *files)
+            image = Path(fields[image_at].replace("\\", "/")[:_LONGEST]).name if len(fields) > image_at else ""
+            if kind in (_WITHOUT_IMAGE, _OUTSIDE):
+                if not missing and not found_any:
+                    _refuse_swapped(root, path, header, (image_at, label_at), fields, names)
+                missing += 1
+                words += "" if (there := elsewhere.find(image)) is None else f"; there is {there}"
+            report(
+                "bad row" if kind == _OUTSIDE else kind, f"{path}, row {number}: {words}", *files, name=image or None
+            )
         else:
             found_any = True
             # Once each, however many rows have them.
             image, place, written = intern(image), intern(place), intern(_read_label(path, fields[label_at], form))
             yield Entry(path, number, image, place, written, row_split, attributes or _NONE)
+
+
+def _refuse_swapped(
+    root: Path, table: Path, header: Sequence[str], at: tuple[int, int], fields: Sequence[str], names: Names
+) -> None:
+    """Refuses a table in which the column of labels names the images; its first row shows it."""
+    image_at, label_at = at
+    try:
+        _find_image(root, table.parent, "", fields[label_at], names)
+    except _BadRow:
+        return
+    raise UserError(
+        f"{printable(table)}: the column {header[label_at]!r:.60} holds the images, and {header[image_at]!r:.60} does "
+        "not; say which is which with --image_column_name and --label_column_name"
+    )
+
+
+def _refuse_paths(classes: Collection[str], where: str) -> None:
+    """Refuses labels that are names of images: another column is meant."""
+    paths = [written for written in classes if written.lower().endswith(IMAGE_SUFFIXES)]
+    if 2 * len(paths) > len(classes):
+        raise UserError(
+            f"{where}: the labels are names of images ({min(paths):.60}); name their column: --label_column_name"
+        )
 
 
 def _read_label(table: Path, written: str, form: DataForm) -> str:
@@ -290,11 +323,13 @@ def _find_image(root: Path, folder: Path, split: str, image: str, on_disk: Names
     places = _list_places(folder, split, image)
     first = next(places)
     if not (first.startswith(os.path.join(root, "")) or is_inside(root, first)):  # noqa: PTH118
-        raise _BadRow("bad row", f"{image!r:.90} leads out of {printable(root)}; expected a path in it")
+        raise _BadRow(_OUTSIDE, f"{image!r:.90} leads out of {printable(root)}; expected a path in it")
     path = next((path for path in chain([first], places) if os.path.isfile(path)), None)
     path = path or next(filter(None, (on_disk.find(place) for place in _list_places(folder, split, image))), None)
     if path is None:
-        raise _BadRow(_WITHOUT_IMAGE, f"no image {image!r:.90}; expected one for every row", first)
+        beside = f", in {split}/" if split else ""
+        words = f"no image {image!r:.90}; looked for beside the table{beside} and in images/"
+        raise _BadRow(_WITHOUT_IMAGE, words, first)
     if not is_inside(root, path):
         words = f"{image!r:.90} leads out of {printable(root)}; copy what it points to into it"
         raise _BadRow(LINK_OUT, words, path)

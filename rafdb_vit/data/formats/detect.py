@@ -14,6 +14,7 @@ The data is checked as it is found: each row has its image, each image its row, 
 """
 
 import os
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
@@ -44,7 +45,8 @@ from rafdb_vit.data.found import Faces, FoundData, Layout
 from rafdb_vit.data.labels import LABEL_SETS
 from rafdb_vit.data.splits import find_split, validation_as_test
 from rafdb_vit.runtime.disk import is_inside
-from rafdb_vit.runtime.errors import UserError
+from rafdb_vit.runtime.errors import UserError, shorten
+from rafdb_vit.runtime.neighbours import list_near
 
 Reader = Callable[[DataForm, Reporter], FoundData[Faces]]
 """Reads labelled faces in the form that is wanted."""
@@ -53,6 +55,8 @@ _STORED = (".parquet", ".arrow", ".jsonl", ".json")
 _ARCHIVES = (".zip", ".tar", ".tgz", ".gz", ".7z", ".rar")
 _MOST_FILES = 10_000
 """Files among which those are looked for."""
+_MOST_KINDS = 3
+"""Kinds of files, and folders, that a message names."""
 _MOST_PEEKS = 20
 """Files of a folder that are looked into for whether it holds images."""
 
@@ -114,7 +118,10 @@ def choose_reader(root: Path, form: DataForm) -> Reader:
     if os.path.isdir(root):
         return _choose_for_folder(root, form)
     if not os.path.isfile(root):
-        raise UserError(f"{printable(root)}: no such folder; expected the one that holds the faces, or a CSV file")
+        near = list_near(root)
+        raise UserError(
+            f"{printable(root)}: no such folder{near}; expected the one that holds the faces, or a CSV file"
+        )
     if has_pixels(root):
         return partial(read_fer2013, root.parent, root, None)
     if root.suffix.lower() in TABLE_SUFFIXES:
@@ -223,7 +230,7 @@ def _refuse_bare_files(root: Path) -> None:
             f"{where}: holds images, and nothing says of which class each is; expected a folder of images for each "
             "class (if this is the folder of one, give --data_dir the folder above), or a CSV file of path and label"
         )
-    inner = [folder for folder in folders if os.access(folder, os.R_OK | os.X_OK)]
+    inner = _list_open_folders(root)
     below = [] if is_undivided(root) else [folder for folder in inner[:_MOST_PEEKS] if is_undivided(folder)]
     if len(below) == 1 and not any(find_split(folder.name) for folder in inner):
         raise UserError(
@@ -255,10 +262,48 @@ def _refuse_other_content(root: Path, form: DataForm) -> NoReturn:
             f"{where}: holds class folders, and nothing says which faces are for test; add {TEST_SHARE}, or put the "
             "class folders into folders train/ and test/"
         )
-    codes = f"1..{len(form.labels.names)}/"
+    if deeper := _find_deeper(root, form):
+        raise UserError(
+            f"{where}: holds {describe_content(root)}; the data lies deeper: give --data_dir {printable(deeper)}"
+        )
+    archives = [entry.name for entry in scan(root) if entry.name.lower().endswith(_ARCHIVES)]
+    unpack = f"unpack {printable(archives[0])}, or " if archives else ""
     raise UserError(
-        f"{where}: holds neither RAF-DB's official layout (EmoLabel/{LIST_FILES[0]} and Image/aligned/) nor the Kaggle "
-        f"layout (train/{codes}, test/{codes} and a CSV file of labels each) nor class folders (train/<class>/, "
-        "test/<class>/) nor a CSV file of image paths and labels nor a data set of `datasets`, nor FER2013 "
-        "(fer2013.csv) nor AffectNet (train_set/images/, train_set/annotations/)"
+        f"{where}: holds {describe_content(root)}, and no labelled faces in a known form; {unpack}put the images into "
+        f"train/<class>/ and test/<class>/, or into <class>/ and add {TEST_SHARE}; or give a CSV file of path, label "
+        "and split. RAF-DB's folder holds "
+        f"EmoLabel/{LIST_FILES[0]} and Image/, or DATASET/ and train_labels.csv; FER2013's fer2013.csv; AffectNet's "
+        "train_set/ and val_set/"
     )
+
+
+def describe_content(folder: Path) -> str:
+    """Says what lies directly in a folder: `312 .txt files, 2 folders (one, two)`."""
+    entries = scan(folder)
+    folders = [entry.name for entry in entries if os.path.isdir(entry.path)]
+    kinds = Counter(
+        Path(entry.name).suffix.lower() or "other" for entry in entries if not os.path.isdir(entry.path)
+    ).most_common()
+    counted = [f"{count:,} {printable(kind)} file{'' if count == 1 else 's'}" for kind, count in kinds[:_MOST_KINDS]]
+    if rest := sum(count for _, count in kinds[_MOST_KINDS:]):
+        counted.append(f"{rest:,} of other kinds")
+    if folders:
+        named = ", ".join(printable(shorten(name, 40)) for name in folders[:_MOST_KINDS])
+        more = ", ..." if len(folders) > _MOST_KINDS else ""
+        counted.append(f"{len(folders):,} folder{'' if len(folders) == 1 else 's'} ({named}{more})")
+    return ", ".join(counted)
+
+
+def _find_deeper(root: Path, form: DataForm) -> Path | None:
+    """Returns a folder, two or three levels down, that holds data in a known form."""
+    level = [root]
+    for _ in range(3):
+        level = [inner for folder in level for inner in _list_open_folders(folder)][:_MOST_PEEKS]
+        for folder in level:
+            if find_split_folders(folder, form.needed) or is_release(folder):
+                return folder
+    return None
+
+
+def _list_open_folders(folder: Path) -> list[Path]:
+    return [inner for inner in list_folders(folder) if os.access(inner, os.R_OK | os.X_OK)]

@@ -597,7 +597,7 @@ def test_a_table_of_images_that_are_elsewhere(write):
     for path in root.glob("*.jpg"):
         path.unlink()
     report = check(root)
-    assert Counter(kinds(report)) == {"label without image": 6, "empty split": 2}
+    assert Counter(kinds(report)) == {"label without image": 6}
     assert "label without image" in report.render()
 
 
@@ -781,3 +781,89 @@ def test_rows_without_a_split_beside_rows_of_test_are_a_fault(tmp_path):
     (tmp_path / "faces.csv").write_text("image,label\ntrain_1.jpg,a\ntest_1.jpg,b\nx.jpg,a\ny.jpg,b\n")
     bad = check_data(tmp_path, quiet=True).kinds["bad row"]
     assert [finding.message.split(": ")[1][:24] for finding in bad] == ["nothing says which split"] * 2
+
+
+ROWS = [(f"faces/{name}-{split}.jpg", name, split) for split in ("train", "test") for name in ("cat", "dog")]
+
+
+def paint_at(path, seed):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    paint(path, seed)
+
+
+@pytest.fixture
+def table(tmp_path):
+    """Writes a table of rows beside the faces that `ROWS` names, and checks it."""
+
+    def write(rows, header="image,label,split"):
+        root = tmp_path / "table"
+        for i, (image, *_) in enumerate(ROWS):
+            paint_at(root / image, 50 + i)
+        (root / "faces.csv").write_text("\n".join([header, *map(",".join, rows)]))
+        return root
+
+    return write
+
+
+@pytest.mark.parametrize(
+    ("rows", "kind", "words"),
+    [
+        (
+            [(f"pics/{Path(image).name}", *rest) for image, *rest in ROWS],
+            "label without image",
+            "; there is faces/cat-",
+        ),
+        ([(Path(image).stem, *rest) for image, *rest in ROWS], "label without image", "; there is faces/cat-train.jpg"),
+        ([(f"/old/{image}", *rest) for image, *rest in ROWS], "bad row", "leads out of"),
+        ([(image, label, "fold1") for image, label, _ in ROWS], "bad row", "column 'split', found 'fold1'"),
+        ([(image, "", split) for image, _, split in ROWS], "bad row", "image and label filled in"),
+    ],
+    ids=["other folder", "no suffix", "other root", "other splits", "no labels"],
+)
+def test_one_cause_is_one_finding_in_so_many_cases(table, rows, kind, words):
+    report = check(table(rows))
+    assert dict(report.numbers) == {kind: 4} and words in report.findings[0].message
+    assert "\n\n1 finding in 4 cases; training cannot use the data" in report.render()
+
+
+def test_a_table_without_splits_lacks_test_and_nothing_else(table):
+    report = check(table([row[:2] for row in ROWS], header="image,label"))
+    assert kinds(report) == ["empty split"] and "\n\n1 finding; training" in report.render()
+
+
+def test_some_rows_without_their_image_are_all_that_is_found(table):
+    rows = [(f"face/{Path(ROWS[0][0]).name}", *ROWS[0][1:]), *ROWS[1:]]
+    report = check(table([*rows, ("faces/more.jpg", "cat", "train")]))
+    found = [finding.message.split(": ", 1)[1] for finding in report.findings if finding.kind == "label without image"]
+    assert found == [
+        "no image 'face/cat-train.jpg'; looked for beside the table, in train/ and in images/; there is "
+        "faces/cat-train.jpg",
+        "no image 'faces/more.jpg'; looked for beside the table, in train/ and in images/",
+    ]
+    assert "image without label" not in kinds(report)
+
+
+@pytest.mark.parametrize("given", ["folder", "file"])
+def test_beside_a_table_only_folders_that_it_names_are_looked_into(table, given):
+    root = table(ROWS)
+    for place in ("runs/one/figures/a.png", "holidays/b.jpg"):
+        paint_at(root / place, 90)
+    report = check(root if given == "folder" else root / "faces.csv")
+    assert report.findings == [] and report.images == 4
+    paint_at(root / "faces/stray.jpg", 91)
+    assert kinds(check(root)) == ["image without label"]
+
+
+def test_runs_beside_splits_are_no_part_of_the_data(write):
+    root = write("classes")
+    paint_at(root / "runs/one/figures/a.png", 90)
+    assert check(root).findings == []
+
+
+def test_columns_that_were_taken_for_each_other_are_named(table):
+    root = table(ROWS, header="label,image,split")
+    with pytest.raises(UserError, match="the column 'label' holds the images, and 'image' does not; .*--image_column"):
+        check(root)
+    assert check(root, image_column="label", label_column="image").findings == []
+    with pytest.raises(UserError, match="the labels are names of images .*--label_column_name"):
+        check(table([(image, image, split) for image, _, split in ROWS]))

@@ -70,7 +70,7 @@ def test_classes_of_their_own_have_no_published_counts():
 def test_each_kind_has_its_count_and_its_first_five_cases():
     report = build(*repeat("odd size", 1_234, blocks=False), *repeat("bad row", 5), *repeat("not RGB", 1, blocks=False))
     text = report.render()
-    assert "1,240 findings of 3 kinds; training cannot use the data before the 5 marked * are mended." in text
+    assert "3 findings in 1,240 cases; training cannot use the data before what is marked * is mended." in text
     table = text.split("\n\n")[3].splitlines()
     assert table == ["      5 * bad row", "      1   not RGB", "  1,234   odd size"]
     rows, modes, sizes = text.split("\n\n")[4:]
@@ -85,7 +85,7 @@ def test_each_kind_has_its_count_and_its_first_five_cases():
 
 def test_what_training_takes_is_said():
     text = build(*repeat("odd size", 2, blocks=False)).render()
-    assert "2 findings of 1 kind; training takes the data as it is" in text and "*" not in text
+    assert "1 finding in 2 cases; training takes the data as it is" in text and "*" not in text
 
 
 def test_a_long_message_is_cut():
@@ -201,7 +201,7 @@ def test_of_many_findings_a_thousand_of_a_kind_are_kept_and_all_are_counted():
     assert content["listed"] == {"bad row": MOST_LISTED + 3, "odd size": 7}
     assert len(content["findings"]) == MOST_LISTED + 10
     text = result.render()
-    assert "2,510 findings of 2 kinds; training cannot use the data before the 2,500 marked * are mended." in text
+    assert "2 findings in 2,510 cases; training cannot use the data before what is marked * is mended." in text
     assert "  2,503 * bad row" in text and "... and 2,498 more; --json lists 1,003 of them" in text
 
 

@@ -72,7 +72,25 @@ def test_missing_folder(tmp_path):
 
 def test_neither_layout(tmp_path):
     (tmp_path / "holiday.docx").touch()
-    assert_refused(tmp_path, tmp_path, "official layout", "Kaggle layout", "EmoLabel", "train/1..7/")
+    assert_refused(tmp_path, f"{tmp_path}: holds 1 .docx file, and no labelled faces", "EmoLabel", "train/<class>/")
+
+
+def test_what_was_seen_is_said(tmp_path):
+    for i in range(12):
+        (tmp_path / f"{i}.txt").touch()
+    for name in ("one", "two"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "a.npy").touch()
+    assert_refused(tmp_path, "holds 12 .txt files, 2 folders (one, two), and no labelled faces", "--test_fraction 0.2")
+    (tmp_path / "faces.zip").touch()
+    assert_refused(tmp_path, "12 .txt files, 1 .zip file, 2 folders", "unpack faces.zip, or put the images into")
+
+
+def test_data_that_lies_deeper_is_named(tmp_path, kaggle):
+    deeper = tmp_path / "a" / "b" / "c"
+    deeper.parent.mkdir(parents=True)
+    (kaggle / "DATASET").rename(deeper)
+    assert_refused(tmp_path / "a", "holds 1 folder (b); the data lies deeper: give --data_dir", deeper)
 
 
 def test_a_folder_without_folders_is_said_to_be_what_it_is(tmp_path):
