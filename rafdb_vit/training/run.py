@@ -1,7 +1,8 @@
 """The main job: data, model, training, then one scoring of validation and test by the model as it was saved."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from contextlib import ExitStack
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,8 @@ from rafdb_vit.model.download import hash_model
 from rafdb_vit.model.load import load_model, load_trained
 from rafdb_vit.model.scratch import build_model
 from rafdb_vit.report.page import write_run_page
+from rafdb_vit.report.plots import CONFUSION_FILE, PLOTS_FOLDER
+from rafdb_vit.runtime.announcement import announcing
 from rafdb_vit.runtime.bars import silencing_bars
 from rafdb_vit.runtime.console import DEMO_BANNER, quiet_libraries, render_next, render_start, say, say_line
 from rafdb_vit.runtime.disk import check_writable
@@ -81,6 +84,8 @@ def run_training(
     broadcast_from_main(lambda: check_writable(folder.path))
     with silencing_bars(args.disable_tqdm), hold_on_main(folder.path):
         checkpoint = _find_checkpoint(folder, data, model, args)
+        if data.demo:
+            _say_demo(model, args)
         found = _load_data(data, folder, resuming=checkpoint is not None)
         publication = _plan_publication(found, model, args) if args.publishes else None
         set_seed(args.seed)
@@ -103,13 +108,22 @@ def _find_checkpoint(
     return broadcast_from_main(lambda: folder.find_start(named, **allowed))
 
 
+def _say_demo(model: ModelArguments, args: ExpressionTrainingArguments) -> None:
+    """Says what a demo will do."""
+    length = f"{args.max_steps:,} steps" if args.max_steps > 0 else f"{args.num_train_epochs:g} epochs"
+    say(DEMO_BANNER)
+    say_line(
+        f"It draws faces, trains a Vision Transformer ({model.source}) on them for {length}, and scores it on others."
+    )
+    say_line("How long training takes is said as soon as it has been timed.")
+
+
 def _load_data(data: DataArguments, folder: RunFolder, *, resuming: bool) -> FoundData[Dataset]:
-    if data.demo:
-        say(DEMO_BANNER)
     if data.demo and not resuming:
         broadcast_from_main(folder.draw_demo_faces)
     found = data.load(folder.demo_faces if data.demo else None, drawn=data.demo)
-    broadcast_from_main(lambda: check_images(found))
+    with announcing("Opening every image of validation and test, to see whether they can be read"):
+        broadcast_from_main(lambda: check_images(found))
     return found
 
 
@@ -160,24 +174,45 @@ class _Run:
         argv: Sequence[str],
     ) -> TrainOutcome:
         """Trains, scores and writes; see `run_training` for the arguments."""
-        with SignalWatch() as signals:
-            identity = self.describe_identity(network)
-            trainer = self.build_trainer(network, signals=signals, identity=identity)
-            self.folder.open(asked, resume_from=checkpoint, identity=identity, check=trainer.check_length)
-            self.say_start(trainer, threads)
-            with naming_resume_command(argv):
-                diverged = self.train(trainer, checkpoint)
-                with raise_on_one():
-                    outcome, predictions = self.score(trainer)
-            protocol = broadcast_from_main(lambda: self.write_results(outcome, trainer, diverged))
-        self.show_end(outcome)
-        page = self.folder.output, self.found, predictions, outcome.test
-        broadcast_from_main(lambda: write_run_page(*page, protocol=protocol))
+        with ExitStack() as tracked:
+            with SignalWatch() as signals:
+                trainer = self.prepare(network, checkpoint, signals=signals, asked=asked)
+                self.say_start(trainer, threads)
+                tracked.enter_context(trainer.trackers.reporting_run(self.describe_flags()))
+                with naming_resume_command(argv):
+                    diverged = self.train(trainer, checkpoint)
+                    with raise_on_one(), announcing("Scoring the best model on validation and test"):
+                        outcome, predictions = self.score(trainer)
+                with announcing("Writing the results"):
+                    protocol = broadcast_from_main(lambda: self.write_results(outcome, trainer, diverged))
+            say(f"\nTest ({outcome.test.n} faces, scored once)\n\n{outcome.test.render_report()}\n")
+            try:
+                page = self.folder.output, self.found, predictions, outcome.test
+                with announcing("Drawing the page"):
+                    broadcast_from_main(lambda: write_run_page(*page, protocol=protocol))
+                trainer.trackers.report_test(outcome.test, self.folder.path / PLOTS_FOLDER / CONFUSION_FILE)
+            finally:
+                self.show_end(outcome)
         if diverged is not None:
             best = f"the best model before that, of step {protocol.checkpoint.step}"
             left = "; it was not published" if self.args.publishes else ""
             raise UserError(f"{diverged.line}. {self.folder.path} holds {best}, and its metrics{left}") from diverged
         return outcome
+
+    def prepare(
+        self, network: PreTrainedModel, checkpoint: Path | None, *, signals: SignalWatch, asked: Mapping[str, Any]
+    ) -> ExpressionTrainer:
+        """Returns the trainer, and makes the folder ready for it: the last thing that can be refused."""
+        with announcing("Preparing the training"):
+            identity = self.describe_identity(network)
+            trainer = self.build_trainer(network, signals=signals, identity=identity)
+            self.folder.open(asked, resume_from=checkpoint, identity=identity, check=trainer.check_length)
+        return trainer
+
+    def describe_flags(self) -> dict[str, Any]:
+        """Returns the package's own flags as they were resolved, for trackers."""
+        flags = {**asdict(self.data), **asdict(self.model), **self.recipe}
+        return {**flags, "model_name_or_path": None} if self.model.from_scratch else flags
 
     def train(self, trainer: ExpressionTrainer, checkpoint: Path | None) -> Diverged | None:
         """Trains; returns what ended training if it diverged after a checkpoint that can be scored.
@@ -281,9 +316,8 @@ class _Run:
         return protocol
 
     def show_end(self, outcome: TrainOutcome) -> None:
-        """Says what came out, and what to do with it."""
-        test, demo = outcome.test, self.data.demo
-        say(f"\nTest ({test.n} faces, scored once)\n\n{test.render_report()}\n")
-        say(render_next(str(outcome.folder), classes=len(test.per_class), publishable=not demo))
+        """Says where the results lie, and what to do with them."""
+        demo, classes = self.data.demo, len(outcome.test.per_class)
+        say(render_next(str(outcome.folder), classes=classes, publishable=not demo))
         if demo:
             say(DEMO_BANNER)
