@@ -16,7 +16,7 @@ import pytest
 
 from rafdb_vit.data.labels import BASIC
 from tests.support.faces import write_kaggle, write_official
-from tests.support.fork_server import ForkServer
+from tests.support.fork_server import NEVER, ForkServer
 from tests.support.images import draw_a_dot
 from tests.support.models import save_vit
 
@@ -63,6 +63,14 @@ def no_launcher(monkeypatch):
     """Keeps a launcher's environment, and what one test's run leaves of it, out of the tests."""
     for name in ("ACCELERATE_MIXED_PRECISION", "ACCELERATE_USE_FSDP", "ACCELERATE_USE_DEEPSPEED", "RANK"):
         monkeypatch.delenv(name, raising=False)
+
+
+@pytest.fixture(autouse=True, scope="session")
+def no_announcements():
+    """Lets nothing count as slow, so that what is printed does not depend on the machine."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("rafdb_vit.runtime.announcement.MOMENT", NEVER)
+        yield
 
 
 @pytest.fixture

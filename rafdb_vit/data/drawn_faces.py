@@ -18,6 +18,7 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFilter
 
 from rafdb_vit.data.labels import BASIC
+from rafdb_vit.runtime.bars import show_progress
 
 _LABEL_FILE = "list_patition_label.txt"
 ACTION_UNITS: dict[str, dict[int, float]] = {
@@ -248,7 +249,8 @@ def write_drawn_faces(
     for split, faces in enumerate(_list_faces(train_faces, test_faces)):
         expressions = [expression for _, expression in faces]
         np.random.default_rng([seed, split]).shuffle(expressions)
-        for number, ((stem, _), expression) in enumerate(zip(faces, expressions, strict=True), start=1):
+        drawn = list(enumerate(zip(faces, expressions, strict=True), start=1))
+        for number, ((stem, _), expression) in show_progress(drawn, "Drawing faces", unit="face"):
             rng = np.random.default_rng([seed, split, number])
             face = draw_face(expression, rng.uniform(0.3, 1.0), rng)
             face.save(images / f"{stem}_aligned.jpg", quality=int(rng.integers(70, 96)))

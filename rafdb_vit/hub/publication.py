@@ -19,6 +19,7 @@ from rafdb_vit.hub.probe import TOLERANCE, largest_difference
 from rafdb_vit.hub.repository import HubRepository, RepositoryDifference
 from rafdb_vit.hub.staging import StagedRun, check_publishable, stage_run
 from rafdb_vit.model.download import is_pickle
+from rafdb_vit.runtime.announcement import announcing
 from rafdb_vit.runtime.console import say, say_line
 from rafdb_vit.runtime.errors import Interrupted, UserError, renaming_flags
 from rafdb_vit.runtime.launch import render_command
@@ -89,6 +90,7 @@ class Publication:
     def _stage(self, run: str | Path) -> AbstractContextManager[StagedRun]:
         return stage_run(run, repo_id=self.repo_id, license=self.license, force=self.force, revision=self.revision)
 
+    @announcing("Asking the Hub")
     def _open(self) -> tuple[HubRepository, bool | None]:
         """Returns the repository, after the checks that need no run, and whether it is private; None if it is new."""
         repository = HubRepository(self.repo_id, revision=self.revision)

@@ -29,6 +29,7 @@ from rafdb_vit.model.allow_list import CONFIG_FILE
 from rafdb_vit.model.download import CHECKPOINT_FILES, hash_file, hash_model
 from rafdb_vit.model.received import check_received
 from rafdb_vit.report.plots import CONFUSION_FILE, CURVES_FILE, PLOTS_FOLDER, plot_confusion_matrix
+from rafdb_vit.runtime.announcement import announcing
 from rafdb_vit.runtime.disk import is_inside, naming_disk_errors, parse_json, read_text
 from rafdb_vit.runtime.errors import UserError, shorten
 from rafdb_vit.runtime.neighbours import check_folder
@@ -186,18 +187,19 @@ def stage_run(
     card = str(render_card(**results, **words, license=chosen))
     with tempfile.TemporaryDirectory(prefix="rafdb_vit-publication-") as temporary:
         folder = Path(temporary)
-        with naming_disk_errors(folder, act="staged", advice=_STAGING_ADVICE):
-            _copy(run, folder)
-            (folder / CARD_FILE).write_text(card, encoding="utf-8")
-            # Written anew from what the card was rendered from: nothing else in the run's file goes along.
-            write_results(folder, **results, protocol=protocol)
-        _check_files(run, folder, protocol)
-        check_received(str(run), folder)
-        _check_labels(run, folder, test)
-        _check_card(card)
-        _draw(folder, test, data)
-        probabilities = probe_model(folder, classes=len(test.per_class))
-        files = tuple(StagedFile.of(path, folder) for path in _list_files(folder))
+        with announcing("Copying what is to be published, and checking the copy"):
+            with naming_disk_errors(folder, act="staged", advice=_STAGING_ADVICE):
+                _copy(run, folder)
+                (folder / CARD_FILE).write_text(card, encoding="utf-8")
+                # Written anew from what the card was rendered from: nothing else in the run's file goes along.
+                write_results(folder, **results, protocol=protocol)
+            _check_files(run, folder, protocol)
+            check_received(str(run), folder)
+            _check_labels(run, folder, test)
+            _check_card(card)
+            _draw(folder, test, data)
+            probabilities = probe_model(folder, classes=len(test.per_class))
+            files = tuple(StagedFile.of(path, folder) for path in _list_files(folder))
         yield StagedRun(folder, files, card, probabilities)
 
 

@@ -17,10 +17,12 @@ from rafdb_vit.model.head import Head, WeightFaults, set_classes
 from rafdb_vit.model.pretrained import build_empty, list_shapes, read_config, read_model, read_processor
 from rafdb_vit.model.received import WeightsSize, check_names, check_received
 from rafdb_vit.model.trial import try_out
+from rafdb_vit.runtime.announcement import announcing
 from rafdb_vit.runtime.console import say_line
 from rafdb_vit.runtime.errors import UserError, renaming_flags, shorten
 
 
+@announcing("Loading the model")
 def load_model(name_or_path: str, names: Sequence[str], *, revision: str | None = None) -> tuple[PreTrainedModel, Any]:
     """Loads an image classifier for fine-tuning, with a head for `names`, and its image processor.
 
@@ -79,6 +81,7 @@ class Classifier:
     folder: Path
 
 
+@announcing("Loading the model")
 def load_classifier(name_or_path: str, *, revision: str | None = None, flag: str = "MODEL") -> Classifier:
     """Loads an image classifier as it is: no weight missing, superfluous or of another shape.
 

@@ -52,6 +52,14 @@ def say_between_bars(text: str) -> None:
         say(text)
 
 
+def say_aside_between_bars(text: str) -> None:
+    """Prints one line on stderr, as `say_aside` does, while progress bars are shown, which move below it."""
+    from tqdm.auto import tqdm
+
+    with tqdm.external_write_mode():
+        say_aside(escape(text))
+
+
 def _print(text: str, stream: TextIO) -> None:
     if hasattr(stream, "reconfigure"):
         stream.reconfigure(errors="backslashreplace")  # names of files in a terminal that is not UTF-8

@@ -64,14 +64,21 @@ class EpochLineCallback(TrainerCallback):
             say_between_bars(self._line(args, state, logs))
 
     def _line(self, args: TrainingArguments, state: TrainerState, logs: dict[str, float]) -> str:
-        epoch = f"{logs.get('epoch', 0):.4g}".rjust(len(f"{args.num_train_epochs:.4g}"))
         train_loss = "" if self.train_loss is None else f"train loss {self.train_loss:.4f}  "
         rate = "" if self.learning_rate is None else f"  rate {self.learning_rate:.1e}"
         return (
-            f"epoch {epoch}/{args.num_train_epochs:.4g}  {train_loss}validation loss {logs['eval_loss']:.4f}  "
+            f"{self._place(args, state, logs)}  {train_loss}validation loss {logs['eval_loss']:.4f}  "
             f"accuracy {logs.get('eval_accuracy', float('nan')):.4f}  "
             f"macro-F1 {logs.get('eval_macro_f1', float('nan')):.4f}{rate}{self._mark(args, state, logs)}"
         )
+
+    def _place(self, args: TrainingArguments, state: TrainerState, logs: dict[str, float]) -> str:
+        """Says how far training is: in epochs, and in steps first where their number was asked for."""
+        epoch = f"{logs.get('epoch', 0):.4g}"
+        if args.max_steps > 0:
+            return f"step {state.global_step:>{len(str(state.max_steps))}}/{state.max_steps}  epoch {epoch}"
+        most = f"{args.num_train_epochs:.4g}"
+        return f"epoch {epoch.rjust(len(most))}/{most}"
 
     def _mark(self, args: TrainingArguments, state: TrainerState, logs: dict[str, float]) -> str:
         """Marks an evaluation that beats the best before it: `state.best_metric` is updated only after this event."""

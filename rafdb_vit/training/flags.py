@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from rafdb_vit.data.form import DataForm
 from rafdb_vit.data.labels import LABEL_SETS
+from rafdb_vit.runtime.announcement import announcing
 from rafdb_vit.runtime.console import say
 from rafdb_vit.runtime.disk import expand
 from rafdb_vit.runtime.errors import UserError
@@ -210,8 +211,9 @@ class FormArguments:
 
         form = replace(self.form, needed=needed)
         division = Division(self.test_fraction, self.validation_fraction, self.split_seed, self.max_samples)
-        with main_process_first() if broadcast_from_main(lambda: self._is_data_set(form)) else raise_on_all():
-            found = find_data(root or self.data_dir, form, division, dataset_name=self.dataset_name, drawn=drawn)
+        with announcing("Reading the data"):
+            with main_process_first() if broadcast_from_main(lambda: self._is_data_set(form)) else raise_on_all():
+                found = find_data(root or self.data_dir, form, division, dataset_name=self.dataset_name, drawn=drawn)
 
         def group() -> Grouping:
             """Finds the faces that stay together, and says what takes long."""
@@ -222,7 +224,7 @@ class FormArguments:
             return group_faces(found, form, duplicates=duplicates)
 
         grouping = broadcast_from_main(group)
-        with raise_on_all():
+        with announcing("Dividing the faces"), raise_on_all():
             return finish_data(found, division, grouping, scored=scored)
 
 

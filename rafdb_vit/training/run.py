@@ -3,7 +3,8 @@
 import os
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from contextlib import ExitStack
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -25,8 +26,10 @@ from rafdb_vit.model.download import hash_model
 from rafdb_vit.model.load import load_model, load_trained
 from rafdb_vit.model.scratch import build_model
 from rafdb_vit.report.page import write_run_page
+from rafdb_vit.report.plots import CONFUSION_FILE, PLOTS_FOLDER
 from rafdb_vit.report.provenance import Provenance
 from rafdb_vit.report.wording import describe_overlap
+from rafdb_vit.runtime.announcement import announcing
 from rafdb_vit.runtime.bars import silencing_bars
 from rafdb_vit.runtime.console import DEMO_BANNER, quiet_libraries, render_next, render_start, say, say_line
 from rafdb_vit.runtime.disk import check_writable
@@ -96,6 +99,8 @@ def run_training(
     broadcast_from_main(lambda: check_writable(folder.path))
     with silencing_bars(args.disable_tqdm), hold_on_main(folder.path):
         checkpoint = _find_checkpoint(folder, data, model, args)
+        if data.demo:
+            _say_demo(model, args)
         found = _load_data(data, folder, resuming=checkpoint is not None)
         seen, tested = _hash_faces(found, model)
         publication = _plan_publication(found, model, args) if args.publishes else None
@@ -119,9 +124,17 @@ def _find_checkpoint(
     return broadcast_from_main(lambda: folder.find_start(named, **allowed))
 
 
+def _say_demo(model: ModelArguments, args: ExpressionTrainingArguments) -> None:
+    """Says what a demo will do."""
+    length = f"{args.max_steps:,} steps" if args.max_steps > 0 else f"{args.num_train_epochs:g} epochs"
+    say(DEMO_BANNER)
+    say_line(
+        f"It draws faces, trains a Vision Transformer ({model.source}) on them for {length}, and scores it on others."
+    )
+    say_line("How long training takes is said as soon as it has been timed.")
+
+
 def _load_data(data: DataArguments, folder: RunFolder, *, resuming: bool) -> FoundData[Dataset]:
-    if data.demo:
-        say(DEMO_BANNER)
     if data.demo and not resuming:
         broadcast_from_main(folder.draw_demo_faces)
     return data.load(folder.demo_faces if data.demo else None, drawn=data.demo)
@@ -192,31 +205,51 @@ class _Run:
         argv: Sequence[str],
     ) -> TrainOutcome:
         """Trains, scores and writes; see `run_training` for the arguments."""
-        with SignalWatch() as signals:
-            identity = self.describe_identity(network)
-            trainer = self.build_trainer(network, signals=signals, identity=identity)
-            check = trainer.check_length
-            self.folder.open(asked, resume_from=checkpoint, identity=identity, check=check, seen=self.seen)
-            self.say_start(trainer, threads)
-            with naming_resume_command(argv):
-                started = time.monotonic()
-                diverged = self.train(trainer, checkpoint)
-                seconds = time.monotonic() - started
-                with raise_on_one():
-                    outcome, predictions = self.score(trainer)
-            protocol = broadcast_from_main(lambda: self.write_results(outcome, trainer, diverged))
-        overlap = None if self.seen is None else find_overlap(predictions, self.tested, self.seen)
-        self.show_end(outcome, overlap)
-        command = render_own_command("train", argv)
-        provenance = Provenance(command, self.data.source_name, seconds, resumed=checkpoint is not None)
-        page = self.folder.output, self.found, predictions, outcome.test
-        record: dict[str, Any] = {"protocol": protocol, "overlap": overlap, "provenance": provenance}
-        broadcast_from_main(lambda: write_run_page(*page, **record))
+        with ExitStack() as tracked:
+            with SignalWatch() as signals:
+                trainer = self.prepare(network, checkpoint, signals=signals, asked=asked)
+                self.say_start(trainer, threads)
+                tracked.enter_context(trainer.trackers.reporting_run(self.describe_flags()))
+                with naming_resume_command(argv):
+                    started = time.monotonic()
+                    diverged = self.train(trainer, checkpoint)
+                    seconds = time.monotonic() - started
+                    with raise_on_one(), announcing("Scoring the best model on validation and test"):
+                        outcome, predictions = self.score(trainer)
+                with announcing("Writing the results"):
+                    protocol = broadcast_from_main(lambda: self.write_results(outcome, trainer, diverged))
+            overlap = None if self.seen is None else find_overlap(predictions, self.tested, self.seen)
+            self.say_scores(outcome.test, overlap)
+            command = render_own_command("train", argv)
+            provenance = Provenance(command, self.data.source_name, seconds, resumed=checkpoint is not None)
+            record: dict[str, Any] = {"protocol": protocol, "overlap": overlap, "provenance": provenance}
+            try:
+                self.write_page(predictions, outcome.test, record)
+                trainer.trackers.report_test(outcome.test, self.folder.path / PLOTS_FOLDER / CONFUSION_FILE)
+            finally:
+                self.say_next(outcome)
         if diverged is not None:
             best = f"the best model before that, of step {protocol.checkpoint.step}"
             left = "; it was not published" if self.args.publishes else ""
             raise UserError(f"{diverged.line}. {self.folder.path} holds {best}, and its metrics{left}") from diverged
         return outcome
+
+    def prepare(
+        self, network: PreTrainedModel, checkpoint: Path | None, *, signals: SignalWatch, asked: Mapping[str, Any]
+    ) -> ExpressionTrainer:
+        """Returns the trainer, and makes the folder ready for it: the last thing that can be refused."""
+        with announcing("Preparing the training"):
+            identity = self.describe_identity(network)
+            trainer = self.build_trainer(network, signals=signals, identity=identity)
+            self.folder.open(
+                asked, resume_from=checkpoint, identity=identity, check=trainer.check_length, seen=self.seen
+            )
+        return trainer
+
+    def describe_flags(self) -> dict[str, Any]:
+        """Returns the package's own flags as they were resolved, for trackers."""
+        flags = {**asdict(self.data), **asdict(self.model), **self.recipe}
+        return {**flags, "model_name_or_path": None} if self.model.from_scratch else flags
 
     def train(self, trainer: ExpressionTrainer, checkpoint: Path | None) -> Diverged | None:
         """Trains; returns what ended training if it diverged after a checkpoint that can be scored.
@@ -322,15 +355,24 @@ class _Run:
         self.folder.write_results(validation=outcome.validation, test=outcome.test, protocol=protocol)
         return protocol
 
-    def show_end(self, outcome: TrainOutcome, overlap: Overlap | None) -> None:
-        """Says what came out, and what to do with it."""
-        test, data = outcome.test, describe_data(self.found)
+    def write_page(self, predictions: Predictions, test: EvaluationResult, record: Mapping[str, Any]) -> None:
+        """Draws the page; `record` is what `write_run_page` takes beside the scores."""
+        page = self.folder.output, self.found, predictions, test
+        with announcing("Drawing the page"):
+            broadcast_from_main(lambda: write_run_page(*page, **record))
+
+    def say_scores(self, test: EvaluationResult, overlap: Overlap | None) -> None:
+        """Says what came out."""
         faces = "drawn faces" if self.data.demo else "faces"
         say(f"\nTest ({test.n:,} {faces}, scored once)\n\n{test.render_report()}\n")
         if overlap is not None and overlap.seen:
             say(f"{describe_overlap(overlap)}\n")
         say(f"{judge(test).render()}\n")
-        published = None if self.args.publishes else propose_publication(data, license=self.model.license)
+
+    def say_next(self, outcome: TrainOutcome) -> None:
+        """Says where the results lie, and what to do with them."""
+        license = self.model.license
+        published = None if self.args.publishes else propose_publication(describe_data(self.found), license=license)
         say(render_next(str(outcome.folder), face=self.find_face(), publication=published))
 
     def find_face(self) -> str | None:

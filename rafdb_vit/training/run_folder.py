@@ -23,7 +23,9 @@ from rafdb_vit.report.plots import (
     plot_confusion_matrix,
     plot_learning_curves,
 )
-from rafdb_vit.runtime.console import say, say_line
+from rafdb_vit.runtime.announcement import announcing
+from rafdb_vit.runtime.bars import are_bars_silent
+from rafdb_vit.runtime.console import say_line
 from rafdb_vit.runtime.disk import check_inside, check_writable, expand, naming_disk_errors, read_text, read_yaml
 from rafdb_vit.runtime.errors import UserError
 from rafdb_vit.runtime.lock import LOCK_FILE, find_holder
@@ -311,8 +313,10 @@ class RunFolder:
 
     def draw_demo_faces(self) -> None:
         """Draws the faces of a demo run, in place of what an earlier run wrote."""
-        say("Drawing faces ...")
-        with naming_disk_errors(self.path, advice="take another --output_dir"):
+        with (
+            announcing("Drawing faces", quiet=not are_bars_silent()),
+            naming_disk_errors(self.path, advice="take another --output_dir"),
+        ):
             self.clear()
             write_drawn_faces(self.output.make_folder(DEMO_FACES))
 

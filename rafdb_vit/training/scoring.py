@@ -24,6 +24,7 @@ from rafdb_vit.report.evaluation import EVALUATION_FILES, EVALUATIONS, Evaluatio
 from rafdb_vit.report.page import write_evaluation
 from rafdb_vit.report.provenance import Provenance
 from rafdb_vit.report.wording import describe_absent, describe_overlap
+from rafdb_vit.runtime.announcement import announcing
 from rafdb_vit.runtime.console import DEMO_BANNER, quiet_libraries, say, say_line
 from rafdb_vit.runtime.disk import check_writable, expand
 from rafdb_vit.runtime.errors import Interrupted, UserError, escape
@@ -102,7 +103,8 @@ def _score_into(
     if left_out:
         say_line(f"Left out    {', '.join(left_out)}: classes of the model that the data does not have")
     settings = {"batch_size": batch_size, "workers": default_workers(device) if workers is None else workers}
-    with raise_on_one(advice="put that right and run the same command again"):
+    advice = "put that right and run the same command again"
+    with raise_on_one(advice=advice), announcing(f"Scoring {len(found.splits[split]):,} faces"):
         predictions = predict_split(classifier.model, classifier.processor, found.splits[split], **settings)
     predictions = replace(predictions, logits=predictions.logits[:, order])
     if hash_model(classifier.folder) != files:
@@ -111,7 +113,8 @@ def _score_into(
     provenance = Provenance(command, None if run and run.drew(data.data_dir) else data.source_name)
     scored = output, predictions, classifier, left_out, found, model, split, run, files
     try:
-        broadcast_from_main(lambda: _write(*scored, overlap=overlap, provenance=provenance))
+        with announcing("Drawing the page"):
+            broadcast_from_main(lambda: _write(*scored, overlap=overlap, provenance=provenance))
     except Interrupted as stop:
         words = f"while {escape(str(output.path))} was written: run the same command again"
         raise Interrupted(stop.signum, stop.message or words) from stop

@@ -33,11 +33,13 @@ from rafdb_vit.runtime.signals import shield_workers
 from rafdb_vit.training.arguments import ExpressionTrainingArguments
 from rafdb_vit.training.callbacks import BarsCallback, EpochCallback, EpochLineCallback
 from rafdb_vit.training.compute_metrics import build_compute_metrics
+from rafdb_vit.training.duration import DurationCallback
 from rafdb_vit.training.flags import ModelArguments
 from rafdb_vit.training.loss import ExpressionLoss, ignore_padding
 from rafdb_vit.training.optimizer import build_parameter_groups, default_layer_decay
 from rafdb_vit.training.resume import ResumableTrainer
 from rafdb_vit.training.sampler import EpochSampler
+from rafdb_vit.training.trackers import gather_trackers
 from rafdb_vit.training.training_flags import StepSchedule
 
 
@@ -64,6 +66,7 @@ class ExpressionTrainer(ResumableTrainer):
     - the optimizer's groups have weight decay on matrices only and layer-wise learning-rate decay;
     - `--dataloader_drop_last` leaves out the faces that fill no whole step, of training alone;
     - `reduce_lr_on_plateau` knows whether the metric should rise or fall;
+    - a tracker that fails during training does not end it (`rafdb_vit.training.trackers`);
     - the schedule `step` exists.
 
     Args:
@@ -98,6 +101,8 @@ class ExpressionTrainer(ResumableTrainer):
         self.label_names = ["labels"]
         self.transform = transform
         self.add_callback(EpochCallback(transform, self.sampler))
+        self.trackers = gather_trackers(self.callback_handler.callbacks)
+        self.add_callback(self.trackers)
 
     def train(self, resume_from_checkpoint: Any = None, *args: Any, **kwargs: Any) -> TrainOutput:
         """Trains as the stock method does, and closes the progress bars also when training fails."""
@@ -349,6 +354,7 @@ def _set_callbacks(trainer: ExpressionTrainer, early_stopping_patience: int) -> 
     if trainer.pop_callback(ProgressCallback) is not None:
         trainer.add_callback(BarsCallback())
     trainer.add_callback(EpochLineCallback())
+    trainer.add_callback(DurationCallback(trainer.steps_per_epoch, may_stop_early=bool(early_stopping_patience)))
 
 
 def _check_settings(args: ExpressionTrainingArguments, names: list[str], random_erasing: float) -> None:

@@ -28,6 +28,7 @@ from rafdb_vit.data.found import PERSON, SPLITS, Faces, FoundData, Layout, count
 from rafdb_vit.data.names import find_published, resembles_rafdb
 from rafdb_vit.data.persons import find_persons, find_straddling, name_in_data
 from rafdb_vit.data.published import Published
+from rafdb_vit.runtime.announcement import announcing
 from rafdb_vit.runtime.bars import show_progress
 from rafdb_vit.runtime.disk import is_inside
 from rafdb_vit.runtime.errors import UserError, shorten
@@ -59,20 +60,20 @@ def check_data(
     Raises:
         UserError: It cannot be read, or is in no known form.
     """
-    path = find_root(root)
-    findings = Findings()
+    path, findings = find_root(root), Findings()
     report = Reporter(findings.add)
     columns: Any = {"image_column": image_column, "label_column": label_column, "group_column": group_column}
     form = DataForm(subset, aligned, group_pattern=group_pattern, needed=("train",), **columns)
-    root, found = _find_faces(path, form, report, findings)
-    _check_completeness(root, found, report)
-    _check_persons(root, found, form, report)
-    boxes = _check_annotations(root, found, form, report)
-    places = _place_faces(found)
-    contents = _collect_contents(found)
-    if not contents:
-        _check_strays(root, found, form, places, report)
-    paths = sorted({*places, *_find_named_images(root, report)})
+    with announcing("Reading the folder", quiet=quiet):
+        root, found = _find_faces(path, form, report, findings)
+        _check_completeness(root, found, report)
+        _check_persons(root, found, form, report)
+        boxes = _check_annotations(root, found, form, report)
+        places = _place_faces(found)
+        contents = _collect_contents(found)
+        if not contents:
+            _check_strays(root, found, form, places, report)
+        paths = sorted({*places, *_find_named_images(root, report)})
     sources = ((path, contents[path]) if path in contents else path for path in paths)
     inspected = inspect_files(sources, processes=processes or count_cpus())
     files = list(show_progress(inspected, "Looking at images", len(paths), unit="image", quiet=quiet))

@@ -15,6 +15,7 @@ from PIL import Image
 from rafdb_vit.data.check.result import CheckResult
 from rafdb_vit.data.findings import Finding
 from rafdb_vit.data.images import PICTURE_ERRORS, open_picture
+from rafdb_vit.runtime.announcement import announcing
 from rafdb_vit.runtime.disk import is_inside, naming_disk_errors
 from rafdb_vit.runtime.drawing import drawing, fold_name, render_png
 from rafdb_vit.runtime.fonts import Lettering
@@ -46,7 +47,8 @@ def draw_pictures(result: CheckResult, folder: str | Path) -> list[Path]:
     with hold(output.path, flag="--figures"), naming_disk_errors(output.path, advice=advice):
         refuse_other_pictures(folder)
         output.tidy_list()
-        drawn = {COUNTS_FILE: draw_class_counts(result), SHEET_FILE: draw_contact_sheet(result)}
+        with announcing("Drawing the pictures"):
+            drawn = {COUNTS_FILE: draw_class_counts(result), SHEET_FILE: draw_contact_sheet(result)}
         return [output.write(name, picture) for name, picture in drawn.items() if picture is not None]
 
 
