@@ -7,6 +7,7 @@ from functools import partial
 from pathlib import Path
 
 from rafdb_vit.commands.parser import check_settings, parse_arguments
+from rafdb_vit.runtime.announcement import LOADING, announcing
 from rafdb_vit.runtime.disk import expand
 from rafdb_vit.runtime.errors import UserError
 from rafdb_vit.runtime.hardware import EVAL_BATCH_SIZE
@@ -86,8 +87,10 @@ def main(argv: Sequence[str] | None = None) -> Path:
             )
     _check_model(asked.model, asked.model_revision, has_data=bool(data.source))
 
-    from rafdb_vit.training.past_run import find_run
-    from rafdb_vit.training.scoring import score_model
+    data.refuse_missing()
+    with announcing(LOADING):
+        from rafdb_vit.training.past_run import find_run
+        from rafdb_vit.training.scoring import score_model
 
     run = find_run(asked.model)
     if run is not None:

@@ -1,5 +1,7 @@
 """Command lines: dataclasses into arguments, recipes in front of them, one line for each error, exit statuses."""
 
+import atexit
+import gc
 import re
 import signal
 import sys
@@ -234,6 +236,8 @@ def run_command(main: Callable[[Sequence[str] | None], Any]) -> int:
     0: done, or the number that `main` returns. 2: a person's mistake, one line on stderr. 130, 143: ended by SIGINT, by
     SIGTERM, which a command may also handle itself. A bug raises through, with its traceback and status 1.
     """
+    # At its end the interpreter looks through all objects for those not in use: with torch loaded, for a second.
+    atexit.register(gc.freeze)
     previous = {signum: signal.signal(signum, _interrupt) for signum in (signal.SIGINT, signal.SIGTERM)}
     try:
         with steady_streams(), escaping_warnings():

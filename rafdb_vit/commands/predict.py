@@ -1,13 +1,21 @@
 """`predict`: the expression in pictures of cropped faces."""
 
 import json
+import sys
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 from rafdb_vit.commands.parser import command, switch
+from rafdb_vit.runtime.announcement import LOADING, announcing
+from rafdb_vit.runtime.bars import show_progress
 from rafdb_vit.runtime.console import quiet_libraries, say, say_aside
 from rafdb_vit.runtime.errors import Interrupted, UserError
 from rafdb_vit.runtime.hardware import pick_device, set_threads
 from rafdb_vit.training.flags import flag
+
+if TYPE_CHECKING:
+    from rafdb_vit.evaluation.image_predictions import ImagePrediction
 
 NOT_READ = 1
 """Exit status where a picture could not be read."""
@@ -51,29 +59,47 @@ def main(asked: PredictArguments) -> int:
         UserError: The model cannot be loaded, or there is nothing to predict.
         Interrupted: A signal ended it.
     """
+    from rafdb_vit.evaluation.image_predictions import ImagePrediction, find_fault, list_images, render_header
     from rafdb_vit.model.names import find_model_folder
 
     find_model_folder(asked.model, revision=asked.model_revision, flag="--model")  # refused before torch is loaded
-
-    from rafdb_vit.evaluation.inference import list_images, predict_images, render_header
-    from rafdb_vit.model.load import load_classifier
-
-    quiet_libraries()
-    set_threads()
     files = list_images(asked.images)
-    classifier = load_classifier(asked.model, revision=asked.model_revision, flag="--model")
-    device, made = pick_device(use_cpu=asked.use_cpu), []
+    faults = [ImagePrediction(file, error=fault) for file in files if (fault := find_fault(file))]
+    if len(faults) == len(files) and not asked.csv:  # whose header has the model's classes
+        return _say_all(faults, asked, total=len(files))
+    with announcing(LOADING):
+        from rafdb_vit.evaluation.inference import predict_images
+        from rafdb_vit.model.load import load_classifier
+
+        quiet_libraries()
+        set_threads()
+        classifier = load_classifier(asked.model, revision=asked.model_revision, flag="--model")
+        device = pick_device(use_cpu=asked.use_cpu)
+    predictions = predict_images(classifier, files, device=device, batch_size=asked.batch_size)
     if asked.csv:
         say(render_header(classifier.names))
+    # Where predictions are seen as they come, they are progress enough.
+    shown = show_progress(predictions, "Reading pictures", len(files), unit="picture", quiet=sys.stdout.isatty())
+    return _say_all(shown, asked, total=len(files), names=classifier.names)
+
+
+def _say_all(
+    predictions: "Iterable[ImagePrediction]", asked: PredictArguments, *, total: int, names: Sequence[str] = ()
+) -> int:
+    """Prints predictions of `total` files as they come, or as JSON at the end; returns the exit status.
+
+    `names` are the classes in the order of a row's cells.
+    """
+    made: list[ImagePrediction] = []
     try:
-        for prediction in predict_images(classifier, files, device=device, batch_size=asked.batch_size):
+        for prediction in predictions:
             made.append(prediction)
             if prediction.error is not None:
                 say_aside(prediction.render())  # stdout is for the predictions
             elif not asked.json:
-                say(prediction.render_row(classifier.names) if asked.csv else prediction.render())
+                say(prediction.render_row(names) if asked.csv else prediction.render())
     except Interrupted as stop:
-        raise Interrupted(stop.signum, f"ended after {len(made):,} of {len(files):,} pictures") from stop
+        raise Interrupted(stop.signum, f"ended after {len(made):,} of {total:,} pictures") from stop
     if asked.json:
         say(json.dumps([prediction.describe() for prediction in made], indent=2))
     return NOT_READ if any(prediction.error for prediction in made) else 0

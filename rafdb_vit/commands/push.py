@@ -3,6 +3,7 @@
 from dataclasses import dataclass, field
 
 from rafdb_vit.commands.parser import command, switch
+from rafdb_vit.runtime.announcement import LOADING, announcing
 from rafdb_vit.runtime.console import quiet_libraries
 from rafdb_vit.runtime.neighbours import check_folder
 from rafdb_vit.training.flags import flag
@@ -43,7 +44,8 @@ def main(push: PushArguments) -> None:
     if not push.dry_run:  # which says this too, beside what else is missing
         check_folder("RUN", push.run, expected="the folder of a finished training run")
 
-    from rafdb_vit.hub.publication import publish_run
+    with announcing(LOADING):
+        from rafdb_vit.hub.publication import publish_run
 
     quiet_libraries()
     publish_run(**vars(push))

@@ -9,8 +9,8 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from rafdb_vit.commands.parser import parse_arguments
+from rafdb_vit.runtime.announcement import LOADING, announcing
 from rafdb_vit.runtime.caches import naming_caches, prepare_caches
-from rafdb_vit.runtime.console import say_aside
 from rafdb_vit.runtime.errors import UserError
 from rafdb_vit.training.flag_checks import UNSUPPORTED_FLAGS, refuse_without_effect
 from rafdb_vit.training.flags import RUNS, DataArguments, ModelArguments
@@ -55,11 +55,10 @@ def _train(argv: Sequence[str], settings: Mapping[str, Any]) -> "TrainOutcome":
     data, model, flags, asked = parse_training_arguments(argv, settings)
     data.refuse_unknown()
     model.refuse_unknown()
-    say_aside("Loading PyTorch and transformers ...")
-    args = flags.resolve()
+    with announcing(LOADING):
+        from rafdb_vit.training.run import run_training
 
-    from rafdb_vit.training.run import run_training
-
+        args = flags.resolve()
     words = [word for name, value in settings.items() if value is not None for word in _render_setting(name, value)]
     return run_training(data, model, args, asked=asked, argv=[*argv, *words])
 

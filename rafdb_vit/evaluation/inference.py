@@ -1,28 +1,23 @@
 """Runs a model in fp32: over a split, each face once, however many processes share the work, or over picture files."""
 
 import math
-import os
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from itertools import islice
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 from torch.utils.data import DataLoader
 
-from rafdb_vit.data.files import walk_images
-from rafdb_vit.evaluation.cells import guard, quote
-from rafdb_vit.evaluation.predictions import PROBABILITY, Predictions
+from rafdb_vit.evaluation.image_predictions import ImagePrediction, find_fault
+from rafdb_vit.evaluation.predictions import Predictions
 from rafdb_vit.evaluation.results import EvaluationResult
 from rafdb_vit.model.load import Classifier
 from rafdb_vit.model.preprocessing import build_collator, build_eval_transform, with_face_transform
 from rafdb_vit.model.trial import fit_batch
 from rafdb_vit.runtime.bars import show_progress
-from rafdb_vit.runtime.disk import check_inside
-from rafdb_vit.runtime.errors import UserError, escape
+from rafdb_vit.runtime.errors import UserError
 from rafdb_vit.runtime.hardware import EVAL_BATCH_SIZE, pick_device
 from rafdb_vit.runtime.processes import gather
 from rafdb_vit.runtime.signals import hold_signals, release_signals, shield_workers
@@ -130,73 +125,6 @@ def evaluate_model(model: "PreTrainedModel", processor: Any, dataset: "Dataset",
     return predict_split(model, processor, dataset, **settings).score()
 
 
-@dataclass(frozen=True)
-class ImagePrediction:
-    """The prediction of a classifier for one picture.
-
-    Attributes:
-        file: Its path.
-        probabilities: By class name, the most probable first; None where there is an `error`.
-        error: Why the picture could not be read or scored.
-    """
-
-    file: str
-    probabilities: dict[str, float] | None = None
-    error: str | None = None
-
-    def describe(self) -> dict[str, Any]:
-        """Returns the prediction for programs, as it stands in JSON."""
-        if self.probabilities is None:
-            return {"file": self.file, "error": self.error}
-        return {"file": self.file, "label": next(iter(self.probabilities)), "probabilities": self.probabilities}
-
-    def render(self) -> str:
-        """Renders the prediction in one line."""
-        if self.probabilities is None:
-            return f"not read: {self.error}"
-        shares = (f"{escape(name)} {share:.4f}" for name, share in self.probabilities.items())
-        return "  ".join([escape(self.file), *shares])
-
-    def render_row(self, names: Sequence[str]) -> str:
-        """Renders the prediction as a row of a CSV file, see `render_header`; not for one without an answer."""
-        shares = self.probabilities or {}
-        cells = [quote(guard(escape(text))) for text in (self.file, next(iter(shares)))]
-        return ",".join([*cells, *(repr(shares[name]) for name in names)])
-
-
-def render_header(names: Sequence[str]) -> str:
-    """Renders the first row of a CSV file of predictions: file, expression, and a probability for each class."""
-    return ",".join(quote(guard(escape(cell))) for cell in ("file", "expression", *map(PROBABILITY.__add__, names)))
-
-
-def list_images(paths: Sequence[str]) -> list[str]:
-    """Returns the files that paths stand for: files as they are, folders as the images in and below them.
-
-    Folders without an image, and those that cannot be read, stay in the list: their prediction says what is wrong.
-    """
-    files: list[str] = []
-    for path in paths:
-        if not os.path.isdir(path):
-            files.append(path)
-            continue
-        unreadable: list[OSError] = []
-        found = list(walk_images(Path(path), on_error=unreadable.append))
-        closed = [str(error.filename) for error in unreadable]
-        files += [*(_InFolder(file, path) for file in found), *closed] or [path]
-    return files
-
-
-class _InFolder(str):
-    """The path of a file that was found in a folder, and is not read where it is a link that leads out of it."""
-
-    folder: str
-
-    def __new__(cls, file: str, folder: str) -> "_InFolder":
-        path = super().__new__(cls, file)
-        path.folder = folder
-        return path
-
-
 def predict_images(
     classifier: Classifier, files: Iterable[str], *, device: str | None = None, batch_size: int = 32
 ) -> Iterator[ImagePrediction]:
@@ -242,14 +170,9 @@ def predict_images(
 
 def _prepare(file: str, transform: Callable[..., dict[str, Any]]) -> dict[str, Any] | str:
     """Returns a picture in the model's size, or why it cannot be read; the picture itself is not kept."""
+    if fault := find_fault(file):
+        return fault
     try:
-        if isinstance(file, _InFolder):
-            check_inside(Path(file.folder), Path(file))
-        if os.path.isdir(file):
-            closed = not os.access(file, os.R_OK | os.X_OK)
-            raise UserError(f"{file}: {'the folder cannot be read' if closed else 'holds no image'}")
-        if not os.path.isfile(file):
-            raise UserError(f"{file}: no such file")
         rows = transform({"image": [{"path": file, "bytes": None}], "file": [file]})
         return {column: values[0] for column, values in rows.items()}
     except UserError as error:

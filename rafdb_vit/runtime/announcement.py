@@ -7,6 +7,8 @@ from contextlib import contextmanager
 from rafdb_vit.runtime.console import say_aside_between_bars
 from rafdb_vit.runtime.processes import is_main_process
 
+LOADING = "Loading PyTorch and transformers"
+"""What most commands do first."""
 MOMENT = 0.4
 """Seconds. A step that has ended by then is not announced, so that quick work prints little."""
 

@@ -185,10 +185,17 @@ class FormArguments:
         from rafdb_vit.data.files import find_root
         from rafdb_vit.data.formats.detect import choose_reader, is_data_set
 
-        if self.data_dir is not None:
-            root = find_root(self.data_dir)
-            if not is_data_set(root, self.form):
-                choose_reader(root, self.form)
+        if self.data_dir is not None and not is_data_set(root := find_root(self.data_dir), self.form):
+            choose_reader(root, self.form)
+
+    def refuse_missing(self) -> None:
+        """Refuses a folder that is not there, before anything is loaded.
+
+        Raises:
+            UserError: It is one.
+        """
+        if self.data_dir is not None and not expand(self.data_dir).exists():
+            self.refuse_unknown()
 
     def load(
         self,

@@ -52,7 +52,11 @@ class TrainingDefaults:
     )
     use_cpu: bool = flag(False, "Leave GPUs alone.", example="", group=TRAINING)
     report_to: None | str | list[str] = flag(
-        "none", "Where to follow training: tensorboard, wandb, mlflow, ...", example="tensorboard", group=OUTPUT
+        "none",
+        "Where to follow training: tensorboard, wandb, mlflow, ...",
+        nargs="+",
+        example="tensorboard",
+        group=OUTPUT,
     )
     lr_scheduler_type: str = flag("cosine", "Learning-rate schedule.", choices_beside_upstreams=["step"])
     fp16: bool | None = flag(

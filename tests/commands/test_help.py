@@ -100,3 +100,37 @@ def test_a_wrong_data_folder_is_answered_without_torch(data, tmp_path):
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "2 []" and data in done.stderr and len(done.stderr.splitlines()) == 1
+
+
+def test_pictures_that_are_not_there_are_named_without_torch(tmp_path):
+    (tmp_path / "model").mkdir()
+    words = ["predict", "none.jpg", str(tmp_path / "other.png"), "--model", str(tmp_path / "model")]
+    code = (
+        "import sys\nfrom rafdb_vit.__main__ import _dispatch\nfrom rafdb_vit.commands.parser import run_command\n"
+        f"status = run_command(lambda _: _dispatch({words}))\nprint(status, 'torch' in sys.modules)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=tmp_path)
+    assert done.stdout.strip() == "1 False"
+    assert [line.split(";")[0] for line in done.stderr.splitlines()] == [
+        "not read: none.jpg: no such file",
+        f"not read: {tmp_path / 'other.png'}: no such file",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("words", "taken"),
+    [
+        (["check", "--data_dir", "/none"], "/none: no such folder"),
+        (["check", "--data-dir=/none"], "/none: no such folder"),
+        (["predict", "--image", "/none.jpg", "--model", "."], "not read: /none.jpg"),
+        (["predict", "--model", ".", "--source", "/none.jpg", "/other.jpg"], "not read: /other.jpg"),
+        (["evaluate", "--model", "/none"], "MODEL: no folder /none"),
+        (["evaluate", "--checkpoint", "/none", "--split", "test"], "MODEL: no folder /none"),
+        (["push", "--run", "/none", "--repo_id", "a/b"], "RUN: no folder /none"),
+    ],
+)
+def test_a_flag_before_what_stands_without_one_is_taken_as_meant(words, taken, capsys):
+    from rafdb_vit.__main__ import _dispatch
+
+    assert run_command(lambda _: _dispatch(words)) in (1, 2)
+    assert taken in capsys.readouterr().err

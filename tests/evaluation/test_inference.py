@@ -10,7 +10,8 @@ from transformers import ConvNextImageProcessor, pipeline
 from rafdb_vit.data.dataset import load_rafdb
 from rafdb_vit.data.images import open_face
 from rafdb_vit.evaluation import inference
-from rafdb_vit.evaluation.inference import list_images, predict_images, predict_logits
+from rafdb_vit.evaluation.image_predictions import list_images
+from rafdb_vit.evaluation.inference import predict_images, predict_logits
 from rafdb_vit.model import preprocessing, trial
 from rafdb_vit.model.load import load_classifier
 from tests.support.faces import paint_face
