@@ -117,7 +117,7 @@ def nothing_drawn() -> Iterator[None]:
         if page.render_page.__module__ == page.__name__:
             patch.setattr(page, "render_page", lambda evaluation: "<!doctype html>")
         for plot in ("plot_confusion_matrix", "plot_learning_curves"):
-            patch.setattr(f"rafdb_vit.training.run_folder.{plot}", draw_a_dot)
+            patch.setattr(f"rafdb_vit.report.plots.{plot}", draw_a_dot)
         yield
 
 

@@ -49,12 +49,16 @@ def main(check: CheckArguments) -> int:
     Raises:
         UserError: The folder cannot be read, or is in no known form.
     """
-    from rafdb_vit.data.check.check import check_data
     from rafdb_vit.data.files import find_root
+    from rafdb_vit.data.formats.detect import refuse_missing
 
     if not check.data_dir.strip():
         raise UserError("DATA_DIR: is empty; expected the folder to check")
     data_dir = find_root(check.data_dir)
+    refuse_missing(data_dir)  # before what takes longer to import
+
+    from rafdb_vit.data.check.check import check_data
+
     figures = None if check.figures is None else _find_figures(check.figures, data_dir)
     result = check_data(
         data_dir,

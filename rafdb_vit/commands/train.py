@@ -11,7 +11,9 @@ from typing import TYPE_CHECKING, Any
 from rafdb_vit.commands.parser import parse_arguments
 from rafdb_vit.runtime.announcement import LOADING, announcing
 from rafdb_vit.runtime.caches import naming_caches, prepare_caches
+from rafdb_vit.runtime.disk import check_writable, expand
 from rafdb_vit.runtime.errors import UserError
+from rafdb_vit.runtime.processes import is_main_process
 from rafdb_vit.training.flag_checks import UNSUPPORTED_FLAGS, refuse_without_effect
 from rafdb_vit.training.flags import RUNS, DataArguments, ModelArguments
 from rafdb_vit.training.training_flags import TrainingFlags, read_training_flags
@@ -53,8 +55,7 @@ def train(**settings: Any) -> "TrainOutcome":
 
 def _train(argv: Sequence[str], settings: Mapping[str, Any]) -> "TrainOutcome":
     data, model, flags, asked = parse_training_arguments(argv, settings)
-    data.refuse_unknown()
-    model.refuse_unknown()
+    _refuse_before_loading(data, model, flags)
     with announcing(LOADING):
         from rafdb_vit.training.run import run_training
 
@@ -114,6 +115,25 @@ def _check(data: DataArguments, model: ModelArguments, flags: TrainingFlags, ask
         raise UserError(f"--data_dir: expected {sources} (one of the three)")
     if flags.values["publishes"] and (data.demo or any(data.max_samples.values())):
         raise UserError("--push_to_hub: demo and subsampled runs are trials; push_to_hub.py --force publishes one")
+
+
+def _refuse_before_loading(data: DataArguments, model: ModelArguments, flags: TrainingFlags) -> None:
+    """Refuses data, a model or a run folder with which training cannot begin, before torch is loaded.
+
+    Raises:
+        UserError: The first of them.
+    """
+    folder = expand(flags.output_dir)
+    data.refuse_output(folder)
+    model.refuse_output(folder)
+    check_writable(folder)
+    data.refuse_unknown()
+    model.refuse_unknown()
+    # The main process alone looks into the folder: others may start when it already writes there.
+    if flags.resume_from_checkpoint is None and is_main_process():
+        from rafdb_vit.training.run_folder import RunFolder
+
+        RunFolder(folder).check(demo=data.demo, overwrite=model.overwrite_output_dir)
 
 
 def _name_run(data: DataArguments, model: ModelArguments) -> str:

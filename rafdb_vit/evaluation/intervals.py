@@ -12,7 +12,6 @@ from functools import lru_cache, partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from scipy.special import ndtr, ndtri
 
 from rafdb_vit.evaluation.metrics import name_rates, rate_sums, sum_cells
 
@@ -129,6 +128,8 @@ def _add_influence(weights: np.ndarray, without: np.ndarray, *, cubes: np.ndarra
 
 def _cut(samples: np.ndarray, estimate: np.ndarray, acceleration: np.ndarray, level: float) -> np.ndarray:
     """Returns [2, F] the ends: quantiles of the draws, corrected for bias and acceleration."""
+    from scipy.special import ndtr, ndtri  # which takes longer to import than many commands to end
+
     draws = len(samples)
     below = ((samples < estimate).sum(0) + 0.5 * (samples == estimate).sum(0)) / draws
     bias = ndtri(below.clip(1 / draws, 1 - 1 / draws))

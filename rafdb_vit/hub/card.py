@@ -18,7 +18,7 @@ from rafdb_vit.evaluation.results import EvaluationResult
 from rafdb_vit.hub.license import License, describe_license
 from rafdb_vit.hub.markdown import finalize, is_on_hub, link_model, quote_code, quote_python
 from rafdb_vit.report.charts import rank_weakest
-from rafdb_vit.report.plots import CONFUSION_FILE, CURVES_FILE
+from rafdb_vit.report.files import CONFUSION_FILE, CURVES_FILE
 from rafdb_vit.report.wording import describe_left_out, describe_test_share, join_names
 from rafdb_vit.runtime.errors import escape
 from rafdb_vit.runtime.fonts import is_drawn_everywhere

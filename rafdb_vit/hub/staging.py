@@ -25,10 +25,11 @@ from rafdb_vit.hub.card import find_objection, render_card
 from rafdb_vit.hub.faults import Faults, UnfitFiles
 from rafdb_vit.hub.license import EXAMPLE, License, choose_license
 from rafdb_vit.hub.probe import probe_model
-from rafdb_vit.model.allow_list import CONFIG_FILE
 from rafdb_vit.model.download import CHECKPOINT_FILES, hash_file, hash_model
+from rafdb_vit.model.files import CONFIG_FILE
 from rafdb_vit.model.received import check_received
-from rafdb_vit.report.plots import CONFUSION_FILE, CURVES_FILE, PLOTS_FOLDER, plot_confusion_matrix
+from rafdb_vit.report.files import CONFUSION_FILE, CURVES_FILE, PLOTS_FOLDER
+from rafdb_vit.report.plots import plot_confusion_matrix
 from rafdb_vit.runtime.announcement import announcing
 from rafdb_vit.runtime.disk import is_inside, naming_disk_errors, parse_json, read_text
 from rafdb_vit.runtime.errors import UserError, shorten

@@ -16,9 +16,8 @@ from transformers.image_processing_backends import PilBackend, TorchvisionBacken
 from transformers.models.auto.image_processing_auto import IMAGE_PROCESSOR_MAPPING_NAMES
 from transformers.models.auto.modeling_auto import MODEL_FOR_IMAGE_CLASSIFICATION_MAPPING_NAMES
 
+from rafdb_vit.model.files import CONFIG_FILE
 from rafdb_vit.runtime.errors import UserError, shorten
-
-CONFIG_FILE = "config.json"
 
 _NOT_ALLOWED = {
     "dinat": "needs a library, natten, whose work cannot be counted before it is done",

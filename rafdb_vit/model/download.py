@@ -19,9 +19,8 @@ from huggingface_hub.errors import (
 )
 from transformers.utils import logging
 
-from rafdb_vit.model.allow_list import CONFIG_FILE
+from rafdb_vit.model.files import CONFIG_FILE, INDEX_FILE, PROCESSOR_FILE, SHARD_FILES, WEIGHTS_FILE
 from rafdb_vit.model.names import describe_absent, describe_uncached, find_model_folder
-from rafdb_vit.model.received import INDEX_FILE, PROCESSOR_FILE, SHARD_FILES, WEIGHTS_FILE
 from rafdb_vit.runtime.caches import naming_caches
 from rafdb_vit.runtime.console import say
 from rafdb_vit.runtime.disk import open_plain, share_mode

@@ -11,8 +11,8 @@ import torch
 from transformers import PretrainedConfig, PreTrainedModel
 
 from rafdb_vit.data.labels import BASIC, COMPOUND, fold_name
-from rafdb_vit.model.allow_list import CONFIG_FILE
 from rafdb_vit.model.download import find_checkpoint
+from rafdb_vit.model.files import CONFIG_FILE
 from rafdb_vit.model.head import Head, WeightFaults, set_classes
 from rafdb_vit.model.pretrained import build_empty, list_shapes, read_config, read_model, read_processor
 from rafdb_vit.model.received import WeightsSize, check_names, check_received

@@ -22,9 +22,10 @@ from transformers import (
     PreTrainedModel,
 )
 
-from rafdb_vit.model.allow_list import CONFIG_FILE, check_attributes
+from rafdb_vit.model.allow_list import check_attributes
 from rafdb_vit.model.download import quiet_loading
-from rafdb_vit.model.received import PROCESSOR_FILE, WeightsSize
+from rafdb_vit.model.files import CONFIG_FILE, PROCESSOR_FILE
+from rafdb_vit.model.received import WeightsSize
 from rafdb_vit.runtime.errors import UserError, shorten
 
 _FAULTS = (

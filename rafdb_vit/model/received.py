@@ -17,19 +17,20 @@ from typing import Any
 from safetensors import SafetensorError, safe_open
 
 from rafdb_vit.data.labels import MOST_LETTERS
-from rafdb_vit.model.allow_list import CONFIG_FILE, check_keys, check_kind, walk
+from rafdb_vit.model.allow_list import check_keys, check_kind, walk
+from rafdb_vit.model.files import (
+    ADAPTER_FILE,
+    ALSO_READ,
+    CONFIG_FILE,
+    INDEX_FILE,
+    NESTED_FILE,
+    PROCESSOR_FILE,
+    SHARD_FILES,
+    SURPLUS_FILES,
+    WEIGHTS_FILE,
+)
 from rafdb_vit.runtime.disk import parse_json, read_bytes
 from rafdb_vit.runtime.errors import UserError, shorten
-
-PROCESSOR_FILE = "preprocessor_config.json"
-WEIGHTS_FILE = "model.safetensors"
-INDEX_FILE = f"{WEIGHTS_FILE}.index.json"
-SHARD_FILES = "model-*-of-*.safetensors"
-_NESTED_FILE = "processor_config.json"
-_ALSO_READ = (_NESTED_FILE, "video_preprocessor_config.json")
-_ADAPTER_FILE = "adapter_config.json"
-SURPLUS_FILES = (*_ALSO_READ, _ADAPTER_FILE)
-"""What transformers would read too, where it lies beside a model; a run writes none."""
 
 MOST_CLASSES = 100_000
 """ImageNet-21k has 21,843."""
@@ -74,16 +75,16 @@ def check_received(where: str, folder: Path, *, from_hub: bool = False) -> Weigh
     """
     read = (CONFIG_FILE, PROCESSOR_FILE, WEIGHTS_FILE, INDEX_FILE, *SURPLUS_FILES)
     _check_files(where, folder, [name for name in read if os.path.lexists(folder / name)], from_hub=from_hub)
-    if os.path.lexists(folder / _ADAPTER_FILE):
-        raise UserError(f"{where}: {_ADAPTER_FILE}: is an adapter; merge it into its model")
+    if os.path.lexists(folder / ADAPTER_FILE):
+        raise UserError(f"{where}: {ADAPTER_FILE}: is an adapter; merge it into its model")
     contents = {name: _read_object(where, folder / name) for name in (CONFIG_FILE, PROCESSOR_FILE)}
-    contents |= {name: _read_object(where, folder / name) for name in _ALSO_READ if os.path.lexists(folder / name)}
+    contents |= {name: _read_object(where, folder / name) for name in ALSO_READ if os.path.lexists(folder / name)}
     for name, content in contents.items():
         check_keys(where, name, content)
     check_kind(f"{where}: {CONFIG_FILE}", contents[CONFIG_FILE])
-    nested = contents.get(_NESTED_FILE, {}).get("image_processor")
+    nested = contents.get(NESTED_FILE, {}).get("image_processor")
     if nested is not None and nested != contents[PROCESSOR_FILE]:
-        raise UserError(f"{where}: {_NESTED_FILE} and {PROCESSOR_FILE} differ; expected one image processor")
+        raise UserError(f"{where}: {NESTED_FILE} and {PROCESSOR_FILE} differ; expected one image processor")
     weights = _list_weights(where, folder)
     _check_files(where, folder, weights, from_hub=from_hub)
     size = _measure_weights(where, folder, weights)

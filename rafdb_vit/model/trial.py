@@ -17,10 +17,10 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import flop_registry
 from transformers import PreTrainedModel
 
-from rafdb_vit.model.allow_list import CONFIG_FILE
+from rafdb_vit.model.files import CONFIG_FILE, PROCESSOR_FILE
 from rafdb_vit.model.preprocessing import build_collator, build_eval_transform, choose_preparation
 from rafdb_vit.model.pretrained import naming_faults
-from rafdb_vit.model.received import PROCESSOR_FILE, WeightsSize
+from rafdb_vit.model.received import WeightsSize
 from rafdb_vit.runtime.errors import UserError, shorten
 
 _PICTURES = ((100, 100), (160, 100), (100, 160))

@@ -3,23 +3,18 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
-
-from datasets import Dataset
+from typing import TYPE_CHECKING, Any
 
 from rafdb_vit.data.found import FoundData
 from rafdb_vit.evaluation.overlap import Overlap
-from rafdb_vit.evaluation.predictions import PREDICTIONS_FILE, Predictions
+from rafdb_vit.evaluation.predictions import Predictions
 from rafdb_vit.evaluation.protocol import DataProtocol, EvaluationProtocol, Protocol, SplitProtocol
 from rafdb_vit.evaluation.results import EvaluationResult
 from rafdb_vit.report.provenance import Provenance
 from rafdb_vit.report.wording import tabulate_evaluation, tabulate_protocol
 
-EVALUATIONS = "evaluations"
-"""Folder of evaluations, in a run folder or where one stands."""
-EVALUATION_FILE = "evaluation.json"
-REPORT_FILE = "report.html"
-EVALUATION_FILES = (EVALUATION_FILE, PREDICTIONS_FILE, REPORT_FILE)
+if TYPE_CHECKING:
+    from datasets import Dataset
 
 
 @dataclass(frozen=True)
@@ -47,7 +42,7 @@ class Evaluation:
     data: DataProtocol
     predictions: Predictions
     result: EvaluationResult
-    faces: Dataset
+    faces: "Dataset"
     details: Mapping[str, Mapping[str, Any]]
     trained: Protocol | None = None
     training_counts: Mapping[str, Mapping[str, int]] | None = None
@@ -60,7 +55,7 @@ class Evaluation:
     def of_run(
         cls,
         run: Path,
-        data: FoundData[Dataset],
+        data: "FoundData[Dataset]",
         predictions: Predictions,
         result: EvaluationResult,
         *,
@@ -88,7 +83,7 @@ class Evaluation:
     def of_model(
         cls,
         model: str,
-        data: FoundData[Dataset],
+        data: "FoundData[Dataset]",
         predictions: Predictions,
         result: EvaluationResult,
         *,

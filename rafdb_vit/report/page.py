@@ -30,7 +30,8 @@ from rafdb_vit.report.charts import (
     draw_reliability,
     rank_weakest,
 )
-from rafdb_vit.report.evaluation import EVALUATION_FILE, REPORT_FILE, Evaluation
+from rafdb_vit.report.evaluation import Evaluation
+from rafdb_vit.report.files import EVALUATION_FILE, REPORT_FILE
 from rafdb_vit.report.mistakes import embed_faces, find_confusions, find_mistakes
 from rafdb_vit.report.provenance import Provenance
 from rafdb_vit.report.wording import (

@@ -12,9 +12,6 @@ from matplotlib.ticker import MaxNLocator
 from rafdb_vit.evaluation.results import EvaluationResult
 from rafdb_vit.runtime.drawing import drawing, fit_name, fold_name, render_png
 
-PLOTS_FOLDER = "figures"
-CONFUSION_FILE = "confusion_matrix.png"
-CURVES_FILE = "learning_curves.png"
 _MOST_CELLS, _MOST_TICKS, _MOST_PAIRS = 30, 60, 30
 """Classes whose cells hold counts, classes whose names stand at the axes, and pairs beside them."""
 _NUMBERS = "A number is a class by its place in results.json: its name could not be drawn"

@@ -47,8 +47,6 @@ def resolve_precision(device: str, *, fp16: bool | None, bf16: bool | None) -> s
     Raises:
         UserError: Both flags are set, or the device does not compute in the precision asked for.
     """
-    import torch
-
     if fp16 and bf16:
         raise UserError("--fp16, --bf16: at most one of them; leave one out")
     chosen = os.environ.get(ACCELERATE_PRECISION, "no")
@@ -66,11 +64,17 @@ def resolve_precision(device: str, *, fp16: bool | None, bf16: bool | None) -> s
         raise UserError(f"--{chosen} False: contradicts the {source}; change one of them")
     if chosen == "fp16" and device != "cuda":
         raise UserError(f"{source}: fp16 needs a CUDA GPU, and this run is on {device}; leave it out or take --bf16")
-    if chosen == "bf16" and device == "cuda" and not torch.cuda.is_bf16_supported(including_emulation=False):
+    if chosen == "bf16" and device == "cuda" and not _gpu_has_bf16():
         raise UserError(f"{source}: this GPU has no bf16 (it came with Ampere); take --fp16")
     if chosen == "bf16" and device == "mps":
         raise UserError(f"{source}: mixed precision is not supported on {device}; leave it out")
     return chosen
+
+
+def _gpu_has_bf16() -> bool:
+    import torch
+
+    return torch.cuda.is_bf16_supported(including_emulation=False)
 
 
 def default_workers(device: str) -> int:

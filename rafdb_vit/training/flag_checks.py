@@ -108,7 +108,7 @@ _AT_LEAST = {
     **dict.fromkeys(("per_device_train_batch_size", "per_device_eval_batch_size", "gradient_accumulation_steps"), 1),
     "dataloader_num_workers": 0,
     **dict.fromkeys(("ddp_timeout", "eval_accumulation_steps"), 1),
-    **dict.fromkeys(("save_total_limit", "max_grad_norm", "learning_rate", "weight_decay"), 0),
+    **dict.fromkeys(("save_total_limit", "max_grad_norm", "learning_rate", "weight_decay", "warmup_steps"), 0),
     **dict.fromkeys(("label_smoothing_factor", "seed", "data_seed"), 0),
 }
 _BELOW = {
@@ -127,7 +127,7 @@ _ADAM_ONLY = ("adam_beta1", "adam_beta2", "adam_epsilon")
 _NOT_ADAM = ("sgd", "adagrad", "rmsprop", "adafactor")
 _WITHOUT_WARM_UP = ("constant", "reduce_lr_on_plateau")
 _PUBLISHING = ("hub_model_id", "hub_private_repo", "hub_revision", "license")
-_TRACKED = ("run_name", "project", "trackio_space_id", "trackio_bucket_id", "trackio_static_space_id")
+_TRACKED = ("run_name", "trackio_space_id", "trackio_bucket_id", "trackio_static_space_id")
 
 
 def refuse_values(values: Mapping[str, Any]) -> None:
@@ -223,9 +223,19 @@ def refuse_without_effect(asked: Collection[str], values: Mapping[str, Any]) -> 
     if "warmup_steps" in asked and values["warmup_steps"] and schedule in _WITHOUT_WARM_UP:
         instead = ", or take constant_with_warmup" if schedule == "constant" else ""
         raise UserError(f"--warmup_steps: has no effect on --lr_scheduler_type {schedule}; leave it out{instead}")
+    _refuse_untracked(asked, values["report_to"])
+
+
+def _refuse_untracked(asked: Collection[str], trackers: Collection[str]) -> None:
+    """Refuses flags for a tracker that is not asked for."""
+    if "project" in asked and "trackio" not in trackers:
+        raise UserError(
+            "--project: is for --report_to trackio; a run is named by its folder, --output_dir, and a project of wandb "
+            "by the environment variable WANDB_PROJECT"
+        )
     for name in _TRACKED:
-        tracker = "trackio" if name.startswith(("trackio", "project")) else None
-        if name in asked and not (tracker in values["report_to"] if tracker else values["report_to"]):
+        tracker = "trackio" if name.startswith("trackio") else None
+        if name in asked and not (tracker in trackers if tracker else trackers):
             raise UserError(f"--{name}: has no effect without --report_to {tracker or 'TRACKER'}; leave it out")
 
 

@@ -185,8 +185,9 @@ class FormArguments:
         from rafdb_vit.data.files import find_root
         from rafdb_vit.data.formats.detect import choose_reader, is_data_set
 
-        if self.data_dir is not None and not is_data_set(root := find_root(self.data_dir), self.form):
-            choose_reader(root, self.form)
+        form = self.form if self.test_fraction is None else replace(self.form, needed=("train",))
+        if self.data_dir is not None and not is_data_set(root := find_root(self.data_dir), form):
+            choose_reader(root, form)
 
     def refuse_missing(self) -> None:
         """Refuses a folder that is not there, before anything is loaded.
@@ -194,8 +195,11 @@ class FormArguments:
         Raises:
             UserError: It is one.
         """
-        if self.data_dir is not None and not expand(self.data_dir).exists():
-            self.refuse_unknown()
+        from rafdb_vit.data.files import find_root
+        from rafdb_vit.data.formats.detect import refuse_missing
+
+        if self.data_dir is not None:
+            refuse_missing(find_root(self.data_dir))
 
     def load(
         self,

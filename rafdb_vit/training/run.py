@@ -25,14 +25,13 @@ from rafdb_vit.hub.publication import Publication, plan_publication, propose_pub
 from rafdb_vit.model.download import hash_model
 from rafdb_vit.model.load import load_model, load_trained
 from rafdb_vit.model.scratch import build_model
+from rafdb_vit.report.files import CONFUSION_FILE, PLOTS_FOLDER
 from rafdb_vit.report.page import write_run_page
-from rafdb_vit.report.plots import CONFUSION_FILE, PLOTS_FOLDER
 from rafdb_vit.report.provenance import Provenance
 from rafdb_vit.report.wording import describe_overlap
 from rafdb_vit.runtime.announcement import announcing
 from rafdb_vit.runtime.bars import silencing_bars
 from rafdb_vit.runtime.console import DEMO_BANNER, quiet_libraries, render_next, render_start, say, say_line
-from rafdb_vit.runtime.disk import check_writable
 from rafdb_vit.runtime.errors import UserError
 from rafdb_vit.runtime.hardware import describe_device, set_threads
 from rafdb_vit.runtime.launch import naming_resume_command, render_own_command
@@ -94,9 +93,6 @@ def run_training(
     """
     quiet_libraries()
     threads, folder = set_threads(), RunFolder(args.output_dir)
-    data.refuse_output(folder.path)
-    model.refuse_output(folder.path)
-    broadcast_from_main(lambda: check_writable(folder.path))
     with silencing_bars(args.disable_tqdm), hold_on_main(folder.path):
         checkpoint = _find_checkpoint(folder, data, model, args)
         if data.demo:

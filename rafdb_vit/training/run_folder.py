@@ -13,16 +13,8 @@ from rafdb_vit.evaluation.overlap import MOST_BYTES, SEEN_FILE, SeenFaces
 from rafdb_vit.evaluation.predictions import PREDICTIONS_FILE
 from rafdb_vit.evaluation.protocol import Protocol
 from rafdb_vit.evaluation.results import RESULTS_FILE, EvaluationResult, render_results
-from rafdb_vit.model.download import hash_model, quiet_saving
-from rafdb_vit.model.received import SURPLUS_FILES
-from rafdb_vit.report.evaluation import EVALUATION_FILES, EVALUATIONS, REPORT_FILE
-from rafdb_vit.report.plots import (
-    CONFUSION_FILE,
-    CURVES_FILE,
-    PLOTS_FOLDER,
-    plot_confusion_matrix,
-    plot_learning_curves,
-)
+from rafdb_vit.model.files import SURPLUS_FILES
+from rafdb_vit.report.files import CONFUSION_FILE, CURVES_FILE, EVALUATION_FILES, EVALUATIONS, PLOTS_FOLDER, REPORT_FILE
 from rafdb_vit.runtime.announcement import announcing
 from rafdb_vit.runtime.bars import are_bars_silent
 from rafdb_vit.runtime.console import say_line
@@ -327,6 +319,8 @@ class RunFolder:
             UserError: They cannot be written.
         """
         with naming_disk_errors(self.path):
+            from rafdb_vit.model.download import quiet_saving
+
             staged = self.output.make_folder(_STAGED_MODEL)
             try:
                 with quiet_saving(staged):
@@ -343,6 +337,8 @@ class RunFolder:
         Raises:
             UserError: Another process has replaced it meanwhile.
         """
+        from rafdb_vit.model.download import hash_model
+
         written, found = self.output.hashes, hash_model(self.path)
         expected = [name for name in written if name.endswith((".safetensors", "config.json"))]
         for name in {*expected, *found}:
@@ -358,6 +354,8 @@ class RunFolder:
         Raises:
             UserError: They cannot be written.
         """
+        from rafdb_vit.report.plots import plot_confusion_matrix, plot_learning_curves
+
         with naming_disk_errors(self.path):
             self.output.write(RESULTS_FILE, render_results(validation=validation, test=test, protocol=protocol))
         drawn = f"the run in {self.path} is whole, but its pictures could not be drawn"

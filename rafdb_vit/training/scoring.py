@@ -20,7 +20,8 @@ from rafdb_vit.evaluation.results import RESULTS_FILE
 from rafdb_vit.evaluation.verdict import judge
 from rafdb_vit.model.download import hash_model
 from rafdb_vit.model.load import Classifier, load_classifier, match_outputs
-from rafdb_vit.report.evaluation import EVALUATION_FILES, EVALUATIONS, Evaluation
+from rafdb_vit.report.evaluation import Evaluation
+from rafdb_vit.report.files import EVALUATION_FILES, EVALUATIONS
 from rafdb_vit.report.page import write_evaluation
 from rafdb_vit.report.provenance import Provenance
 from rafdb_vit.report.wording import describe_absent, describe_overlap

@@ -13,7 +13,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, NamedTuple, get_args
 
 from rafdb_vit.runtime.errors import UserError
-from rafdb_vit.runtime.hardware import EVAL_BATCH_SIZE
+from rafdb_vit.runtime.hardware import EVAL_BATCH_SIZE, resolve_precision
 from rafdb_vit.training.flag_checks import refuse_optimizer, refuse_values
 from rafdb_vit.training.flags import OUTPUT, PUBLISHING, TRAINING, flag
 from rafdb_vit.training.upstream_flags import read_upstream_flags
@@ -147,6 +147,9 @@ class TrainingFlags:
         given: Those that were given, by name.
     """
 
+    output_dir: str
+    resume_from_checkpoint: str | None
+
     def __init__(self, **given: Any) -> None:
         self.given = given
         vars(self).update(given)
@@ -168,6 +171,8 @@ class TrainingFlags:
         values = self.values
         refuse_optimizer(values["optim"])
         refuse_values(values)
+        if values["use_cpu"] and (values["fp16"] or values["bf16"]):
+            resolve_precision("cpu", fp16=values["fp16"], bf16=values["bf16"])
         read_step_schedule(values["lr_scheduler_type"], values["lr_scheduler_kwargs"])
 
     def resolve(self) -> "ExpressionTrainingArguments":
@@ -178,10 +183,18 @@ class TrainingFlags:
         """
         from rafdb_vit.training.arguments import ExpressionTrainingArguments
 
+        given = {name: _as_upstream_reads(value) for name, value in self.given.items()}
         try:
-            return ExpressionTrainingArguments(**self.given)
+            return ExpressionTrainingArguments(**given)
         except (ValueError, TypeError, ImportError, OSError) as error:
             raise UserError(" ".join(str(error).split())) from error
+
+
+def _as_upstream_reads(value: Any) -> Any:
+    """Returns the words of a list of choices, which are upstream's own enumeration there."""
+    if isinstance(value, list) and any(isinstance(item, Enum) for item in value):
+        return " ".join(item.value for item in value)
+    return value
 
 
 @cache

@@ -127,7 +127,7 @@ def _make_enum(of: ast.ClassDef) -> Any:
         for target in statement.targets
         if isinstance(target, ast.Name)
     ]
-    return Enum(of.name, members)
+    return Enum(of.name, members, type=str)
 
 
 def _is_flag(of: ast.AnnAssign) -> bool:

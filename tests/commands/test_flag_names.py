@@ -18,7 +18,7 @@ PACKAGE = Path(rafdb_vit.__file__).parent
 MENTIONED = re.compile(r"(?<![\w-])--([a-z][a-z_0-9]*[a-z0-9])(?![\w*])")
 OF_LAUNCHERS = {"multi_gpu", "num_processes", "mixed_precision", "nproc_per_node", "config_file", "fsdp_version"}
 """Flags of `accelerate launch` and torchrun, which messages name with their program."""
-OF_STYLES = {"blue", "red", "muted", "grid", "card"}
+OF_STYLES = {"blue", "red", "muted", "grid", "card", "train", "validation"}
 """Colours of the page's style sheet."""
 
 

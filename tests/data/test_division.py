@@ -91,7 +91,7 @@ def test_a_person_is_in_one_split(data, tmp_path, form):
     assert {"p1", "p2"} & splits["train"] in (set(), {"p1", "p2"})  # they share a picture
     assert all(faces.column_names == ["image", "label", "file"] for faces in found.splits.values())
     assert "persons" in found.shares["test"].kept_together and found.shares["test"].fraction == 0.25
-    assert any("5 persons in train" in note for note in found.notes)
+    assert any("5 persons were found" in note for note in found.notes)
 
 
 def test_how_far_the_share_is_from_what_was_asked_for(data):

@@ -13,7 +13,8 @@ from rafdb_vit.evaluation.overlap import Overlap
 from rafdb_vit.evaluation.predictions import Predictions, read_predictions
 from rafdb_vit.evaluation.protocol import DataProtocol, Protocol
 from rafdb_vit.evaluation.verdict import judge
-from rafdb_vit.report.evaluation import EVALUATION_FILES, Evaluation
+from rafdb_vit.report.evaluation import Evaluation
+from rafdb_vit.report.files import EVALUATION_FILES
 from rafdb_vit.report.page import render_page, write_evaluation
 from rafdb_vit.report.provenance import Provenance
 from rafdb_vit.runtime.errors import UserError, escape

@@ -50,12 +50,12 @@ if __name__ == "__main__":
 
     import rafdb_vit.training.run
     from rafdb_vit.hub import client, repository, staging
-    from rafdb_vit.training import run_folder
+    from rafdb_vit.report import plots
 
     assert transformers.pipeline and rafdb_vit.training.run
     # tests/hub, and test_the_script_and_xet, look at what is really drawn.
-    staging.plot_confusion_matrix = run_folder.plot_confusion_matrix = draw_a_dot
-    run_folder.plot_learning_curves = draw_a_dot
+    staging.plot_confusion_matrix = plots.plot_confusion_matrix = draw_a_dot
+    plots.plot_learning_curves = draw_a_dot
     _http.time = _Hurried()
     client.WAITS = tuple(wait / 20 for wait in client.WAITS)
     client.ANSWER_TIMEOUT = repository.COMMIT_TIMEOUT = 1.0

@@ -195,7 +195,7 @@ def test_without_an_evaluation_before_nothing_looks_finished(train, tmp_path, mo
         train()
     assert not caught.value.on_one  # said once, by the main process
     left = {path.name for path in (tmp_path / "run").iterdir()}
-    assert left <= {"training_config.yaml", "files.json"}
+    assert left <= {"training_config.yaml", "trained_on.json", "files.json"}
     monkeypatch.undo()
     again = train("--num_train_epochs", "1")
     assert "diverged_at" not in json.loads((again.folder / "results.json").read_text())["protocol"]["checkpoint"]

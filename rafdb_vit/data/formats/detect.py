@@ -108,6 +108,17 @@ def find_faces(root: Path, form: DataForm, report: Reporter) -> FoundData[Faces]
     return replace(found, splits=splits, sources=sources, unusable=unusable)
 
 
+def refuse_missing(root: Path) -> None:
+    """Refuses a data folder that is not there.
+
+    Raises:
+        UserError: It is not; the message says what lies near.
+    """
+    if not os.path.exists(root):  # noqa: PTH110 (Path's raises where links go in a circle)
+        words = "expected the one that holds the faces, or a CSV file"
+        raise UserError(f"{printable(root)}: no such folder{list_near(root)}; {words}")
+
+
 def choose_reader(root: Path, form: DataForm) -> Reader:
     """Tells what reads the labelled faces below `root`, from the names of its files and folders alone.
 
@@ -117,11 +128,7 @@ def choose_reader(root: Path, form: DataForm) -> Reader:
     _check_encoding(root)
     if os.path.isdir(root):
         return _choose_for_folder(root, form)
-    if not os.path.isfile(root):
-        near = list_near(root)
-        raise UserError(
-            f"{printable(root)}: no such folder{near}; expected the one that holds the faces, or a CSV file"
-        )
+    refuse_missing(root)
     if has_pixels(root):
         return partial(read_fer2013, root.parent, root, None)
     if root.suffix.lower() in TABLE_SUFFIXES:
