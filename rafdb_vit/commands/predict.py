@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from rafdb_vit.commands.parser import command, switch
 from rafdb_vit.runtime.announcement import LOADING, announcing
 from rafdb_vit.runtime.bars import show_progress
-from rafdb_vit.runtime.console import quiet_libraries, say, say_aside
+from rafdb_vit.runtime.console import quiet_libraries, say, say_aside_between_bars
 from rafdb_vit.runtime.errors import Interrupted, UserError
 from rafdb_vit.runtime.hardware import pick_device, set_threads
 from rafdb_vit.training.flags import flag
@@ -79,7 +79,8 @@ def main(asked: PredictArguments) -> int:
     if asked.csv:
         say(render_header(classifier.names))
     # Where predictions are seen as they come, they are progress enough.
-    shown = show_progress(predictions, "Reading pictures", len(files), unit="picture", quiet=sys.stdout.isatty())
+    quiet = sys.stdout.isatty() or len(files) <= asked.batch_size
+    shown = show_progress(predictions, "Reading pictures", len(files), unit="picture", quiet=quiet)
     return _say_all(shown, asked, total=len(files), names=classifier.names)
 
 
@@ -95,7 +96,7 @@ def _say_all(
         for prediction in predictions:
             made.append(prediction)
             if prediction.error is not None:
-                say_aside(prediction.render())  # stdout is for the predictions
+                say_aside_between_bars(prediction.render())  # stdout is for the predictions
             elif not asked.json:
                 say(prediction.render_row(names) if asked.csv else prediction.render())
     except Interrupted as stop:

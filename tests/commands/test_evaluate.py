@@ -501,7 +501,7 @@ def test_the_settings_of_a_run_that_cannot_be_read(tmp_path):
     run = save_vit(tmp_path / "run")
     (run / "training_config.yaml").write_text("a: [")
     with pytest.raises(UserError, match="expected the settings of a run"):
-        evaluate([str(run), "--data_dir", "x"])
+        evaluate([str(run), "--data_dir", "."])
 
 
 @pytest.fixture
