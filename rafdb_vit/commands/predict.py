@@ -1,7 +1,6 @@
 """`predict`: the expression in pictures of cropped faces."""
 
 import json
-import sys
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
@@ -9,7 +8,7 @@ from typing import TYPE_CHECKING
 from rafdb_vit.commands.parser import command, switch
 from rafdb_vit.runtime.announcement import LOADING, announcing
 from rafdb_vit.runtime.bars import show_progress
-from rafdb_vit.runtime.console import quiet_libraries, say, say_aside_between_bars
+from rafdb_vit.runtime.console import is_seen, quiet_libraries, say, say_aside_between_bars
 from rafdb_vit.runtime.errors import Interrupted, UserError
 from rafdb_vit.runtime.hardware import pick_device, set_threads
 from rafdb_vit.training.flags import flag
@@ -79,7 +78,7 @@ def main(asked: PredictArguments) -> int:
     if asked.csv:
         say(render_header(classifier.names))
     # Where predictions are seen as they come, they are progress enough.
-    quiet = sys.stdout.isatty() or len(files) <= asked.batch_size
+    quiet = is_seen() or len(files) <= asked.batch_size
     shown = show_progress(predictions, "Reading pictures", len(files), unit="picture", quiet=quiet)
     return _say_all(shown, asked, total=len(files), names=classifier.names)
 

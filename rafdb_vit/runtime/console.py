@@ -38,6 +38,11 @@ def say_line(text: str) -> None:
     say(escape(text))
 
 
+def is_seen() -> bool:
+    """Tells whether stdout goes to a terminal, where a person sees each line as it comes."""
+    return sys.stdout.isatty()
+
+
 def say_aside(text: str, *, on_every_process: bool = False) -> None:
     """Prints on stderr, as `say` does: errors, and what is no part of a command's result."""
     if on_every_process or is_main_process():

@@ -129,7 +129,7 @@ def choose_reader(root: Path, form: DataForm) -> Reader:
     if os.path.isdir(root):
         return _choose_for_folder(root, form)
     refuse_missing(root)
-    if has_pixels(root):
+    if os.path.isfile(root) and has_pixels(root):
         return partial(read_fer2013, root.parent, root, None)
     if root.suffix.lower() in TABLE_SUFFIXES:
         _refuse_votes_alone(root)
