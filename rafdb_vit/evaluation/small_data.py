@@ -45,7 +45,7 @@ def _name_few(few: Mapping[str, int]) -> str:
     named = ", ".join(f"{escape(name)} ({count})" for name, count in fewest[:_MOST_NAMED])
     unnamed = len(few) - _MOST_NAMED
     others = f" and {unnamed} other class{'' if unnamed == 1 else 'es'}" if unnamed > 0 else ""
-    return f"; fewer than {FEWEST_OF_CLASS} of {named}{others}"
+    return f"; fewer than {FEWEST_OF_CLASS} in {named}{others}"
 
 
 def _explain(total: int, few: Mapping[str, int]) -> str:
@@ -54,8 +54,9 @@ def _explain(total: int, few: Mapping[str, int]) -> str:
     meaning = f"Its accuracy can be off by about {points:.0f} percentage points either way"
     fewest = min((item for item in few.items() if item[1]), key=lambda item: item[1], default=None)
     if fewest:
-        meaning += f", and a single face decides {100 / fewest[1]:.0f} points of the recall of {escape(fewest[0])}"
-    return f"{meaning}: which checkpoint is kept is partly chance."
+        change = f"{100 / fewest[1]:.0f} points"
+        meaning += f", and one face more or less found changes the recall of {escape(fewest[0])} by {change}"
+    return f"{meaning}: which epoch is kept is partly chance."
 
 
 def _advise(data: DataProtocol, validation: SplitProtocol, test: SplitProtocol | None, known: Mapping[str, int]) -> str:
@@ -68,10 +69,11 @@ def _advise(data: DataProtocol, validation: SplitProtocol, test: SplitProtocol |
     if validation.fraction is None:
         return f"This is the data's own validation split: {several}."
     larger, is_enough = _find_fraction(known, validation.fraction)
-    lacking = "" if is_enough else "No sensible share makes it large enough; more faces would help. "
     if larger <= validation.fraction:
+        lacking = "" if is_enough else "More faces would help most. "
         return f"{lacking}{several[0].upper()}{several[1:]}."
-    return f"{lacking}--validation_fraction {larger:g} sets a larger share aside; or {several}."
+    still = "" if is_enough else ", though still a small one (more faces would help most)"
+    return f"--validation_fraction {larger:g} sets a larger share aside{still}; or {several}."
 
 
 def _is_sampled(data: DataProtocol, validation: SplitProtocol, test: SplitProtocol | None) -> bool:

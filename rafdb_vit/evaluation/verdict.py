@@ -31,13 +31,13 @@ class Verdict:
 def judge(result: EvaluationResult) -> Verdict:
     """Returns the verdict on a model by its metrics on one split."""
     largest, baseline = score_majority(result)
-    name, share = escape(largest), _render_percent(baseline.accuracy)
+    name, share = _quote(largest), _render_percent(baseline.accuracy)
     if sum(count > 0 for count in result.supports.values()) < 2:
         return Verdict(False, f"not to be judged: every face here is of the class {name}", _right(result))
     always = f"always answering {name}"
     answers = np.flatnonzero(np.asarray(result.confusion_matrix).sum(axis=0))
     if len(answers) == 1:
-        only = escape(list(result.per_class)[int(answers[0])])
+        only = _quote(list(result.per_class)[int(answers[0])])
         headline = f"of no use: it answers {only} to every face"
         return Verdict(False, headline, f"{_right(result)} It does not look at the face.")
     low, high = find_ends(result)
@@ -46,6 +46,11 @@ def judge(result: EvaluationResult) -> Verdict:
         return Verdict(True, f"better than {always}", reason)
     headline = f"worse than {always}" if high < baseline.accuracy else f"no better than {always}"
     return Verdict(False, headline, f"{reason}{_compare_recall(result)}")
+
+
+def _quote(name: str) -> str:
+    """Returns the name of a class as it stands in a sentence: in quotation marks if it has several words."""
+    return f'"{escape(name)}"' if " " in name else escape(name)
 
 
 def find_ends(result: EvaluationResult) -> tuple[float, float]:

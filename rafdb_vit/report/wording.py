@@ -20,6 +20,10 @@ SPLIT_WARNINGS = {
 """What is wrong with metrics of a split that a model may know, by split and whether the model's run is known."""
 
 
+_FEWEST_ERRORS = 10
+"""Of all classes; fewer are seen in the confusion matrix."""
+
+
 def render_interval(ends: Sequence[float] | None, digits: int = 2, between: str = "\u2013") -> str:
     """Renders an interval, such as 0.79-0.86; `unknown` if there is none."""
     if ends is None:
@@ -54,7 +58,7 @@ def keep_flags(text: str) -> Markup:
 
 def render_name(name: str) -> str:
     """Renders a name of a protocol in words; names of files stay as they are."""
-    return name if "." in name else name.replace("_", " ")
+    return name if "." in name else name.replace("carved_from", "set_aside_from").replace("_", " ")
 
 
 def render_plain(value: Any) -> str:
@@ -189,6 +193,45 @@ def describe_leaks(result: EvaluationResult, *, most: int = 6) -> list[str]:
         f"{render_count(total, 'face')})."
         for _, label, other, count, total in leaks[:most]
     ]
+
+
+def describe_false_calls(result: EvaluationResult, *, fewest: int = 10, most: int = 3) -> list[str]:
+    """Returns a sentence on each class of which at least half of the model's answers are wrong.
+
+    Args:
+        result: The metrics.
+        fewest: Answers below which a class is not named.
+        most: How many classes are named, those first of whose answers the largest share is wrong.
+    """
+    names, matrix, found = list(result.per_class), result.confusion_matrix, []
+    for column, name in enumerate(names):
+        wrong = [0 if row == column else counts[column] for row, counts in enumerate(matrix)]
+        called = sum(wrong) + matrix[column][column]
+        if called >= fewest and 2 * sum(wrong) >= called:
+            found.append((sum(wrong) / called, name, called, sum(wrong), names[wrong.index(max(wrong))], max(wrong)))
+    found.sort(key=lambda item: -item[0])
+    return [
+        f"Of {render_count(called, 'face')} that it calls {escape(name)}, {wrong:,} are not labelled so, "
+        f"most often {escape(other)} ({count:,})."
+        for _, name, called, wrong, other, count in found[:most]
+    ]
+
+
+def describe_errors(result: EvaluationResult) -> list[str]:
+    """Returns a sentence on the classes that most of the errors are made on; none where there are few errors."""
+    errors = {name: sum(counts) - counts[row] for row, (name, counts) in enumerate(_list_rows(result))}
+    total = sum(errors.values())
+    if total < _FEWEST_ERRORS:
+        return []
+    first, *others = sorted(errors, key=lambda name: -errors[name])
+    words = f"{errors[first]:,} on faces labelled {escape(first)}"
+    if others and errors[others[0]]:
+        words += f", {errors[others[0]]:,} on {escape(others[0])}"
+    return [f"{total:,} errors in all: {words}."]
+
+
+def _list_rows(result: EvaluationResult) -> list[tuple[str, Sequence[int]]]:
+    return list(zip(result.per_class, result.confusion_matrix, strict=True))
 
 
 def describe_test_share(split: SplitProtocol | None) -> str:

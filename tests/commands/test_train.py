@@ -227,7 +227,7 @@ def test_what_a_person_sees(train, capfd):
     )
     assert outcome.test.render_report() in seen.out and f"\n{judge(outcome.test).render()}\n" in seen.out
     assert re.search(
-        r"Few faces +Validation has 21 faces; fewer than 10 of .*\nFew faces +Its accuracy can be", seen.out
+        r"Few faces +Validation has 21 faces; fewer than 10 in .*\nFew faces +Its accuracy can be", seen.out
     )
     assert re.search(r"Few faces .*--validation_fraction|Few faces .*rain several times", seen.out)
     (predict,) = [line for line in seen.out.splitlines() if " predict " in line and line.startswith("  ")]

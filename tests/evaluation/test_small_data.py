@@ -19,16 +19,16 @@ def describe(validation, split=SHARE, test=None, *, train=None, found=None, subs
 def test_the_thresholds():
     assert describe({"a": 190, "b": 10}) == [] == describe({"a": 200, "absent": 0})
     assert describe({"a": 189, "b": 10})[0] == "Validation has 199 faces."
-    assert describe({"a": 191, "b": 9})[0] == "Validation has 200 faces; fewer than 10 of b (9)."
-    assert describe({"a": 300, "b": 0}, train={"a": 9, "b": 1})[0].endswith("fewer than 10 of b (0).")
+    assert describe({"a": 191, "b": 9})[0] == "Validation has 200 faces; fewer than 10 in b (9)."
+    assert describe({"a": 300, "b": 0}, train={"a": 9, "b": 1})[0].endswith("fewer than 10 in b (0).")
 
 
 def test_what_it_means():
     half = describe({"a": 50, "b": 50})[1]
-    chance = "which checkpoint is kept is partly chance."
+    chance = "which epoch is kept is partly chance."
     assert half == f"Its accuracy can be off by about 10 percentage points either way: {chance}"
-    assert "a single face decides 20 points of the recall of b:" in describe({"a": 95, "b": 5, "c": 6})[1]
-    assert "decides" not in describe({"a": 300, "b": 0}, train={"a": 9, "b": 1})[1]
+    assert "one face more or less found changes the recall of b by 20 points:" in describe({"a": 95, "b": 5, "c": 6})[1]
+    assert "more or less found" not in describe({"a": 300, "b": 0}, train={"a": 9, "b": 1})[1]
 
 
 def test_a_larger_share_is_proposed_as_large_as_it_has_to_be():
@@ -36,9 +36,9 @@ def test_a_larger_share_is_proposed_as_large_as_it_has_to_be():
     assert describe({"a": 92, "b": 93})[2] == start.format(0.15) + SEEDS
     assert describe({"a": 60, "b": 60})[2] == start.format(0.2) + SEEDS
     assert describe({"a": 300, "b": 4})[2] == start.format(0.25) + SEEDS
-    lacking = "No sensible share makes it large enough; more faces would help. "
-    assert describe({"a": 30, "b": 2})[2] == lacking + start.format(0.3) + SEEDS
-    assert describe({"a": 300, "b": 2})[2] == f"{lacking}T{SEEDS}"
+    still = start.format(0.3).replace("aside;", "aside, though still a small one (more faces would help most);")
+    assert describe({"a": 30, "b": 2})[2] == still + SEEDS
+    assert describe({"a": 300, "b": 2})[2] == f"More faces would help most. T{SEEDS}"
 
 
 def test_a_split_of_the_datas_own_has_no_share():
@@ -65,5 +65,5 @@ def test_names_are_of_one_line_and_many_are_counted():
     assert describe({f"{i}": 1 for i in range(6)})[0].endswith("4 (1) and 1 other class.")
     names = {f"{i}\n": 1 for i in range(8)}
     assert describe(names)[0] == (
-        "Validation has 8 faces; fewer than 10 of 0\\n (1), 1\\n (1), 2\\n (1), 3\\n (1), 4\\n (1) and 3 other classes."
+        "Validation has 8 faces; fewer than 10 in 0\\n (1), 1\\n (1), 2\\n (1), 3\\n (1), 4\\n (1) and 3 other classes."
     )

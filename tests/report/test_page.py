@@ -17,6 +17,7 @@ from rafdb_vit.report.evaluation import Evaluation
 from rafdb_vit.report.files import EVALUATION_FILES
 from rafdb_vit.report.page import render_page, write_evaluation
 from rafdb_vit.report.provenance import Provenance
+from rafdb_vit.report.wording import describe_errors, describe_false_calls
 from rafdb_vit.runtime.errors import UserError, escape
 from rafdb_vit.runtime.output_folder import OutputFolder
 from tests.support.finished_run import describe_data, describe_run
@@ -120,23 +121,31 @@ def test_what_only_a_statistician_asks_for_is_folded(page):
 
 
 def test_few_validation_faces_are_said_at_the_top(evaluation, page):
-    assert "which checkpoint is kept is partly chance" not in page.text
+    assert "which epoch is kept is partly chance" not in page.text
     data = evaluation.trained.data
     used = {**data.used, "validation": dict.fromkeys(BASIC.names, 3)}
     small = replace(evaluation.trained, data=replace(data, used=used))
     text = Page(render_page(replace(evaluation, trained=small))).text
     top = text[: text.index(" Scores Accuracy ")]
-    assert "Validation has 21 faces; fewer than 10 of Surprise (3)" in top
-    assert "which checkpoint is kept is partly chance. " in top and "--validation_fraction 0.3 sets a larger" in top
+    assert "Validation has 21 faces; fewer than 10 in Surprise (3)" in top
+    assert "which epoch is kept is partly chance. " in top and "--validation_fraction 0.3 sets a larger" in top
 
 
 def test_where_most_of_a_class_goes_is_said(evaluation, page):
-    assert "Labelled" in page.text[page.text.index("Framed: right. Predicted") :]
+    assert "Labelled" in page.text[page.text.index("Framed: the correct answers. Predicted") :]
     own = evaluation.predictions
     predicted = np.where(own.labels == 1, 3, own.labels)
     bad = replace(own, logits=np.eye(7)[predicted] * 5)
     text = Page(render_page(replace(evaluation, predictions=bad, result=bad.score()))).text
     assert "100% of Fear goes to Happiness (4 of 4 faces)." in text
+    # Of 4 answers too few are wrong for a sentence of their own; with twelve faces of each class there is one.
+    rows = np.repeat(np.arange(len(own.labels)), 3)
+    more = replace(bad, files=[*map(str, rows)], labels=own.labels[rows], logits=bad.logits[rows], groups={})
+    result = more.score()
+    assert describe_false_calls(result) == [
+        "Of 24 faces that it calls Happiness, 12 are not labelled so, most often Fear (12)."
+    ]
+    assert describe_errors(result) == ["12 errors in all: 12 on faces labelled Fear."]
 
 
 def test_every_class_with_its_intervals(page, evaluation):
@@ -283,7 +292,7 @@ def test_without_groups_curves_or_mistakes(evaluation):
     text = Page(render_page(plain)).text
     assert "No face is taken for another class" in text and "x.txt: bad" in text and "How it learned" not in text
     assert "95% interval unknown" in text
-    assert "does not say who the faces are" in Page(render_page(replace(plain, without_groups=None))).text
+    assert "has no columns gender, race or age" in Page(render_page(replace(plain, without_groups=None))).text
 
 
 @pytest.fixture(scope="module")

@@ -50,7 +50,7 @@ def result(labels, predicted):
         (render_share(1, 3), "33%"),
         (render_share(10, 10), "100%"),
         (render_share(0, 0), "0%"),
-        (render_plain({"carved_from": "train", "seed": 0}), "carved from: train, seed: 0"),
+        (render_plain({"carved_from": "train", "seed": 0}), "set aside from: train, seed: 0"),
         (render_plain({"preprocessor_config.json": "ab"}), "preprocessor_config.json: ab"),
         (render_plain([]), "none"),
         (render_plain({}), "none"),
