@@ -11,7 +11,7 @@ from rafdb_vit.runtime.requirements import refusing_missing_modules
 
 VERBS = {
     "train": "fine-tune a model, score it once on test, and save it",
-    "evaluate": "score a model on labelled faces: figures, predictions, a page",
+    "evaluate": "score a model on labelled faces: results, predictions, a page",
     "predict": "read pictures of cropped faces",
     "compare": "hold two models against each other, on the same faces",
     "summarize": "mean and range of runs that differ in their seed",

@@ -63,7 +63,7 @@ _parse = partial(
     parse_arguments,
     (EvaluateArguments, FormArguments),
     prog="rafdb-vit evaluate",
-    description="Score a model on labelled faces; write figures, predictions.csv and report.html.",
+    description="Score a model on labelled faces; write results, predictions.csv and report.html.",
     takes_config=False,
 )
 

@@ -25,7 +25,7 @@ class SummarizeArguments:
 @command(
     SummarizeArguments,
     prog="rafdb-vit summarize",
-    description="Mean and range of the test figures of runs that differ in their seed.",
+    description="Mean and range of the test scores of runs that differ in their seed.",
 )
 def main(asked: SummarizeArguments) -> None:
     """Summarizes runs: mean and range of their test metrics.

@@ -47,7 +47,7 @@ _SETTING_NAMES = {
 def find_objection(data: DataProtocol) -> str | None:
     """Returns why a run on this data should not be published as it is; None if nothing speaks against it."""
     if data.name == DRAWN:
-        return "it was trained and tested on drawn faces; its figures say nothing about real ones"
+        return "it was trained and tested on drawn faces; its scores say nothing about real ones"
     if data.subsampled:
         used, found = sum(_count_faces(data.used).values()), sum(_count_faces(data.found).values())
         return f"it is a trial on a sample, {used:,} of {found:,} faces"

@@ -25,7 +25,7 @@ from rafdb_vit.runtime.errors import Interrupted, UserError, renaming_flags
 from rafdb_vit.runtime.launch import render_command
 from rafdb_vit.runtime.processes import broadcast_from_main, raise_on_all
 
-MESSAGE = "Model, figures and card of a rafdb_vit run"
+MESSAGE = "Model, results and card of a rafdb_vit run"
 _FLAGS_OF_TRAINING = {"--repo_id": "--hub_model_id", "--revision": "--hub_revision", "--private": "--hub_private_repo"}
 
 

@@ -108,10 +108,11 @@ def draw_reliability(calibration: Mapping[str, Any]) -> str:
     with drawing(_STYLE):
         figure = Figure(figsize=(3.9, 4.2))
         axes, counts = figure.add_axes((0.22, 0.38, 0.74, 0.54)), figure.add_axes((0.22, 0.13, 0.74, 0.19))
-        axes.plot([0, 1], [0, 1], color=TEXT, ls="--", lw=1, label="as sure as right")
+        axes.plot([0, 1], [0, 1], color=TEXT, ls="--", lw=1, label="ideal")
         for rows, style in ((filled, _FILLED), (empty, _EMPTY)):
             lefts, widths = [row["from"] for row in rows], [row["to"] - row["from"] for row in rows]
-            accuracies, numbers = [row["accuracy"] for row in rows], [row["n"] for row in rows]
+            # A bar of height 0 would look like a bin without faces.
+            accuracies, numbers = [max(row["accuracy"], 0.01) for row in rows], [row["n"] for row in rows]
             if rows:
                 axes.bar(lefts, accuracies, widths, align="edge", **style)
                 counts.bar(lefts, numbers, widths, align="edge", color=MUTED, alpha=0.6)
