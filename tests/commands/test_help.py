@@ -134,3 +134,22 @@ def test_a_flag_before_what_stands_without_one_is_taken_as_meant(words, taken, c
 
     assert run_command(lambda _: _dispatch(words)) in (1, 2)
     assert taken in capsys.readouterr().err
+
+
+def test_what_needs_no_model_imports_no_torch(tmp_path):
+    from tests.support.faces import paint_face
+    from tests.support.finished_run import write_finished_run
+
+    for name in ("happy", "sad"):
+        (tmp_path / "faces" / "train" / name).mkdir(parents=True)
+        for number in range(2):
+            paint_face(number + 2 * len(name), number).save(tmp_path / "faces" / "train" / name / f"{number}.png")
+    runs = [str(write_finished_run(tmp_path / name) or tmp_path / name) for name in ("one", "two")]
+    words = [["check", str(tmp_path / "faces")], ["summarize", *runs], ["compare", *runs]]
+    code = (
+        "import sys\nfrom rafdb_vit.__main__ import _dispatch\nfrom rafdb_vit.commands.parser import run_command\n"
+        f"print([run_command(lambda _: _dispatch(line)) for line in {words}])\n"
+        "print(sorted({'torch', 'transformers', 'datasets', 'accelerate', 'evaluate', 'pandas'} & set(sys.modules)))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines()[-1] == "[]", done.stderr
