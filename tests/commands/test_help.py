@@ -89,9 +89,10 @@ def test_help_and_mistakes_are_answered_before_anything_heavy_is_imported(tmp_pa
     assert done.stdout.splitlines()[-1] == "[]" and len(done.stderr.splitlines()) == len(wrong)
 
 
-@pytest.mark.parametrize("data", ["none", "file.txt", "empty"])
-def test_a_wrong_data_folder_is_answered_without_torch(data, tmp_path):
+@pytest.mark.parametrize("data", ["none", "file.txt", "empty", "columns.csv"])
+def test_wrong_data_is_answered_without_torch(data, tmp_path):
     (tmp_path / "empty").mkdir()
+    (tmp_path / "columns.csv").write_text("Who;Where;When\na;b;c\n")
     (tmp_path / "file.txt").write_text("x")
     code = (
         "import sys\nfrom rafdb_vit.commands.train import main\nfrom rafdb_vit.commands.parser import run_command\n"

@@ -20,8 +20,11 @@ from rafdb_vit.data.splits import find_split, split_of_file
 from rafdb_vit.runtime.disk import check_inside, is_inside
 from rafdb_vit.runtime.errors import NOT_PLAIN, UserError, is_plain
 
-IMAGE_COLUMNS = ("image", "path", "file", "filename", "file_name", "filepath", "file_path", "image_path", "img", "pth")
-LABEL_COLUMNS = ("label", "labels", "class", "emotion", "expression", "target")
+IMAGE_COLUMNS = (
+    *("image", "path", "file", "filename", "file_name", "filepath", "file_path", "image_path", "img", "pth"),
+    *("picture", "photo", "image_name", "picture_name", "photo_name"),
+)
+LABEL_COLUMNS = ("label", "labels", "class", "emotion", "expression", "target", "category")
 SPLIT_COLUMNS = ("split", "subset", "partition", "usage", "set")
 _FOLDERS = ("", *ORDER, "images")
 """Where images lie that a table names, relative to it."""
@@ -151,19 +154,9 @@ def _drop_repeated(entries: Sequence[Entry], ids: Mapping[str, int], report: Rep
 def _read_table(root: Path, path: Path, split: str | None, form: DataForm, report: Reporter) -> Iterator[Entry]:
     rows = read_csv_rows(path, what=_WHAT)
     first = next(rows, None)
-    if first is None:
-        raise UserError(f"{printable(path)}: is empty; expected {_WHAT}")
-    header = [name.strip() for name in first[1]]
-    header = header[: len(header) - (not header[-1])]
-    (image_at, label_at, split_at), has_header = _find_columns(path, header, form)
-    folded = [name.strip().lower() for name in header] if has_header else []
-    taken = (image_at, label_at, split_at)
-    attributes_at = {name: at for at, name in enumerate(folded) if name in ATTRIBUTES and at not in taken}
-    if form.group_column is not None:
-        at = _find_column(path, header if has_header else [], "group", form.group_column, ())
-        attributes_at[PERSON] = -1 if at is None else at
+    header, (image_at, label_at, split_at), attributes_at, has_header = _read_head(path, first, form)
     found_any, missing, names, elsewhere = False, 0, Names(root), ImageNames(root)
-    for number, fields in rows if has_header else chain([(first[0], header)], rows):
+    for number, fields in rows if has_header else chain([(first[0] if first else 1, header)], rows):
         if missing > _MOST_MISSING and not found_any:
             words = "paths have to be relative to this file, or to the split's folder or images/ beside it"
             raise UserError(f"{printable(path)}: none of its first {missing:,} images is there; {words}")
@@ -193,6 +186,37 @@ def _read_table(root: Path, path: Path, split: str | None, form: DataForm, repor
             # Once each, however many rows have them.
             image, place, written = intern(image), intern(place), intern(_read_label(path, fields[label_at], form))
             yield Entry(path, number, image, place, written, row_split, attributes or _NONE)
+
+
+def check_columns(path: Path, form: DataForm) -> None:
+    """Refuses a table whose columns cannot be told, by its first row alone.
+
+    Raises:
+        UserError: It is empty, or has no such columns.
+    """
+    _read_head(path, next(read_csv_rows(path, what=_WHAT), None), form)
+
+
+def _read_head(
+    path: Path, first: tuple[int, list[str]] | None, form: DataForm
+) -> tuple[list[str], tuple[int, int, int | None], dict[str, int], bool]:
+    """Reads the first row of a table.
+
+    Returns:
+        Its cells; the positions of the columns of images, labels and splits; those of attributes, by name; whether the
+        row is a header.
+    """
+    if first is None:
+        raise UserError(f"{printable(path)}: is empty; expected {_WHAT}")
+    header = [name.strip() for name in first[1]]
+    header = header[: len(header) - (not header[-1])]
+    places, has_header = _find_columns(path, header, form)
+    folded = [name.lower() for name in header] if has_header else []
+    attributes_at = {name: at for at, name in enumerate(folded) if name in ATTRIBUTES and at not in places}
+    if form.group_column is not None:
+        at = _find_column(path, header if has_header else [], "group", form.group_column, ())
+        attributes_at[PERSON] = -1 if at is None else at
+    return header, places, attributes_at, has_header
 
 
 def _refuse_swapped(

@@ -33,7 +33,7 @@ from rafdb_vit.data.formats.class_folders import (
     read_class_folders,
     read_kaggle_copy,
 )
-from rafdb_vit.data.formats.csv_table import find_tables, read_tables
+from rafdb_vit.data.formats.csv_table import check_columns, find_tables, read_tables
 from rafdb_vit.data.formats.exports import describe_export, holds_tool_folders
 from rafdb_vit.data.formats.fer2013 import find_pixel_tables, has_pixels, read_fer2013
 from rafdb_vit.data.formats.ferplus import FILE as VOTES_FILE
@@ -114,7 +114,7 @@ def refuse_missing(root: Path) -> None:
     Raises:
         UserError: It is not; the message says what lies near.
     """
-    if not os.path.exists(root):  # noqa: PTH110 (Path's raises where links go in a circle)
+    if not (os.path.isdir(root) or os.path.isfile(root)):
         words = "expected the one that holds the faces, or a CSV file"
         raise UserError(f"{printable(root)}: no such folder{list_near(root)}; {words}")
 
@@ -129,10 +129,11 @@ def choose_reader(root: Path, form: DataForm) -> Reader:
     if os.path.isdir(root):
         return _choose_for_folder(root, form)
     refuse_missing(root)
-    if os.path.isfile(root) and has_pixels(root):
+    if has_pixels(root):
         return partial(read_fer2013, root.parent, root, None)
     if root.suffix.lower() in TABLE_SUFFIXES:
         _refuse_votes_alone(root)
+        check_columns(root, form)
         return partial(read_tables, root.parent, {None: root})
     if root.suffix.lower() in _STORED:
         raise UserError(f"{printable(root)}: is one file of a data set; give the folder that holds it")
@@ -170,6 +171,8 @@ def _choose_for_folder(root: Path, form: DataForm) -> Reader:
     if os.path.isfile(root / VOTES_FILE):
         _refuse_votes_alone(root / VOTES_FILE)
     if tables := find_tables(root):
+        for table in tables.values():
+            check_columns(table, form)
         return partial(read_tables, root, tables)
     undivided = form.undivided if is_undivided(root) else None
     if not undivided or holds_tool_folders(root):
