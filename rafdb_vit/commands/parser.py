@@ -5,8 +5,10 @@ import gc
 import re
 import signal
 import sys
+import time
 from argparse import SUPPRESS, Action, ArgumentError, Namespace
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from copy import copy
 from dataclasses import field, fields
 from functools import wraps
@@ -22,12 +24,15 @@ from rafdb_vit.runtime.caches import naming_caches, prepare_caches
 from rafdb_vit.runtime.console import escaping_warnings, refuse_lost_output, say_aside, steady_streams
 from rafdb_vit.runtime.disk import expand, read_yaml
 from rafdb_vit.runtime.errors import Interrupted, UserError
+from rafdb_vit.runtime.processes import is_main_process
 from rafdb_vit.training.flags import NOT_ARGPARSE, OUTPUT, check_path
 from rafdb_vit.training.upstream_flags import load_parser
 
 _NONE: Mapping[str, Any] = MappingProxyType({})
 _NOT_GIVEN = object()
 _LOOKS_LIKE_A_FLAG = re.compile(r"--|-[A-Za-z]")
+_PATIENCE = 5.0
+"""Seconds; the launcher's signal ends them when the main process has ended."""
 RECIPES = Path(__file__).parents[1] / "recipes"
 Result = TypeVar("Result")
 
@@ -257,11 +262,19 @@ def _run(main: Callable[[Sequence[str] | None], Any]) -> int:
         refuse_lost_output()
     except UserError as error:
         say_aside(f"error: {error.line}", on_every_process=error.on_one)
+        if not (is_main_process() or error.on_one):
+            _wait_for_main()
         return 2
     except Interrupted as stop:
         say_aside(f"{stop.name}: {stop.message or 'ended before anything was done'}")
         return stop.status
     return status if isinstance(status, int) else 0
+
+
+def _wait_for_main() -> None:
+    """Gives the main process time to say what is wrong: a launcher ends all processes as soon as one has ended."""
+    with suppress(Interrupted):
+        time.sleep(_PATIENCE)
 
 
 def _refuse_lost_folder() -> None:

@@ -163,3 +163,17 @@ def test_run_command_turns_user_errors_into_status_2(capsys):
     assert run_command(lambda argv: None) == 0
     with pytest.raises(ZeroDivisionError):
         run_command(lambda argv: 1 / 0)
+
+
+@pytest.mark.parametrize(("rank", "waits"), [("0", 0), ("1", 1)])
+def test_other_processes_wait_until_the_main_one_has_said_what_is_wrong(rank, waits, monkeypatch, capsys):
+    """A launcher ends all processes as soon as one has ended."""
+    waited = []
+    monkeypatch.setenv("RANK", rank)
+    monkeypatch.setattr("rafdb_vit.commands.parser.time.sleep", waited.append)
+
+    def fails(argv):
+        raise UserError("--x: wrong")
+
+    assert run_command(fails) == 2
+    assert len(waited) == waits and (capsys.readouterr().err == "") == bool(waits)

@@ -71,7 +71,9 @@ def table(tmp_path):
 FIRST, SECOND = "train_0000.jpg,Surprise,train\n", "train_0001.jpg,Fear,train\n"
 
 
-@pytest.mark.parametrize("header", ["image,label,split", "Path,EMOTION,Usage", "file_name,expression,SUBSET", "Picture,Emotion,Set"])
+@pytest.mark.parametrize(
+    "header", ["image,label,split", "Path,EMOTION,Usage", "file_name,expression,SUBSET", "Picture,Emotion,Set"]
+)
 @pytest.mark.parametrize("as_folder", [False, True])
 def test_one_file_with_a_column_of_splits(tmp_path, header, as_folder):
     entries = write_images(tmp_path, "faces/{split}{number}.jpg")
